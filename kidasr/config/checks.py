@@ -1,0 +1,162 @@
+"""Whether a composed config can work, told before anything heavy starts.
+
+A contradiction is an error; what is legal but surely not meant is a warning that says what it costs.
+"""
+
+import logging
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from kidasr.config.schema import RunConfig
+from kidasr.corpus.age import AgeBuckets
+from kidasr.errors import KidasrError
+
+log = logging.getLogger(__name__)
+
+
+class ConfigError(KidasrError):
+    """A config that can't work; a line for each mistake, with the key, its value and what is accepted."""
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Check types, ranges and combinations, and log a warning for what is surely not meant.
+
+    Raises:
+        ConfigError: A line for each mistake.
+    """
+    run = parse_config(cfg)
+    mistakes = list(_contradictions(run))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    for warning in _warnings(run):
+        log.warning(warning)
+
+
+def parse_config(cfg: DictConfig) -> RunConfig:
+    """The typed config.
+
+    Raises:
+        ConfigError: For a missing, unknown or mistyped key, or a value out of range.
+    """
+    plain: dict[str, Any] = {}
+    for key in cfg:
+        try:
+            # The job node only points to the others, and to the run folder, which is not there yet.
+            resolve = key != "job"
+            node = cfg._get_node(key)
+            is_tree = OmegaConf.is_config(node)
+            plain[str(key)] = OmegaConf.to_container(cfg[key], resolve=resolve) if is_tree else cfg[key]
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{error.full_key or key}: {str(error).splitlines()[0]}") from error
+    try:
+        return RunConfig.model_validate(plain)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_mistake(detail) for detail in error.errors())) from error
+
+
+def _mistake(detail: ErrorDetails) -> str:
+    """One of pydantic's complaints as one line: ``trainer.max_steps=lots: should be a valid integer``."""
+    key = ".".join(map(str, detail["loc"]))
+    value = detail["input"]
+    if detail["type"] == "extra_forbidden":
+        return unknown_key(key)
+    if value == "???":
+        return f"{key} is missing; accepted: {key}=..."
+    if detail["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key}={'null' if value is None else str(value)}: {detail['msg'].replace('Input should', 'should')}"
+
+
+def known_keys(prefix: str) -> list[str]:
+    """The keys that a part of the config has: ``known_keys("augment")`` is ``["freq_mask_param", ...]``."""
+    model: Any = RunConfig
+    for name in filter(None, prefix.split(".")):
+        field = model.model_fields.get(name)
+        model = field and field.annotation
+        if not hasattr(model, "model_fields"):
+            return []
+    return [name for name in model.model_fields if name != "target"]
+
+
+def unknown_key(key: str) -> str:
+    """The line for a key that does not exist, with the keys that do."""
+    prefix, _, name = key.rpartition(".")
+    known = known_keys(prefix)
+    dot = f"{prefix}." if prefix else ""
+    close = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {dot}{close[0]}?" if close else ""
+    return f"{key}: no such key{hint}" + (f"; accepted in {prefix or 'the config'}: {', '.join(known)}" if known else "")
+
+
+def _contradictions(run: RunConfig) -> Iterator[str]:
+    checkpoint, trainer = run.checkpoint, run.trainer
+    if checkpoint.save_steps % checkpoint.eval_steps:
+        yield (
+            f"checkpoint.save_steps={checkpoint.save_steps}: should be a multiple of "
+            f"checkpoint.eval_steps={checkpoint.eval_steps}, or the best checkpoint can't be known"
+        )
+    if trainer.max_steps == 0:
+        yield "trainer.max_steps=0: should be 1 or more, or -1 to train for trainer.num_train_epochs"
+    if trainer.bf16 and trainer.fp16:
+        yield "trainer.fp16=true: can't go with trainer.bf16=true; choose one"
+    try:
+        AgeBuckets(run.data.age_buckets)
+    except KidasrError as error:
+        yield str(error)
+    if trainer.max_steps > 0:
+        yield from run_length_contradictions(
+            trainer.max_steps, run.schedule.warmup_steps, run.early_stopping.patience, checkpoint.eval_steps
+        )
+
+
+def run_length_contradictions(steps: int, warmup_steps: int, patience: int, eval_steps: int) -> Iterator[str]:
+    """What can't work in a run of this many optimizer steps."""
+    if warmup_steps > steps:
+        yield f"schedule.warmup_steps={warmup_steps}: longer than the run; should be at most its {steps} steps"
+    if patience and eval_steps > steps:
+        yield (
+            f"early_stopping.patience={patience}: the run's {steps} steps end before the first evaluation; "
+            f"accepted: checkpoint.eval_steps (now {eval_steps}) of at most {steps}, or early_stopping=none"
+        )
+
+
+def _warnings(run: RunConfig) -> Iterator[str]:
+    checkpoint = run.checkpoint
+    if checkpoint.save_steps != checkpoint.eval_steps:
+        missed = checkpoint.save_steps // checkpoint.eval_steps - 1
+        yield (
+            f"checkpoint: evaluated every {checkpoint.eval_steps} steps but saved every {checkpoint.save_steps}: "
+            f"{missed} of {missed + 1} evaluations have no checkpoint. If the lowest WER falls on one of them, that model "
+            "is lost, and a saved one with a higher WER, or the last, is used instead (checkpoint=aligned loses none)"
+        )
+
+
+def run_length_warnings(
+    steps: int, patience: int, eval_steps: int, save_steps: int, freeze_encoder_steps: int
+) -> Iterator[str]:
+    """What is surely not meant in a run of this many optimizer steps."""
+    if freeze_encoder_steps >= steps:
+        yield (
+            f"freeze.freeze_encoder_steps={freeze_encoder_steps}: the run ends after {steps} steps, so the encoder never "
+            "trains (freeze=encoder_all says so on purpose)"
+        )
+    if eval_steps > steps:
+        yield (
+            f"checkpoint.eval_steps={eval_steps}: the run has {steps} steps and so one evaluation, at the end: the last "
+            "model is kept, best or not"
+        )
+    elif save_steps > steps:
+        yield (
+            f"checkpoint.save_steps={save_steps}: the run has {steps} steps and so one checkpoint, at the end: the last "
+            "model is kept, best or not, and an interrupted run starts over"
+        )
+    elif patience and steps // eval_steps <= patience:
+        yield (
+            f"early_stopping.patience={patience}: the run has only {steps // eval_steps} evaluations, so it can't stop early"
+        )

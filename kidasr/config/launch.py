@@ -1,0 +1,124 @@
+"""From the command line to the job: every config is checked first, and a mistake is one line, not a traceback."""
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from kidasr.config.checks import ConfigError, check_config, unknown_key
+from kidasr.errors import KidasrError
+
+#: Exit code for a mistake of the user's; any other failure is 1.
+USER_ERROR = 2
+
+log = logging.getLogger("kidasr")
+
+
+def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Wrap a job's function: its config is checked, and a user's mistake becomes one line, also in ``run.log``.
+
+    A single run then ends with exit code 2. In a multirun the error goes on to Hydra, which lets the other jobs finish.
+    """
+
+    @functools.wraps(job)
+    def run(cfg: DictConfig) -> Any:
+        try:
+            check_config(cfg)
+            return job(cfg)
+        except KidasrError as error:
+            for line in str(error).splitlines():
+                log.error(line)
+            if HydraConfig.get().mode == RunMode.RUN:
+                raise SystemExit(USER_ERROR) from error
+            raise
+
+    return run
+
+
+def launch(main: Callable[[], Any], conf: Path) -> None:
+    """Run a ``hydra.main`` function from the command line.
+
+    The config of the run, or of each job of a multirun, is composed and checked before the first of them starts.
+
+    Args:
+        main: The function that ``hydra.main`` made.
+        conf: Folder of the configs.
+    """
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":  # the user wants the traceback
+        main()
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, so that they can be told here in one line
+    try:
+        _check_command_line(conf)
+        main()
+    except (KidasrError, HydraException, OmegaConfBaseException) as error:
+        for line in _in_one_line(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _check_command_line(conf: Path) -> None:
+    """Compose and check what the command line asks for; other config folders and Hydra's own flags are left to Hydra."""
+    arguments = get_args_parser().parse_args()
+    own_flags = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
+    if any(getattr(arguments, flag) for flag in (*own_flags, "config_path", "config_name", "config_dir")):
+        return
+    logging.disable(logging.WARNING)  # each job says its warnings itself, into its own run.log
+    try:
+        with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+            for overrides in _jobs(arguments.overrides, arguments.multirun):
+                check_config(compose("config", overrides))
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _jobs(overrides: list[str], multirun: bool) -> Iterator[list[str]]:
+    """The overrides of each job that a command line starts; of a search without fixed points, what its jobs share."""
+    if not multirun:
+        yield overrides
+        return
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    if any(one.is_sweep_override() and not one.is_discrete_sweep() for one in parsed):
+        yield [str(one.input_line) for one in parsed if not one.is_sweep_override()]
+        return
+    for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None):
+        yield from batch
+
+
+def _in_one_line(error: Exception) -> str:
+    """What was wrong and what is accepted, without Hydra's hints over several lines."""
+    if isinstance(error, KidasrError):
+        return str(error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines)
+    quoted = text.split("'")
+    if text.startswith("Could not override '") or text.startswith("Error merging override"):
+        key = quoted[1] if text.startswith("Could not") else text.split()[3].partition("=")[0]
+        if "Key" in text or "not in" in text or "No match in the defaults list" in text:
+            return unknown_key(key)
+    if "Available options in '" in text:
+        group = text.split("Available options in '")[1].split("'")[0]
+        choice = text.split(f"'{group}/")[1].split("'")[0] if f"'{group}/" in text else ""
+        start = next(place for place, line in enumerate(lines) if line.startswith("Available options"))
+        options = lines[start + 1 :]
+        return f"{group}={choice}: no such choice; accepted: {', '.join(options)}"
+    return text
+
+
+__all__ = ["USER_ERROR", "ConfigError", "checked", "launch"]

@@ -1,0 +1,21 @@
+"""The resolvers that ``conf/`` uses: ``${embedded:...}``, ``${age_order:}`` and ``${scaled_steps:...}``."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from kidasr.corpus.age import AGE_ORDER
+
+EMBEDDED = Path(__file__).parents[1] / "embedded"
+
+
+def scaled_steps(steps: int, *, _root_: DictConfig) -> int:
+    """``steps`` of a long run, times the run's ``step_scale``; at least 1."""
+    return max(1, round(steps * _root_.step_scale))
+
+
+def register() -> None:
+    """Make the resolvers known to OmegaConf; harmless when done twice."""
+    OmegaConf.register_new_resolver("embedded", lambda path: str(EMBEDDED / path), replace=True)
+    OmegaConf.register_new_resolver("age_order", lambda: ListConfig(list(AGE_ORDER)), replace=True)
+    OmegaConf.register_new_resolver("scaled_steps", scaled_steps, replace=True)

@@ -1,0 +1,131 @@
+"""The shape of a run config: which keys there are, of which type and in which range. The values are in ``conf/``.
+
+A field's description says what is accepted where the type alone does not.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+Text = Annotated[str, Field(min_length=1)]
+MinusOneOrMore = Annotated[int, Field(ge=-1)]
+
+
+class Group(BaseModel):
+    """A config group: no unknown key, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class Part(Group):
+    """A config group that ``hydra.utils.instantiate`` turns into an object."""
+
+    target: Text = Field(alias="_target_")
+
+
+class Fields(Group):
+    """Names of kidasr's fields in the user's manifests."""
+
+    audio_path: Text
+    text: Text
+    speaker_id: Text
+    utterance_id: Text
+    age: Text
+    age_bucket: Text
+    duration_sec: Text
+    gender: Text
+    split: Text
+
+
+class Data(Part):
+    train: Text
+    validation: Text | None
+    test: Text | None
+    limit_train: PositiveInt | None
+    limit_validation: PositiveInt | None
+    validation_fraction: OpenFraction
+    age_buckets: Annotated[list[Text], Field(min_length=1)]
+    fields: Fields
+
+
+class Model(Part):
+    name_or_path: Text
+    language: Text
+    task: Literal["transcribe", "translate"]
+
+
+class Curriculum(Part):
+    order: Literal["random", "youngest_first", "oldest_first"]
+
+
+class Augment(Part):
+    freq_mask_param: NonNegativeInt
+    time_mask_param: NonNegativeInt
+    num_freq_masks: NonNegativeInt
+    num_time_masks: NonNegativeInt
+    max_time_mask_fraction: Fraction
+
+
+class Freeze(Part):
+    freeze_encoder_steps: MinusOneOrMore
+
+
+class Optim(Group):
+    optim: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "adafactor", "sgd"]
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    max_grad_norm: NonNegativeFloat
+
+
+class Schedule(Group):
+    lr_scheduler_type: Literal[
+        "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
+    ]
+    warmup_steps: NonNegativeInt
+
+
+class EarlyStopping(Part):
+    patience: NonNegativeInt
+    threshold: NonNegativeFloat
+
+
+class Checkpoint(Part):
+    eval_steps: PositiveInt
+    save_steps: PositiveInt
+    save_total_limit: PositiveInt
+
+
+class Trainer(Group):
+    max_steps: Annotated[int, Field(ge=-1)]
+    num_train_epochs: PositiveFloat
+    per_device_train_batch_size: PositiveInt
+    per_device_eval_batch_size: PositiveInt
+    gradient_accumulation_steps: PositiveInt
+    dataloader_num_workers: NonNegativeInt
+    logging_steps: PositiveInt
+    activation_checkpointing: bool
+    bf16: bool
+    fp16: bool
+    generation_max_length: PositiveInt | None
+    generation_num_beams: PositiveInt
+
+
+class RunConfig(Group):
+    """The whole config of one training run."""
+
+    job: dict[str, Any]
+    data: Data
+    model: Model
+    curriculum: Curriculum
+    augment: Augment
+    freeze: Freeze
+    optim: Optim
+    schedule: Schedule
+    early_stopping: EarlyStopping
+    checkpoint: Checkpoint
+    trainer: Trainer
+    logger: dict[str, Any]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    step_scale: PositiveFloat

@@ -1,0 +1,71 @@
+"""Dividing utterances between training and validation, and cutting sets short: always by whole speakers' shares."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from kidasr.corpus.age import AgeBuckets
+from kidasr.corpus.manifest import Utterance
+from kidasr.errors import KidasrError
+from kidasr.seeding import generator_for
+
+
+def create_train_val_split(
+    utterances: Sequence[Utterance], validation_fraction: float, buckets: AgeBuckets, seed: int
+) -> tuple[list[Utterance], list[Utterance]]:
+    """Hold out whole speakers for validation, the same share of every age bucket's.
+
+    A speaker belongs to the bucket of most of their utterances. A bucket with two speakers or more gives at least one and
+    keeps at least one; a bucket with a single speaker stays in training.
+
+    Returns:
+        Training and validation utterances, each in the order given.
+
+    Raises:
+        KidasrError: If no bucket has two speakers.
+    """
+    buckets_of_speaker: dict[str, Counter[str]] = defaultdict(Counter)
+    for utterance in utterances:
+        buckets_of_speaker[utterance.speaker_id][utterance.age_bucket] += 1
+    speakers_of_bucket: dict[str, list[str]] = defaultdict(list)
+    for speaker, counts in buckets_of_speaker.items():
+        speakers_of_bucket[max(counts, key=lambda name: (counts[name], -buckets.order[name]))].append(speaker)
+    held_out: set[str] = set()
+    for bucket, speakers in speakers_of_bucket.items():
+        if len(speakers) > 1:
+            number = min(max(1, round(validation_fraction * len(speakers))), len(speakers) - 1)
+            held_out.update(generator_for("split", seed, bucket).permutation(sorted(speakers))[:number].tolist())
+    if not held_out:
+        raise KidasrError(
+            "data.validation=null: no speakers can be held out of data.train, since no age bucket has two of them; "
+            "accepted: a validation manifest of other speakers"
+        )
+    train = [utterance for utterance in utterances if utterance.speaker_id not in held_out]
+    validation = [utterance for utterance in utterances if utterance.speaker_id in held_out]
+    return train, validation
+
+
+def check_speakers_disjoint(train: Sequence[Utterance], other: Sequence[Utterance], other_name: str) -> None:
+    """Refuse sets that share speakers, since their WER would flatter.
+
+    Raises:
+        KidasrError: With the speakers.
+    """
+    shared = sorted({one.speaker_id for one in train} & {one.speaker_id for one in other})
+    if shared:
+        names = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+        raise KidasrError(
+            f"data.{other_name}: {len(shared)} speaker(s) are in data.train too: {names}; accepted: speakers in one set only"
+        )
+
+
+def limit_utterances(utterances: Sequence[Utterance], limit: int | None, seed: int) -> list[Utterance]:
+    """At most ``limit`` utterances, taken from the speakers in turn so that as many as possible are heard; in order."""
+    if limit is None or limit >= len(utterances):
+        return list(utterances)
+    rounds: dict[int, int] = {}
+    taken: Counter[str] = Counter()
+    for place in generator_for("limit", seed).permutation(len(utterances)).tolist():
+        rounds[place] = taken[utterances[place].speaker_id]
+        taken[utterances[place].speaker_id] += 1
+    kept = sorted(rounds, key=rounds.__getitem__)[:limit]
+    return [utterances[place] for place in sorted(kept)]

@@ -1,0 +1,126 @@
+"""Error rates: corpus WER and CER, overall and by age."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import jiwer
+from transformers import WhisperProcessor
+from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
+
+from kidasr.corpus.age import AgeBuckets
+from kidasr.corpus.manifest import Utterance
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A transcript and its errors, counted after normalization: a line of ``predictions.jsonl``."""
+
+    utterance_id: str
+    speaker_id: str
+    age_bucket: str
+    reference: str
+    hypothesis: str
+    normalized_reference: str
+    normalized_hypothesis: str
+    #: Words and characters of the normalized reference.
+    words: int
+    characters: int
+    substitutions: int
+    deletions: int
+    insertions: int
+    character_errors: int
+
+
+class Rates(TypedDict):
+    """Error rates of a set, as fractions: all errors over all words (or characters), None where there are none."""
+
+    wer: float | None
+    cer: float | None
+    words: int
+    utterances: int
+    substitutions: int
+    deletions: int
+    insertions: int
+    #: Utterances whose reference has no word left after normalization; what was heard in them counts as insertions.
+    empty_references: int
+
+
+class Score(Rates):
+    """The rates of a whole set, and of each age bucket that it has."""
+
+    by_age: dict[str, Rates]
+
+
+def whisper_normalizer(processor: WhisperProcessor, is_english: bool) -> Callable[[str], str]:
+    """Whisper's own text normalizer (Radford et al., 2022, appendix C): the English one, or the one for other languages."""
+    if is_english:
+        return EnglishTextNormalizer(processor.tokenizer.english_spelling_normalizer or {})
+    return BasicTextNormalizer()
+
+
+def compare(utterances: Sequence[Utterance], hypotheses: Sequence[str], normalize: Callable[[str], str]) -> list[Prediction]:
+    """Align each transcript with its reference (jiwer) and count its errors; in the order of ``utterances``."""
+    references = [normalize(utterance.text).strip() for utterance in utterances]
+    normalized = [normalize(hypothesis).strip() for hypothesis in hypotheses]
+    by_word = jiwer.process_words(references, normalized)
+    by_character = jiwer.process_characters(references, normalized)
+    predictions = []
+    for place, utterance in enumerate(utterances):
+        errors = _errors(by_word.alignments[place])
+        predictions.append(
+            Prediction(
+                utterance_id=utterance.utterance_id,
+                speaker_id=utterance.speaker_id,
+                age_bucket=utterance.age_bucket,
+                reference=utterance.text,
+                hypothesis=hypotheses[place],
+                normalized_reference=references[place],
+                normalized_hypothesis=normalized[place],
+                words=len(references[place].split()),
+                characters=len(references[place]),
+                substitutions=errors["substitute"],
+                deletions=errors["delete"],
+                insertions=errors["insert"],
+                character_errors=sum(_errors(by_character.alignments[place]).values()),
+            )
+        )
+    return predictions
+
+
+def score(predictions: Sequence[Prediction], buckets: AgeBuckets) -> Score:
+    """Corpus error rates of a set, overall and by age bucket, youngest first."""
+    by_age: dict[str, list[Prediction]] = defaultdict(list)
+    for prediction in predictions:
+        by_age[prediction.age_bucket].append(prediction)
+    return {
+        **_rates(predictions),
+        "by_age": {name: _rates(by_age[name]) for name in sorted(by_age, key=buckets.order.__getitem__)},
+    }
+
+
+def _errors(alignment: Iterable[jiwer.AlignmentChunk]) -> dict[str, int]:
+    counts = {"substitute": 0, "delete": 0, "insert": 0}
+    for chunk in alignment:
+        if chunk.type != "equal":
+            counts[chunk.type] += max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+    return counts
+
+
+def _rates(predictions: Sequence[Prediction]) -> Rates:
+    words = sum(one.words for one in predictions)
+    characters = sum(one.characters for one in predictions)
+    substitutions = sum(one.substitutions for one in predictions)
+    deletions = sum(one.deletions for one in predictions)
+    insertions = sum(one.insertions for one in predictions)
+    return {
+        "wer": (substitutions + deletions + insertions) / words if words else None,
+        "cer": sum(one.character_errors for one in predictions) / characters if characters else None,
+        "words": words,
+        "utterances": len(predictions),
+        "substitutions": substitutions,
+        "deletions": deletions,
+        "insertions": insertions,
+        "empty_references": sum(one.words == 0 for one in predictions),
+    }

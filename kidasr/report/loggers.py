@@ -1,0 +1,103 @@
+"""Where a run is logged beside its folder: nowhere, Weights & Biases or TensorBoard."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback, WandbCallback
+
+from kidasr.recognition.score import Prediction
+
+
+class NoLogger:
+    """The run folder only; also what the other loggers have in common."""
+
+    def start(self, run_dir: Path, config: Mapping[str, Any]) -> list[TrainerCallback]:
+        """Begin; returns the callbacks that log losses, learning rate and WER, overall and by age, during training."""
+        return []
+
+    def log_result(self, metrics: Mapping[str, Any], predictions: Sequence[Prediction]) -> None:
+        """Log what ``metrics.json`` holds, and the predictions."""
+
+    def close(self, failed: bool) -> None:
+        """End, also of a run that failed."""
+
+
+class WandbLogger(NoLogger):
+    """A run of Weights & Biases; every job of a multirun has its own.
+
+    Args:
+        project, name, group, tags: As in ``wandb.init``.
+        max_predictions: Rows of the table of predictions.
+    """
+
+    def __init__(self, project: str, name: str | None, group: str | None, tags: Sequence[str], max_predictions: int):
+        self.project, self.name, self.group, self.tags = project, name, group, list(tags)
+        self.max_predictions = max_predictions
+
+    def start(self, run_dir: Path, config: Mapping[str, Any]) -> list[TrainerCallback]:
+        import wandb
+
+        self._run = wandb.init(
+            project=self.project,
+            name=self.name,
+            group=self.group,
+            tags=self.tags,
+            dir=run_dir,
+            config=dict(config),
+            reinit="finish_previous",
+        )
+        return [WandbCallback()]
+
+    def log_result(self, metrics: Mapping[str, Any], predictions: Sequence[Prediction]) -> None:
+        import wandb
+
+        rows = [asdict(prediction) for prediction in predictions[: self.max_predictions]]
+        table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+        self._run.log({"predictions": table})
+        self._run.summary.update(_flat(metrics))
+
+    def close(self, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
+
+
+class TensorBoardLogger(NoLogger):
+    """TensorBoard event files.
+
+    Args:
+        logging_dir: Their folder; inside the run folder where it is relative.
+    """
+
+    def __init__(self, logging_dir: str):
+        self.logging_dir = logging_dir
+
+    def start(self, run_dir: Path, config: Mapping[str, Any]) -> list[TrainerCallback]:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(run_dir / self.logging_dir))
+        self._writer.add_text("config", f"```\n{dict(config)}\n```")
+        return [TensorBoardCallback(self._writer)]
+
+    def log_result(self, metrics: Mapping[str, Any], predictions: Sequence[Prediction]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        # The callback closes its writer when training ends.
+        with SummaryWriter(str(Path(self._writer.get_logdir()))) as writer:
+            for name, value in _flat(metrics).items():
+                writer.add_scalar(name, value, metrics["steps"])
+
+    def close(self, failed: bool) -> None:
+        self._writer.close()
+
+
+def _flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Nested numbers by their path: ``{"final/by_age/3-4/wer": 0.2}``."""
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            flat[prefix + name] = value
+    return flat

@@ -1,0 +1,233 @@
+"""The training job: from manifests to a fine-tuned model and its scores."""
+
+import json
+import logging
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from omegaconf import OmegaConf
+from transformers import EarlyStoppingCallback, Seq2SeqTrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from kidasr.config.checks import ConfigError, run_length_contradictions, run_length_warnings
+from kidasr.corpus.corpus import Corpus, Sets
+from kidasr.corpus.curriculum import Curriculum
+from kidasr.errors import KidasrError
+from kidasr.features.audio import check_audio
+from kidasr.features.augment import SpecAugment
+from kidasr.features.dataset import ChildSpeechDataset, check_text
+from kidasr.model.freeze import EncoderUnfreezeCallback
+from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
+from kidasr.recognition.score import Prediction, score
+from kidasr.report.environment import environment
+from kidasr.report.figure import draw_learning_curve
+from kidasr.report.files import write_json, write_predictions
+from kidasr.report.loggers import NoLogger
+from kidasr.report.tables import result_table
+from kidasr.training.checkpoint import Checkpoint
+from kidasr.training.trainer import ChildSpeechTrainer
+
+log = logging.getLogger(__name__)
+
+
+class Train:
+    """Fine-tune Whisper, and say what it brought: WER before (zero-shot) and after, overall and by age.
+
+    What each part does, and where it is switched:
+
+    - which utterances, whose, in which set: ``data``; in which order they are seen (H5): ``curriculum``
+    - SpecAugment on the training set (H4): ``augment``
+    - a frozen encoder at first (H3): ``freeze``
+    - learning rate (H2), optimizer, stopping early (H2): ``schedule``, ``optim``, ``early_stopping``
+    - evaluations, checkpoints, and which model is kept (H1): ``checkpoint``
+    - lengths, batches, precision: ``trainer``; where it is logged: ``logger``
+
+    A run folder with checkpoints of the same config is continued from the newest.
+
+    Raises:
+        KidasrError: For a manifest, recording, text or checkpoint that can't be used; for a run too short for its schedule;
+            for a run folder that holds another run.
+    """
+
+    def __init__(
+        self,
+        run_dir: str,
+        seed: int,
+        data: Corpus,
+        model: PretrainedWhisper,
+        curriculum: Curriculum,
+        augment: SpecAugment,
+        freeze: EncoderUnfreezeCallback,
+        optim: Mapping[str, Any],
+        schedule: Mapping[str, Any],
+        early_stopping: EarlyStoppingCallback | None,
+        checkpoint: Checkpoint,
+        trainer: Mapping[str, Any],
+        logger: NoLogger,
+    ):
+        self.run_dir = Path(run_dir)
+        self.seed = seed
+        self.data, self.model = data, model
+        self.curriculum, self.augment, self.freeze = curriculum, augment, freeze
+        self.optim, self.schedule, self.early_stopping = optim, schedule, early_stopping
+        self.checkpoint, self.trainer, self.logger = checkpoint, trainer, logger
+
+    def run(self) -> float:
+        """Train, evaluate, report; returns the validation WER of the model that is kept, as a fraction."""
+        _quiet_libraries()
+        torch.set_flush_denormal(True)  # a CPU computes with denormals an order of magnitude slower
+        config = self._config()
+        last_checkpoint = self._checkpoint_to_resume(config)
+        write_json(self.run_dir / "environment.json", environment(self.seed))
+
+        sets = self.data.load(self.seed)
+        self.curriculum.describe(sets.train, self.data.buckets)
+        arguments = self._training_arguments()
+        self._check_length(arguments, len(sets.train))
+        whisper = self.model.load()
+        _check_utterances(sets, whisper)
+
+        tracking = self.logger.start(self.run_dir, config)
+        failed = True
+        try:
+            trainer = self._trainer(arguments, whisper, sets, tracking)
+            validation = trainer.eval_dataset
+            assert isinstance(validation, ChildSpeechDataset)
+            log.info("zero-shot: transcribing the validation set before training")
+            zero_shot = score(trainer.transcribe(validation), self.data.buckets)
+            trainer.train(resume_from_checkpoint=last_checkpoint)
+            self.checkpoint.report_kept(trainer.state)
+
+            predictions = trainer.transcribe(validation)
+            final = score(predictions, self.data.buckets)
+            metrics: dict[str, Any] = {
+                "zero_shot": zero_shot,
+                "final": final,
+                "best_step": self.checkpoint.kept_step(trainer.state),
+                "steps": trainer.state.global_step,
+            }
+            if sets.test:
+                test_predictions = trainer.transcribe(ChildSpeechDataset(sets.test, whisper.processor))
+                metrics["test"] = score(test_predictions, self.data.buckets)
+                write_predictions(self.run_dir / "predictions_test.jsonl", test_predictions)
+            self._write(trainer, metrics, predictions)
+            self.logger.log_result(metrics, predictions)
+            failed = False
+        finally:
+            self.logger.close(failed)
+
+        if final["empty_references"]:
+            log.warning("%d references have no word after normalization", final["empty_references"])
+        log.info("\nvalidation, zero-shot (before) against fine-tuned (after):\n%s", result_table(zero_shot, final))
+        log.info("run folder: %s", self.run_dir)
+        if final["wer"] is None:
+            raise KidasrError("the validation set has no word after normalization, so there is no WER")
+        return final["wer"]
+
+    def _config(self) -> dict[str, Any]:
+        """The resolved config of this run, as Hydra saved it, without the job node, which only repeats it."""
+        saved = OmegaConf.load(self.run_dir / ".hydra" / "config.yaml")
+        resolved = OmegaConf.to_container(saved, resolve=True)
+        assert isinstance(resolved, dict)
+        return {str(key): value for key, value in resolved.items() if key != "job"}
+
+    def _checkpoint_to_resume(self, config: Mapping[str, Any]) -> str | None:
+        """The newest checkpoint in the run folder, if it is of this very config; None in a new folder."""
+        checkpoints = self.run_dir / "checkpoints"
+        record = checkpoints / "config.json"
+        if (self.run_dir / "metrics.json").exists():
+            raise KidasrError(f"{self.run_dir} holds a finished run; accepted: another hydra.run.dir=...")
+        last = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
+        if last and json.loads(record.read_text(encoding="utf-8")) != config:
+            raise KidasrError(
+                f"{self.run_dir} holds an unfinished run of another config; accepted: another hydra.run.dir=..., "
+                "or the very same config to continue it"
+            )
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        write_json(record, config)
+        if last:
+            log.info("continuing from %s", last)
+        return last
+
+    def _training_arguments(self) -> Seq2SeqTrainingArguments:
+        """The groups' keys are the Trainer's own names, so they reach it as they are."""
+        return Seq2SeqTrainingArguments(
+            output_dir=str(self.run_dir / "checkpoints"),
+            seed=self.seed,
+            predict_with_generate=True,
+            report_to="none",
+            disable_tqdm=True,  # ChildSpeechTrainer has its own bars
+            # A frozen encoder gets no gradients, which DDP must be told.
+            ddp_find_unused_parameters=self.freeze.freeze_encoder_steps != 0,
+            activation_checkpointing_kwargs={"use_reentrant": False},
+            dataloader_pin_memory=torch.cuda.is_available(),
+            **self.trainer,
+            **self.optim,
+            **self.schedule,
+            **self.checkpoint.training_arguments(),
+        )
+
+    def _check_length(self, arguments: Seq2SeqTrainingArguments, utterances: int) -> None:
+        """Check the schedule against the run's length in optimizer steps, which is known once the set is read."""
+        per_step = arguments.train_batch_size * arguments.world_size * arguments.gradient_accumulation_steps
+        steps = arguments.max_steps
+        if steps <= 0:
+            steps = math.ceil(arguments.num_train_epochs * math.ceil(utterances / per_step))
+        log.info("run: %d optimizer steps of %d utterances, %.1f epochs", steps, per_step, steps * per_step / utterances)
+        patience = self.early_stopping.early_stopping_patience if self.early_stopping else 0
+        eval_steps, save_steps = self.checkpoint.eval_steps, self.checkpoint.save_steps
+        mistakes = list(run_length_contradictions(steps, arguments.warmup_steps, patience, eval_steps))
+        if mistakes:
+            raise ConfigError("\n".join(mistakes))
+        for warning in run_length_warnings(steps, patience, eval_steps, save_steps, self.freeze.freeze_encoder_steps):
+            log.warning(warning)
+
+    def _trainer(
+        self, arguments: Seq2SeqTrainingArguments, whisper: Whisper, sets: Sets, tracking: Sequence[Any]
+    ) -> ChildSpeechTrainer:
+        return ChildSpeechTrainer(
+            whisper,
+            arguments,
+            train_dataset=ChildSpeechDataset(sets.train, whisper.processor, self.augment, self.seed),
+            eval_dataset=ChildSpeechDataset(sets.validation, whisper.processor),
+            curriculum=self.curriculum,
+            buckets=self.data.buckets,
+            callbacks=[self.freeze, *([self.early_stopping] if self.early_stopping else []), *tracking],
+        )
+
+    def _write(self, trainer: ChildSpeechTrainer, metrics: Mapping[str, Any], predictions: Sequence[Prediction]) -> None:
+        save_model(self.run_dir / "model", trainer.whisper)
+        write_predictions(self.run_dir / "predictions.jsonl", predictions)
+        unfreeze_step = self.freeze.freeze_encoder_steps
+        draw_learning_curve(
+            self.run_dir / "learning_curve.png",
+            trainer.state.log_history,
+            metrics["zero_shot"]["wer"],
+            metrics["best_step"],
+            (metrics["steps"] if unfreeze_step < 0 else min(unfreeze_step, metrics["steps"])) or None,
+        )
+        write_json(self.run_dir / "metrics.json", metrics)  # last: where it is, the run is finished
+
+
+def _check_utterances(sets: Sets, whisper: Whisper) -> None:
+    for utterances in (sets.train, sets.validation, sets.test):
+        check_audio(utterances, whisper.window_sec)
+        check_text(utterances, whisper.processor, whisper.model.config.max_target_positions)
+
+
+def _quiet_libraries() -> None:
+    """Warnings of the libraries go where ours go, also into ``run.log``; those about nothing the user can change, nowhere."""
+    transformers.utils.logging.set_verbosity_warning()
+    transformers.utils.logging.disable_default_handler()
+    transformers.utils.logging.enable_propagation()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("transformers.generation").setLevel(logging.ERROR)  # Whisper's own generate() sets these off
+    logging.getLogger("transformers.models.whisper").setLevel(logging.ERROR)
+    logging.getLogger("transformers.trainer").addFilter(lambda record: "['proj_out.weight']" not in record.getMessage())
+    logging.captureWarnings(True)
+    warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}"

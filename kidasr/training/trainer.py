@@ -1,0 +1,147 @@
+"""The Trainer, with kidasr's order, its scores and its log."""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+from transformers import (
+    EvalPrediction,
+    PrinterCallback,
+    ProgressCallback,
+    Seq2SeqTrainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from kidasr.corpus.age import AgeBuckets
+from kidasr.corpus.curriculum import Curriculum
+from kidasr.features.batch import Collator, EpochSampler
+from kidasr.features.dataset import ChildSpeechDataset
+from kidasr.model.components import components
+from kidasr.model.whisper import Whisper
+from kidasr.recognition.decode import transcripts
+from kidasr.recognition.score import Prediction, compare, score, whisper_normalizer
+from kidasr.report.tables import component_table, percent
+
+log = logging.getLogger(__name__)
+
+
+class ChildSpeechTrainer(Seq2SeqTrainer):
+    """``Seq2SeqTrainer`` that draws utterances in the curriculum's order and scores WER by age.
+
+    Args:
+        whisper: The model and its processor.
+        args: ``Seq2SeqTrainingArguments``.
+        train_dataset, eval_dataset: The sets.
+        curriculum: The order of an epoch (H5).
+        buckets: The run's age buckets.
+        callbacks: In the order in which they are to be called; freezing (H3) is one.
+    """
+
+    train_dataset: ChildSpeechDataset
+
+    def __init__(
+        self,
+        whisper: Whisper,
+        args: TrainingArguments,
+        train_dataset: ChildSpeechDataset,
+        eval_dataset: ChildSpeechDataset,
+        curriculum: Curriculum,
+        buckets: AgeBuckets,
+        callbacks: list[TrainerCallback],
+    ):
+        self.whisper = whisper
+        self.processor = whisper.processor
+        self.normalize: Callable[[str], str] = whisper_normalizer(whisper.processor, whisper.is_english)
+        self.curriculum = curriculum
+        self.buckets = buckets
+        super().__init__(
+            model=whisper.model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            data_collator=Collator(whisper.model.config.decoder_start_token_id),
+            processing_class=whisper.processor,
+            compute_metrics=self._eval_metrics,
+            callbacks=[*callbacks, LogCallback(args.learning_rate)],
+        )
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+        if sys.stderr.isatty():
+            self.add_callback(ProgressBar())
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> EpochSampler:
+        return EpochSampler(
+            self.train_dataset.utterances,
+            self.curriculum,
+            self.buckets,
+            self.args.seed,
+            current_epoch=lambda: int(self.state.epoch or 0),
+        )
+
+    def _eval_metrics(self, output: EvalPrediction) -> dict[str, float]:
+        assert isinstance(self.eval_dataset, ChildSpeechDataset)
+        hypotheses = transcripts(np.asarray(output.predictions), self.processor)
+        result = score(compare(self.eval_dataset.utterances, hypotheses, self.normalize), self.buckets)
+        by_age = {f"wer_{name}": rates["wer"] for name, rates in result["by_age"].items()}
+        metrics = {"wer": result["wer"], "cer": result["cer"], **by_age}
+        return {name: rate for name, rate in metrics.items() if rate is not None}
+
+    def transcribe(self, dataset: ChildSpeechDataset) -> list[Prediction]:
+        """Transcribe a set with the model as it is now, greedily, and count the errors."""
+        self.compute_metrics, metrics = None, self.compute_metrics
+        try:
+            output = self.predict(dataset)
+        finally:
+            self.compute_metrics = metrics
+        return compare(dataset.utterances, transcripts(np.asarray(output.predictions), self.processor), self.normalize)
+
+
+class LogCallback(TrainerCallback):
+    """Logs in words: what trains, losses, learning rate, and WER at every evaluation.
+
+    Args:
+        learning_rate: The schedule's peak.
+    """
+
+    def __init__(self, learning_rate: float):
+        self.learning_rate = learning_rate
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            log.info("%s", component_table(components(model), self.learning_rate))
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        if not state.is_world_process_zero or not logs:
+            return
+        where = f"step {state.global_step}/{state.max_steps}"
+        if "eval_wer" in logs:
+            by_age = ", ".join(
+                f"{name.removeprefix('eval_wer_')}: {percent(rate)}"
+                for name, rate in logs.items()
+                if name.startswith("eval_wer_")
+            )
+            log.info("%s: WER %s (%s), loss %.3f", where, percent(logs["eval_wer"]), by_age, logs["eval_loss"])
+        elif "loss" in logs:
+            log.info("%s: training loss %.3f, learning rate %.2e", where, logs["loss"], logs["learning_rate"])
+
+
+class ProgressBar(ProgressCallback):
+    """transformers' progress bars; what is logged is :class:`LogCallback`'s to write."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        pass
