@@ -4,9 +4,9 @@ A contradiction is an error; what is legal but surely not meant is a warning tha
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -49,45 +49,55 @@ def parse_config(cfg: DictConfig) -> RunConfig:
         try:
             # The job node only points to the others, and to the run folder, which is not there yet.
             resolve = key != "job"
-            node = cfg._get_node(key)
-            is_tree = OmegaConf.is_config(node)
+            is_tree = OmegaConf.is_config(cfg[key])
             plain[str(key)] = OmegaConf.to_container(cfg[key], resolve=resolve) if is_tree else cfg[key]
         except OmegaConfBaseException as error:
-            raise ConfigError(f"{error.full_key or key}: {str(error).splitlines()[0]}") from error
+            raise ConfigError(f"{error.full_key or str(key)}: {str(error).splitlines()[0]}") from error
+    missing = list(_missing(plain))
+    if missing:
+        raise ConfigError("\n".join(f"{key} is missing; accepted: {key}=..." for key in missing))
     try:
         return RunConfig.model_validate(plain)
     except ValidationError as error:
         raise ConfigError("\n".join(_mistake(detail) for detail in error.errors())) from error
 
 
+def _missing(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The keys that the user must give and has not."""
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _missing(value, f"{prefix}{name}.")
+        elif value == "???":
+            yield prefix + name
+
+
 def _mistake(detail: ErrorDetails) -> str:
     """One of pydantic's complaints as one line: ``trainer.max_steps=lots: should be a valid integer``."""
-    key = ".".join(map(str, detail["loc"]))
-    value = detail["input"]
+    # A logger's place has its class in it.
+    key = ".".join(str(part) for part in detail["loc"] if not str(part).startswith("kidasr."))
+    value: Any = detail["input"]
     if detail["type"] == "extra_forbidden":
         return unknown_key(key)
-    if value == "???":
-        return f"{key} is missing; accepted: {key}=..."
     if detail["type"] == "missing":
         return f"{key} is missing"
-    return f"{key}={'null' if value is None else str(value)}: {detail['msg'].replace('Input should', 'should')}"
+    return f"{key}={'null' if value is None else value}: {detail['msg'].replace('Input should', 'should')}"
 
 
 def known_keys(prefix: str) -> list[str]:
     """The keys that a part of the config has: ``known_keys("augment")`` is ``["freq_mask_param", ...]``."""
-    model: Any = RunConfig
+    models: list[Any] = [RunConfig]
     for name in filter(None, prefix.split(".")):
-        field = model.model_fields.get(name)
-        model = field and field.annotation
-        if not hasattr(model, "model_fields"):
-            return []
-    return [name for name in model.model_fields if name != "target"]
+        fields = [model.model_fields[name] for model in models if name in model.model_fields]
+        models = [kind for field in fields for kind in get_args(field.annotation) or [field.annotation]]
+        models = [kind for kind in models if hasattr(kind, "model_fields")]
+    names = (name for model in models for name in model.model_fields if name != "target")
+    return list(dict.fromkeys(names))
 
 
 def unknown_key(key: str) -> str:
     """The line for a key that does not exist, with the keys that do."""
     prefix, _, name = key.rpartition(".")
-    known = known_keys(prefix)
+    known = known_keys(prefix) + ([] if prefix else ["experiment", "debug"])
     dot = f"{prefix}." if prefix else ""
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {dot}{close[0]}?" if close else ""

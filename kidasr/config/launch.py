@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +14,12 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from kidasr.config.checks import ConfigError, check_config, unknown_key
+from kidasr.config.checks import check_config, unknown_key
 from kidasr.errors import KidasrError
 
 #: Exit code for a mistake of the user's; any other failure is 1.
@@ -107,18 +108,10 @@ def _in_one_line(error: Exception) -> str:
         return str(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines)
-    quoted = text.split("'")
-    if text.startswith("Could not override '") or text.startswith("Error merging override"):
-        key = quoted[1] if text.startswith("Could not") else text.split()[3].partition("=")[0]
-        if "Key" in text or "not in" in text or "No match in the defaults list" in text:
-            return unknown_key(key)
-    if "Available options in '" in text:
-        group = text.split("Available options in '")[1].split("'")[0]
-        choice = text.split(f"'{group}/")[1].split("'")[0] if f"'{group}/" in text else ""
-        start = next(place for place, line in enumerate(lines) if line.startswith("Available options"))
-        options = lines[start + 1 :]
-        return f"{group}={choice}: no such choice; accepted: {', '.join(options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not in the form group=choice or key=value: {lines[0]}"
+    if match := re.match(r"Could not override '([^']+)'", text):
+        return unknown_key(match[1])
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*?) Config search path", text):
+        return f"{match[1]}={match[2]}: no such choice; accepted: {', '.join(match[3].split())}"
     return text
-
-
-__all__ = ["USER_ERROR", "ConfigError", "checked", "launch"]

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
+MelBins = Annotated[int, Field(ge=0, le=128)]
 MinusOneOrMore = Annotated[int, Field(ge=-1)]
 
 
@@ -61,7 +62,7 @@ class Curriculum(Part):
 
 
 class Augment(Part):
-    freq_mask_param: NonNegativeInt
+    freq_mask_param: MelBins
     time_mask_param: NonNegativeInt
     num_freq_masks: NonNegativeInt
     num_time_masks: NonNegativeInt
@@ -98,7 +99,7 @@ class Checkpoint(Part):
 
 
 class Trainer(Group):
-    max_steps: Annotated[int, Field(ge=-1)]
+    max_steps: MinusOneOrMore
     num_train_epochs: PositiveFloat
     per_device_train_batch_size: PositiveInt
     per_device_eval_batch_size: PositiveInt
@@ -110,6 +111,24 @@ class Trainer(Group):
     fp16: bool
     generation_max_length: PositiveInt | None
     generation_num_beams: PositiveInt
+
+
+class NoLogger(Group):
+    target: Literal["kidasr.report.loggers.NoLogger"] = Field(alias="_target_")
+
+
+class WandbLogger(Group):
+    target: Literal["kidasr.report.loggers.WandbLogger"] = Field(alias="_target_")
+    project: Text
+    name: Text | None
+    group: Text | None
+    tags: list[Text]
+    max_predictions: PositiveInt
+
+
+class TensorBoardLogger(Group):
+    target: Literal["kidasr.report.loggers.TensorBoardLogger"] = Field(alias="_target_")
+    logging_dir: Text
 
 
 class RunConfig(Group):
@@ -126,6 +145,6 @@ class RunConfig(Group):
     early_stopping: EarlyStopping
     checkpoint: Checkpoint
     trainer: Trainer
-    logger: dict[str, Any]
+    logger: Annotated[NoLogger | WandbLogger | TensorBoardLogger, Field(discriminator="target")]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     step_scale: PositiveFloat

@@ -60,9 +60,8 @@ def check_audio(utterances: Iterable[Utterance], window_sec: float) -> None:
             except (soundfile.LibsndfileError, OSError) as error:
                 raise AudioError(f"{utterance.source}: {path} can't be read: {_reason(error)}; {ACCEPTED}") from error
         if duration_sec > window_sec:
-            raise AudioError(
-                f"{utterance.source}: {path} lasts {duration_sec:.1f} s; accepted: up to the model's window of {window_sec:g} s"
-            )
+            limit = f"accepted: up to {window_sec:g} s, the model's window"
+            raise AudioError(f"{utterance.source}: {path} lasts {duration_sec:.1f} s; {limit}")
 
 
 def _reason(error: Exception) -> str:

@@ -43,7 +43,7 @@ class SpecAugment:
     def __call__(
         self, features: torch.Tensor, real_frames: int, *, seed: int, epoch: int, utterance_id: str
     ) -> torch.Tensor:
-        """Masked features, shape ``(mel_bins, frames)`` as given; what is masked depends on (seed, epoch, utterance) alone."""
+        """Masked features, shape ``(mel_bins, frames)`` as given; the masks depend on (seed, epoch, utterance) alone."""
         if not self.is_on or not real_frames:
             return features
         real = features[:, :real_frames]

@@ -62,6 +62,8 @@ class PretrainedWhisper:
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise KidasrError(f"model.name_or_path={name}: can't be loaded: {reason}") from error
+        # Whisper's sinusoidal positions are fixed (transformers pull request 26032), but loading forgets the flag.
+        model.get_encoder().embed_positions.requires_grad_(False)
         is_multilingual = getattr(model.generation_config, "is_multilingual", None)
         if is_multilingual is None:
             is_multilingual = config.vocab_size >= 51865
@@ -80,7 +82,7 @@ class PretrainedWhisper:
 
 
 def save_model(folder: Path, whisper: Whisper) -> None:
-    """Write a plain Whisper checkpoint, complete: model, generation settings, feature extractor, tokenizer and normalizer."""
+    """Write a plain Whisper checkpoint: model, generation settings, feature extractor, tokenizer and normalizer."""
     whisper.model.save_pretrained(folder)
     whisper.processor.save_pretrained(folder)
     # The tokenizer reads its normalizer's spellings from this file but does not write it; without it, WER of a model that

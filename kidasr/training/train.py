@@ -181,7 +181,7 @@ class Train:
         log.info("run: %d optimizer steps of %d utterances, %.1f epochs", steps, per_step, steps * per_step / utterances)
         patience = self.early_stopping.early_stopping_patience if self.early_stopping else 0
         eval_steps, save_steps = self.checkpoint.eval_steps, self.checkpoint.save_steps
-        mistakes = list(run_length_contradictions(steps, arguments.warmup_steps, patience, eval_steps))
+        mistakes = list(run_length_contradictions(steps, self.schedule["warmup_steps"], patience, eval_steps))
         if mistakes:
             raise ConfigError("\n".join(mistakes))
         for warning in run_length_warnings(steps, patience, eval_steps, save_steps, self.freeze.freeze_encoder_steps):
@@ -221,7 +221,7 @@ def _check_utterances(sets: Sets, whisper: Whisper) -> None:
 
 
 def _quiet_libraries() -> None:
-    """Warnings of the libraries go where ours go, also into ``run.log``; those about nothing the user can change, nowhere."""
+    """The libraries' warnings go where ours go, also into ``run.log``; those that no user can act on go nowhere."""
     transformers.utils.logging.set_verbosity_warning()
     transformers.utils.logging.disable_default_handler()
     transformers.utils.logging.enable_propagation()

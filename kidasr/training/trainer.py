@@ -60,6 +60,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         self.normalize: Callable[[str], str] = whisper_normalizer(whisper.processor, whisper.is_english)
         self.curriculum = curriculum
         self.buckets = buckets
+        self._with_loss = True
         super().__init__(
             model=whisper.model,
             args=args,
@@ -92,13 +93,19 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         metrics = {"wer": result["wer"], "cer": result["cer"], **by_age}
         return {name: rate for name, rate in metrics.items() if rate is not None}
 
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+        if not self._with_loss:  # the loss takes the encoder a second time
+            inputs = {name: tensor for name, tensor in inputs.items() if name != "labels"}
+        return super().prediction_step(model, inputs, *arguments, **named)
+
     def transcribe(self, dataset: ChildSpeechDataset) -> list[Prediction]:
         """Transcribe a set with the model as it is now, greedily, and count the errors."""
         self.compute_metrics, metrics = None, self.compute_metrics
+        self._with_loss = False
         try:
             output = self.predict(dataset)
         finally:
-            self.compute_metrics = metrics
+            self.compute_metrics, self._with_loss = metrics, True
         return compare(dataset.utterances, transcripts(np.asarray(output.predictions), self.processor), self.normalize)
 
 

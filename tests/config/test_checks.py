@@ -1,0 +1,104 @@
+"""A mistake is one line that names the key, the value and what is accepted; what is surely not meant is a warning."""
+
+import logging
+from collections.abc import Iterable
+
+import pytest
+
+from kidasr.config.checks import ConfigError, check_config, run_length_contradictions, run_length_warnings
+from tests.conftest import composed, run_py
+
+MISTAKES = {
+    # unknown groups, choices and keys
+    "augmnt=none": "augmnt: no such key; did you mean augment?",
+    "augment=specaug": "augment=specaug: no such choice; accepted: none, specaugment, specaugment_strong",
+    "experiment=h9": "experiment=h9: no such choice; accepted: all, baseline, h1",
+    "augment.freq_mask_parm=3": "augment.freq_mask_parm: no such key; did you mean augment.freq_mask_param?",
+    "+data.foo=1": "data.foo: no such key; accepted in data: train, validation",
+    "+foo=1": "foo: no such key; accepted in the config: job, data",
+    "~augment": "augment is missing",
+    "augment=[none": "augment=[none: not in the form group=choice or key=value",
+    "run": "run: not in the form group=choice or key=value",
+    # types
+    "augment.freq_mask_param=many": "augment.freq_mask_param=many: should be a valid integer",
+    "augment.freq_mask_param=1.5": "augment.freq_mask_param=1.5: should be a valid integer",
+    "schedule.warmup_steps=null": "schedule.warmup_steps=null: should be a valid integer",
+    "data.train=[a,b]": "data.train=['a', 'b']: should be a valid string",
+    "trainer.bf16=1": "trainer.bf16=1: should be a valid boolean",
+    "logger=wandb logger.max_predictions=few": "logger.max_predictions=few: should be a valid integer",
+    "logger=wandb logger.projct=x": "logger.projct: no such key; did you mean logger.project?; accepted in logger: project",
+    # ranges
+    "augment.freq_mask_param=-1": "augment.freq_mask_param=-1: should be greater than or equal to 0",
+    "augment.max_time_mask_fraction=2": "augment.max_time_mask_fraction=2: should be less than or equal to 1",
+    "freeze.freeze_encoder_steps=-2": "freeze.freeze_encoder_steps=-2: should be greater than or equal to -1",
+    "trainer.num_train_epochs=0": "trainer.num_train_epochs=0: should be greater than 0",
+    "data.validation_fraction=1": "data.validation_fraction=1: should be less than 1",
+    "checkpoint=legacy checkpoint.eval_steps=0": "checkpoint.eval_steps=0: should be greater than 0",
+    "seed=-1": "seed=-1: should be greater than or equal to 0",
+    "optim.optim=adam": "optim.optim=adam: should be 'adamw_torch'",
+    "schedule.lr_scheduler_type=cos": "schedule.lr_scheduler_type=cos: should be 'linear', 'cosine'",
+    "data.age_buckets=[5-6,3-4]": "data.age_buckets: '3-4' does not come after the bucket before it",
+    "data.age_buckets=[young]": "data.age_buckets: 'young' is no bucket; accepted: like '5-6' or '13+'",
+    # combinations
+    "checkpoint.save_steps=30": "checkpoint.save_steps=30: should be a multiple of checkpoint.eval_steps=20",
+    "trainer.max_steps=10": "schedule.warmup_steps=20: longer than the run; should be at most its 10 steps",
+    "trainer.max_steps=0": "trainer.max_steps=0: should be 1 or more, or -1",
+    "trainer.bf16=true trainer.fp16=true": "trainer.fp16=true: can't go with trainer.bf16=true",
+    "early_stopping=patience_5 trainer.max_steps=10 schedule.warmup_steps=1": (
+        "early_stopping.patience=5: the run's 10 steps end before the first evaluation; accepted: checkpoint.eval_steps"
+    ),
+    # data
+    "data=manifest": "data.train is missing; accepted: data.train=...",
+    # one bad job of a sweep, before the first starts
+    "--multirun augment.freq_mask_param=27,-1": "augment.freq_mask_param=-1: should be greater than or equal to 0",
+    "--multirun augment=none,specaug": "augment=specaug: no such choice",
+}
+
+
+@pytest.mark.parametrize(("command", "line"), MISTAKES.items())
+def test_a_mistake_is_one_line(command: str, line: str) -> None:
+    done = run_py(*command.split())
+    assert done.stderr.startswith(f"error: {line}"), done.stderr
+    assert (done.stderr.count("\n"), done.stdout, done.returncode) == (1, "", 2)
+
+
+def test_two_mistakes_are_two_lines() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_config(composed("seed=-1", "augment.time_mask_param=x"))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def warnings_of(records: Iterable[logging.LogRecord]) -> str:
+    return "\n".join(record.getMessage() for record in records if record.levelno == logging.WARNING)
+
+
+def test_checkpoints_that_miss_evaluations_are_a_warning_that_says_what_it_costs(caplog: pytest.LogCaptureFixture) -> None:
+    check_config(composed("checkpoint=legacy"))
+    assert "1 of 2 evaluations have no checkpoint" in warnings_of(caplog.records)
+    caplog.clear()
+    check_config(composed("checkpoint=aligned"))
+    assert not warnings_of(caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("run", "warning"),
+    [
+        ({"freeze_encoder_steps": 100}, "freeze.freeze_encoder_steps=100: the run ends after 100 steps"),
+        ({"freeze_encoder_steps": 99}, None),
+        ({"freeze_encoder_steps": -1}, None),
+        ({"eval_steps": 101}, "checkpoint.eval_steps=101: the run has 100 steps and so one evaluation"),
+        ({"save_steps": 200}, "checkpoint.save_steps=200: the run has 100 steps and so one checkpoint"),
+        ({"patience": 10}, "early_stopping.patience=10: the run has only 10 evaluations"),
+        ({"patience": 5}, None),
+    ],
+)
+def test_what_is_surely_not_meant_in_a_run_of_100_steps(run: dict[str, int], warning: str | None) -> None:
+    usual = {"patience": 0, "eval_steps": 10, "save_steps": 10, "freeze_encoder_steps": 0}
+    found = list(run_length_warnings(100, **{**usual, **run}))
+    assert len(found) == (warning is not None)
+    assert not warning or found[0].startswith(warning)
+
+
+def test_a_warm_up_as_long_as_the_run_is_the_longest_accepted() -> None:
+    assert not list(run_length_contradictions(100, warmup_steps=100, patience=0, eval_steps=10))
+    assert list(run_length_contradictions(100, warmup_steps=101, patience=0, eval_steps=10))

@@ -1,0 +1,160 @@
+"""Every choice of every group composes; a preset is the baseline plus its hypothesis; nothing heavy is imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from kidasr.config import check_config
+from kidasr.config.checks import parse_config
+from tests.conftest import ROOT, composed, run_py
+
+CHOICES = sorted(
+    f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml") if path.parent.parent.name == "conf"
+)
+MANIFESTS = ("data.train=T.jsonl", "data.validation=V.jsonl")
+
+#: What users and sweeps rely on.
+CONTRACT = {
+    "model": ["name_or_path"],
+    "data": ["train", "validation", "test", "limit_train", "limit_validation"],
+    "trainer": [
+        "max_steps",
+        "num_train_epochs",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "dataloader_num_workers",
+    ],
+    "optim": ["optim", "learning_rate", "weight_decay", "max_grad_norm"],
+    "schedule": ["lr_scheduler_type", "warmup_steps"],
+    "early_stopping": ["patience"],
+    "checkpoint": ["eval_steps", "save_steps", "save_total_limit"],
+    "freeze": ["freeze_encoder_steps"],
+    "augment": ["freq_mask_param", "time_mask_param"],
+}
+
+
+def flat(node: Any, prefix: str) -> dict[str, Any]:
+    if not isinstance(node, dict):
+        return {prefix.removesuffix("."): node}
+    return {path: leaf for name, child in node.items() for path, leaf in flat(child, f"{prefix}{name}.").items()}
+
+
+def values(*overrides: str) -> dict[str, Any]:
+    """Every key but the job's, by its path, with its value."""
+    cfg = composed(*overrides)
+    found: dict[str, Any] = {}
+    for key in map(str, cfg):
+        if key != "job":
+            value = cfg[key]
+            found |= flat(OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value, f"{key}.")
+    return found
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
+    check_config(composed(choice, *MANIFESTS))
+
+
+def test_the_keys_that_users_rely_on_are_there() -> None:
+    assert {f"{group}.{key}" for group, keys in CONTRACT.items() for key in keys} | {"seed"} <= set(values())
+
+
+def test_by_default_every_hypothesis_is_off_but_the_aligned_checkpoints() -> None:
+    run = parse_config(composed())
+    assert (run.schedule.lr_scheduler_type, run.early_stopping.patience) == ("linear", 0)
+    assert (run.freeze.freeze_encoder_steps, run.augment.freq_mask_param, run.augment.time_mask_param) == (0, 0, 0)
+    assert run.curriculum.order == "random"
+    assert run.checkpoint.save_steps == run.checkpoint.eval_steps
+
+
+@pytest.mark.parametrize(
+    ("preset", "changed"),
+    [
+        ("h1", {"checkpoint.save_steps": 20, "checkpoint.save_total_limit": 5}),
+        ("h2", {"schedule.lr_scheduler_type": "cosine", "early_stopping.patience": 5}),
+        ("h3", {"freeze.freeze_encoder_steps": 40}),
+        ("h4", {"augment.freq_mask_param": 27, "augment.time_mask_param": 100}),
+        ("h5", {"curriculum.order": "youngest_first"}),
+    ],
+)
+def test_a_preset_is_the_baseline_plus_one_hypothesis(preset: str, changed: dict[str, Any]) -> None:
+    baseline, with_hypothesis = values("experiment=baseline"), values(f"experiment={preset}")
+    assert {key: value for key, value in with_hypothesis.items() if baseline[key] != value} == changed
+
+
+def test_all_is_the_baseline_plus_all_five() -> None:
+    together = values("experiment=baseline")
+    for preset in ("h1", "h2", "h3", "h4", "h5"):
+        together |= {
+            key: new for key, new in values(f"experiment={preset}").items() if values("experiment=baseline")[key] != new
+        }
+    assert values("experiment=all") == together
+
+
+def test_the_recipe_for_whisper_small_has_the_checklists_values() -> None:
+    recipe = values("experiment=whisper_small", "data=manifest", *MANIFESTS)
+    checklist = {
+        "model.name_or_path": "openai/whisper-small",
+        "checkpoint.eval_steps": 500,
+        "checkpoint.save_steps": 500,
+        "checkpoint.save_total_limit": 5,
+        "schedule.lr_scheduler_type": "cosine",
+        "early_stopping.patience": 5,
+        "trainer.num_train_epochs": 20,
+        "augment.freq_mask_param": 27,
+        "augment.time_mask_param": 100,
+        "curriculum.order": "youngest_first",
+        "freeze.freeze_encoder_steps": 1000,
+        "optim.learning_rate": 1e-5,
+    }
+    assert {key: recipe[key] for key in checklist} == checklist
+
+
+def test_step_counts_are_scaled_in_one_place_and_taken_as_given_on_the_command_line() -> None:
+    long = values("data=manifest", *MANIFESTS, "checkpoint=legacy", "freeze=encoder_1000")
+    assert (long["checkpoint.eval_steps"], long["checkpoint.save_steps"]) == (500, 1000)
+    assert (long["freeze.freeze_encoder_steps"], long["schedule.warmup_steps"]) == (1000, 500)
+    assert values("freeze=encoder_1000", "freeze.freeze_encoder_steps=7")["freeze.freeze_encoder_steps"] == 7
+    assert values("step_scale=0.1", "freeze=encoder_1000")["freeze.freeze_encoder_steps"] == 100
+
+
+def test_a_key_on_the_command_line_wins_over_the_preset() -> None:
+    assert values("experiment=h4", "augment=none")["augment.freq_mask_param"] == 0
+    assert values("experiment=h4", "augment.freq_mask_param=40")["augment.freq_mask_param"] == 40
+
+
+def test_composing_and_checking_does_not_import_torch() -> None:
+    code = (
+        "import sys; from tests.conftest import composed, check_config; check_config(composed('experiment=all'));"
+        "heavy = {'torch', 'transformers', 'torchaudio', 'matplotlib', 'wandb'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_help_lists_every_group_with_its_choices_and_three_examples() -> None:
+    text = run_py("--help").stdout
+    for group in {choice.partition("=")[0] for choice in CHOICES}:
+        names = ", ".join(sorted(choice.partition("=")[2] for choice in CHOICES if choice.startswith(f"{group}=")))
+        assert f"{group}: {names}\n" in text
+    assert text.count("    python run.py") + text.count("\n  python run.py") >= 3
+
+
+def test_schedules_and_optimizers_that_the_schema_accepts_are_transformers_own() -> None:
+    from transformers.trainer_utils import SchedulerType
+    from transformers.training_args import OptimizerNames
+
+    from kidasr.config.schema import Optim, Schedule
+
+    schedules = Schedule.model_fields["lr_scheduler_type"].annotation.__args__  # type: ignore[union-attr]
+    optimizers = Optim.model_fields["optim"].annotation.__args__  # type: ignore[union-attr]
+    assert set(schedules) <= {kind.value for kind in SchedulerType}
+    assert set(optimizers) <= {kind.value for kind in OptimizerNames}
+
+
+def test_the_embedded_paths_do_not_depend_on_the_working_directory(tmp_path: Path) -> None:
+    shown = run_py("--cfg", "job", "--resolve", cwd=tmp_path).stdout
+    assert str(ROOT / "kidasr" / "embedded" / "corpus" / "train.jsonl") in shown

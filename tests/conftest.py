@@ -1,0 +1,105 @@
+"""What the tests share: composing a run as the command line does, running it in this process, and real data."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pytest
+import soundfile
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from kidasr.config import check_config
+from kidasr.corpus.age import AgeBuckets
+from kidasr.corpus.manifest import Utterance
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+TINY_EN = SHARED / "models" / "whisper-tiny.en"
+KIDS = SHARED / "data" / "speechocean762-kids"
+MICRO = ROOT / "kidasr" / "embedded" / "micro_whisper"
+
+real_data = pytest.mark.skipif(
+    not (TINY_EN.is_dir() and KIDS.is_dir()),
+    reason="real weights and recordings are not here: ../shared/models/whisper-tiny.en, ../shared/data/speechocean762-kids",
+)
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The config that ``python run.py OVERRIDES`` composes."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def job(run_dir: Path, *overrides: str) -> Any:
+    """The job that ``python run.py OVERRIDES hydra.run.dir=RUN_DIR`` instantiates."""
+    cfg = composed(*overrides)
+    cfg.job.run_dir = str(run_dir)
+    check_config(cfg)
+    (run_dir / ".hydra").mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
+    return hydra.utils.instantiate(cfg.job)
+
+
+def run_py(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """``python run.py ARGUMENTS`` in a process of its own."""
+    command = [sys.executable, str(ROOT / "run.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=600)
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def buckets() -> AgeBuckets:
+    return AgeBuckets()
+
+
+@pytest.fixture
+def utterance(tmp_path: Path) -> Callable[..., Utterance]:
+    """Makes an utterance with a real recording, a tone in noise, behind it."""
+
+    def make(
+        utterance_id: str = "u", text: str = "two red cats", age_bucket: str = "5-6", duration_sec: float = 1.5, **rest: Any
+    ) -> Utterance:
+        path = tmp_path / f"{utterance_id}.wav"
+        rng = np.random.default_rng(len(utterance_id))
+        time_sec = np.arange(int(16_000 * duration_sec)) / 16_000
+        soundfile.write(path, 0.2 * np.sin(2 * np.pi * 300 * time_sec) + 0.01 * rng.standard_normal(len(time_sec)), 16_000)
+        fields: dict[str, Any] = {
+            "utterance_id": utterance_id,
+            "speaker_id": "s",
+            "audio_path": path,
+            "text": text,
+            "age_bucket": age_bucket,
+            "age": None,
+            "duration_sec": duration_sec,
+            "gender": None,
+            "source": "m.jsonl:1",
+        }
+        return Utterance(**{**fields, **rest})
+
+    return make
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Callable[..., Path]:
+    """Writes rows to a JSONL manifest."""
+
+    def write(rows: Sequence[Mapping[str, Any]], name: str = "m.jsonl") -> Path:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write

@@ -1,0 +1,27 @@
+from collections.abc import Callable
+
+import torch
+
+from kidasr.corpus.age import AgeBuckets
+from kidasr.corpus.curriculum import Curriculum
+from kidasr.corpus.manifest import Utterance
+from kidasr.features.batch import Collator, EpochSampler
+
+
+def test_labels_are_padded_with_what_the_loss_passes_over_and_lose_the_start_token() -> None:
+    features = torch.zeros(80, 300)
+    batch = Collator(start_token_id=9)(
+        [{"input_features": features, "labels": [9, 1, 2, 3]}, {"input_features": features, "labels": [9, 4]}]
+    )
+    assert batch["input_features"].shape == (2, 80, 300)
+    assert batch["labels"].tolist() == [[1, 2, 3], [4, -100, -100]]
+
+
+def test_the_sampler_hands_the_epoch_in(utterance: Callable[..., Utterance], buckets: AgeBuckets) -> None:
+    utterances = [utterance(str(number), duration_sec=0.1) for number in range(8)]
+    curriculum, epoch = Curriculum("random"), 0
+    sampler = EpochSampler(utterances, curriculum, buckets, seed=1, current_epoch=lambda: epoch)
+    for epoch in (0, 3):
+        expected = curriculum.epoch_order(utterances, buckets, 1, epoch).tolist()
+        assert list(sampler) == [(epoch, place) for place in expected]
+    assert len(sampler) == 8

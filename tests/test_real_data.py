@@ -1,0 +1,45 @@
+"""Real Whisper weights and real children's recordings."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import KIDS, TINY_EN, job, read_json, real_data, run_py
+
+pytestmark = real_data
+
+REAL = (
+    "data=manifest",
+    f"data.train={KIDS / 'train.jsonl'}",
+    f"data.validation={KIDS / 'dev.jsonl'}",
+    "model=whisper",
+    f"model.name_or_path={TINY_EN}",
+)
+
+
+def test_a_short_run_from_the_command_line_improves_wer_on_unseen_children(tmp_path: Path) -> None:
+    done = run_py(
+        *REAL,
+        "trainer.max_steps=16",
+        "trainer.per_device_train_batch_size=4",
+        "data.limit_train=64",
+        "data.limit_validation=16",
+        "schedule.warmup_steps=2",
+        "checkpoint.eval_steps=16",
+        "freeze=encoder_all",  # a step of a third of the time
+        f"hydra.run.dir={tmp_path}",
+    )
+    assert done.returncode == 0, done.stderr
+    metrics = read_json(tmp_path / "metrics.json")
+    assert metrics["zero_shot"]["utterances"] == 16
+    assert metrics["final"]["wer"] < metrics["zero_shot"]["wer"]
+
+
+@pytest.mark.parametrize("preset", ["baseline", "h1", "h2", "h3", "h4", "h5"])
+def test_every_preset_starts_and_finishes(tmp_path: Path, preset: str) -> None:
+    short = ("debug=smoke", "trainer.per_device_train_batch_size=1", "data.limit_validation=1")
+    job(tmp_path, *REAL, f"experiment={preset}", *short).run()
+    metrics = read_json(tmp_path / "metrics.json")
+    assert (metrics["steps"], metrics["final"]["utterances"]) == (3, 1)
+    shutil.rmtree(tmp_path)  # half a gigabyte a checkpoint

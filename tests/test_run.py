@@ -1,0 +1,109 @@
+"""The command line, as a user types it."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from tests.conftest import MICRO, ROOT, read_json, read_jsonl, run_py
+
+CORPUS = ROOT / "kidasr" / "embedded" / "corpus"
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [re.sub(r"\s+#.*", "", line) for line in lines if line.startswith("python run.py")]
+
+
+def test_the_default_run_at_least_halves_wer_and_the_youngest_are_hardest(tmp_path: Path) -> None:
+    done = run_py(f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    metrics = read_json(tmp_path / "metrics.json")
+    zero_shot, final = metrics["zero_shot"], metrics["final"]
+    assert final["wer"] <= zero_shot["wer"] / 2
+    for score in (zero_shot, final):
+        by_age = [rates["wer"] for rates in score["by_age"].values()]
+        assert sum(by_age[:2]) / 2 > sum(by_age[-2:]) / 2
+    assert 0 < metrics["best_step"] <= metrics["steps"]
+    # Every hypothesis would have its moment: several evaluations, a freeze that ends, patience that can run out.
+    evaluations = [float(rate) for rate in re.findall(r"^step \d+/\d+: WER ([\d.]+)%", done.stdout, re.MULTILINE)]
+    assert len(evaluations) > 6
+    assert min(evaluations) == pytest.approx(100 * final["wer"], abs=0.06)
+    assert f"run folder: {tmp_path}" in done.stdout
+    assert re.search(r"all +\d+ +\d+ +[\d.]+% +[\d.]+% +-[\d.]+", done.stdout), "the table of before and after"
+    for name in (".hydra", "run.log", "predictions.jsonl", "environment.json", "checkpoints", "model", "learning_curve.png"):
+        assert (tmp_path / name).exists(), name
+    assert "warning" not in done.stdout + done.stderr
+
+
+def test_a_multirun_of_masks_has_a_folder_for_each_combination(tmp_path: Path) -> None:
+    sweep = ("augment=specaugment", "augment.freq_mask_param=27,40", "augment.time_mask_param=100,150")
+    done = run_py("--multirun", *sweep, "debug=smoke", f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for number in range(4):
+        augment = OmegaConf.load(tmp_path / str(number) / ".hydra" / "config.yaml").augment
+        found[augment.freq_mask_param, augment.time_mask_param] = read_json(tmp_path / str(number) / "metrics.json")
+    assert set(found) == {(27, 100), (27, 150), (40, 100), (40, 150)}
+    assert all(metrics["zero_shot"] == found[27, 100]["zero_shot"] for metrics in found.values())
+
+
+def test_one_job_of_a_multirun_fails_alone_and_the_exit_code_says_so(tmp_path: Path) -> None:
+    lonely = tmp_path / "lonely.jsonl"
+    lonely.write_text('{"audio_path": "gone.wav", "text": "a", "speaker_id": "s"}\n', encoding="utf-8")
+    manifests = f"{lonely},{CORPUS / 'validation.jsonl'}"
+    done = run_py("--multirun", f"data.validation={manifests}", "debug=smoke", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert done.returncode == 2
+    assert f"error: {lonely}:1: {tmp_path / 'gone.wav'}: no such file" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "sweep" / "0" / "metrics.json").exists()
+    assert f"{lonely}:1:" in (tmp_path / "sweep" / "0" / "run.log").read_text(encoding="utf-8")
+    assert (tmp_path / "sweep" / "1" / "metrics.json").exists()
+
+
+def test_a_mistake_in_the_data_is_one_line_and_nothing_is_trained(tmp_path: Path) -> None:
+    bad = tmp_path / "with spaces é.csv"
+    bad.write_text("audio_path,text\na.wav,hello\n", encoding="utf-8")
+    done = run_py(f'data.train="{bad}"', f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.stderr == (
+        f"error: {bad}:2: field 'speaker_id' is missing; this line has: audio_path, text "
+        "(data.fields says which of your names is which)\n"
+    )
+    assert done.returncode == 2
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_validation_speakers_are_held_out_where_there_is_no_validation_manifest(tmp_path: Path) -> None:
+    done = run_py("data.validation=null", "debug=smoke", f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    trained_on = {row["speaker_id"] for row in read_jsonl(CORPUS / "train.jsonl")}
+    held_out = {row["speaker_id"] for row in read_jsonl(tmp_path / "predictions.jsonl")}
+    assert held_out and held_out < trained_on
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_the_readmes_commands_run(command: str, tmp_path: Path) -> None:
+    """As written, but short, in a folder of their own, and with the embedded files for the reader's."""
+    for name, source in (("T.jsonl", "train"), ("V.jsonl", "validation")):
+        shutil.copy(CORPUS / f"{source}.jsonl", tmp_path / name)
+    (tmp_path / "audio").symlink_to(CORPUS / "audio")
+    arguments = command.removeprefix("python run.py").split()
+    for stand_in in ("openai/whisper-small", "openai/whisper-tiny.en"):  # no hub here
+        arguments = [one.replace(stand_in, str(MICRO)) for one in arguments]
+    if "experiment=whisper_small" in arguments:
+        arguments.append(f"model.name_or_path={MICRO}")
+    if not {"--help", "--cfg"} & set(arguments):
+        arguments += ["debug=smoke", f"hydra.run.dir={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    done = run_py(*arguments, cwd=tmp_path, env={"WANDB_MODE": "offline"})
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_the_readme_promises_of_the_repository() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.splitlines()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    assert sum((ROOT / name).stat().st_size for name in tracked if (ROOT / name).is_file()) < 20e6
