@@ -6,3 +6,12 @@ class KidasrError(Exception):
 
     The command line prints the text without a traceback and ends with exit code 2.
     """
+
+    #: Whether it has been logged, so that it isn't told twice.
+    was_told = False
+
+    def __init__(self, text: str):
+        if text.startswith("Caught ") and "Original Traceback" in text:
+            # Raised in a data-loader worker: PyTorch puts the worker's whole traceback into the text.
+            text = text.rstrip().splitlines()[-1].partition(": ")[2]
+        super().__init__(text)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import soundfile
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from kidasr.config import check_config
+from kidasr.config.run_folder import prepare_run_folder
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
 
@@ -42,8 +43,7 @@ def job(run_dir: Path, *overrides: str) -> Any:
     cfg = composed(*overrides)
     cfg.job.run_dir = str(run_dir)
     check_config(cfg)
-    (run_dir / ".hydra").mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
+    prepare_run_folder(run_dir, cfg)
     return hydra.utils.instantiate(cfg.job)
 
 
@@ -86,6 +86,7 @@ def utterance(tmp_path: Path) -> Callable[..., Utterance]:
             "age": None,
             "duration_sec": duration_sec,
             "gender": None,
+            "split": None,
             "source": "m.jsonl:1",
         }
         return Utterance(**{**fields, **rest})

@@ -58,6 +58,7 @@ def test_one_job_of_a_multirun_fails_alone_and_the_exit_code_says_so(tmp_path: P
     manifests = f"{lonely},{CORPUS / 'validation.jsonl'}"
     done = run_py("--multirun", f"data.validation={manifests}", "debug=smoke", f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert done.returncode == 2
+    assert len(re.findall(r"^error: ", done.stderr, re.MULTILINE)) == 1
     assert f"error: {lonely}:1: {tmp_path / 'gone.wav'}: no such file" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "sweep" / "0" / "metrics.json").exists()
@@ -75,6 +76,21 @@ def test_a_mistake_in_the_data_is_one_line_and_nothing_is_trained(tmp_path: Path
     )
     assert done.returncode == 2
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_finished_run_and_its_record_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    for name in ("metrics.json", ".hydra/config.yaml"):
+        (tmp_path / name).write_text("{}", encoding="utf-8")
+    done = run_py("debug=smoke", f"hydra.run.dir={tmp_path}")
+    assert done.stderr == f"error: {tmp_path} holds a finished run; accepted: another hydra.run.dir=...\n"
+    assert (tmp_path / ".hydra" / "config.yaml").read_text(encoding="utf-8") == "{}"
+
+
+def test_hydras_own_ways_to_sweep_still_work(tmp_path: Path) -> None:
+    done = run_py("--multirun", "augment=glob(spec*)", "debug=smoke", f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("*/metrics.json"))) == 2
 
 
 def test_validation_speakers_are_held_out_where_there_is_no_validation_manifest(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ A contradiction is an error; what is legal but surely not meant is a warning tha
 import logging
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from math import inf
 from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
@@ -44,6 +45,9 @@ def parse_config(cfg: DictConfig) -> RunConfig:
     Raises:
         ConfigError: For a missing, unknown or mistyped key, or a value out of range.
     """
+    scale = cfg.step_scale  # others are computed from it
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < inf:
+        raise ConfigError(f"step_scale={scale}: should be a number greater than 0")
     plain: dict[str, Any] = {}
     for key in cfg:
         try:
@@ -99,6 +103,8 @@ def unknown_key(key: str) -> str:
     prefix, _, name = key.rpartition(".")
     known = known_keys(prefix) + ([] if prefix else ["experiment", "debug"])
     dot = f"{prefix}." if prefix else ""
+    if name in known:
+        return f"{key}: no such key with this choice of {prefix}"
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {dot}{close[0]}?" if close else ""
     return f"{key}: no such key{hint}" + (f"; accepted in {prefix or 'the config'}: {', '.join(known)}" if known else "")

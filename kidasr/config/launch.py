@@ -12,38 +12,49 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from kidasr.config.checks import check_config, unknown_key
+from kidasr.config.checks import ConfigError, check_config, unknown_key
+from kidasr.config.run_folder import check_run_folder, prepare_run_folder
 from kidasr.errors import KidasrError
 
-#: Exit code for a mistake of the user's; any other failure is 1.
-USER_ERROR = 2
+#: Exit codes: a mistake of the user's, and any other failure.
+USER_ERROR, FAILURE = 2, 1
 
 log = logging.getLogger("kidasr")
 
 
 def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Wrap a job's function: its config is checked, and a user's mistake becomes one line, also in ``run.log``.
+    """Wrap a job's function: config and run folder are checked, and what goes wrong is in its ``run.log`` too.
 
-    A single run then ends with exit code 2. In a multirun the error goes on to Hydra, which lets the other jobs finish.
+    A user's mistake is one line there, any other failure a traceback. A single run then ends with exit code 2 or 1. In a
+    multirun the error goes on to Hydra, which lets the other jobs finish.
     """
 
     @functools.wraps(job)
     def run(cfg: DictConfig) -> Any:
+        hydra = HydraConfig.get()
         try:
             check_config(cfg)
+            prepare_run_folder(Path(hydra.runtime.output_dir), cfg)
             return job(cfg)
         except KidasrError as error:
             for line in str(error).splitlines():
                 log.error(line)
-            if HydraConfig.get().mode == RunMode.RUN:
+            error.was_told = True
+            if hydra.mode == RunMode.RUN:
                 raise SystemExit(USER_ERROR) from error
+            raise
+        except Exception as error:
+            log.exception("the run failed")
+            if hydra.mode == RunMode.RUN:
+                raise SystemExit(FAILURE) from error
             raise
 
     return run
@@ -65,9 +76,10 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
     try:
         _check_command_line(conf)
         main()
-    except (KidasrError, HydraException, OmegaConfBaseException) as error:
-        for line in _in_one_line(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+    except (KidasrError, HydraException, OmegaConfBaseException, OSError) as error:
+        if not getattr(error, "was_told", False):
+            for line in _in_one_line(error).splitlines():
+                print(f"error: {line}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -84,9 +96,25 @@ def _check_command_line(conf: Path) -> None:
     try:
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
             for overrides in _jobs(arguments.overrides, arguments.multirun):
-                check_config(compose("config", overrides))
+                cfg = _compose(overrides)
+                run_dir = Path(str(cfg.hydra.run.dir))
+                with open_dict(cfg):
+                    del cfg["hydra"]
+                check_config(cfg)
+                if not arguments.multirun:
+                    check_run_folder(run_dir, cfg)
     finally:
         logging.disable(logging.NOTSET)
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if override.key_or_group == "experiment" and isinstance(override.value(), list):
+            raise ConfigError(f"{override.input_line}: each preset is a whole recipe; accepted: one of them")
+    try:
+        return compose("config", overrides, return_hydra_config=True)
+    except ValueError as error:  # Hydra's, for a group without a choice
+        raise ConfigError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
 
 
 def _jobs(overrides: list[str], multirun: bool) -> Iterator[list[str]]:
@@ -94,7 +122,7 @@ def _jobs(overrides: list[str], multirun: bool) -> Iterator[list[str]]:
     if not multirun:
         yield overrides
         return
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
     if any(one.is_sweep_override() and not one.is_discrete_sweep() for one in parsed):
         yield [str(one.input_line) for one in parsed if not one.is_sweep_override()]
         return

@@ -17,7 +17,7 @@ MinusOneOrMore = Annotated[int, Field(ge=-1)]
 class Group(BaseModel):
     """A config group: no unknown key, no silent conversion of types."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Part(Group):
@@ -46,7 +46,10 @@ class Data(Part):
     test: Text | None
     limit_train: PositiveInt | None
     limit_validation: PositiveInt | None
+    limit_test: PositiveInt | None
+    text_case: Literal["auto", "as_is", "lower"]
     validation_fraction: OpenFraction
+    cache_sec: NonNegativeFloat
     age_buckets: Annotated[list[Text], Field(min_length=1)]
     fields: Fields
 
@@ -74,7 +77,7 @@ class Freeze(Part):
 
 
 class Optim(Group):
-    optim: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "adafactor", "sgd"]
+    optim: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"]
     learning_rate: PositiveFloat
     weight_decay: NonNegativeFloat
     max_grad_norm: NonNegativeFloat

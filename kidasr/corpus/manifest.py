@@ -30,6 +30,8 @@ class Utterance:
     age: float | None
     duration_sec: float | None
     gender: str | None
+    #: The manifest's own division, such as ``"train"``.
+    split: str | None
     #: Where it was read, for messages: ``"train.jsonl:17"``.
     source: str
 
@@ -99,7 +101,7 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                     raise ManifestError(
                         f"{path}:{reader.line_num}: not as many columns as the header's {len(reader.fieldnames or ())}"
                     )
-                yield reader.line_num, {name: value for name, value in row.items() if value != ""}
+                yield reader.line_num, row
         except csv.Error as error:
             raise ManifestError(f"{path}:{reader.line_num}: not CSV: {error}") from error
 
@@ -109,7 +111,7 @@ def _utterance(
 ) -> Utterance:
     audio_path = _text(row, fields["audio_path"], source)
     text = row.get(fields["text"], "")  # an utterance without words is legal, one without the field is not
-    if fields["text"] not in row and not source.rpartition(":")[0].lower().endswith(".csv"):
+    if fields["text"] not in row:
         raise _missing(row, fields["text"], source)
     if not isinstance(text, str):
         raise ManifestError(f"{source}: {fields['text']}={text!r}; accepted: a text")
@@ -123,6 +125,7 @@ def _utterance(
         age=age,
         duration_sec=_number(row, fields["duration_sec"], source),
         gender=_text(row, fields["gender"], source, default="") or None,
+        split=_text(row, fields["split"], source, default="") or None,
         source=source,
     )
 
@@ -152,7 +155,7 @@ def _number(row: Mapping[str, Any], name: str, source: str) -> float | None:
         return None
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number < math.inf:
         raise ManifestError(f"{source}: {name}={value!r}; accepted: a number from 0 up, or null")
@@ -162,11 +165,11 @@ def _number(row: Mapping[str, Any], name: str, source: str) -> float | None:
 def _bucket(row: Mapping[str, Any], age: float | None, source: str, fields: Mapping[str, str], buckets: AgeBuckets) -> str:
     """The bucket that the manifest names, if it is one of the run's; else the one that holds the age."""
     named = row.get(fields["age_bucket"])
-    if named in buckets.order:
-        return str(named)
+    if isinstance(named, str) and named in buckets.order and named != UNKNOWN:
+        return named
     if age is not None:
         return buckets.bucket_of(age)
-    if named is None or named == "":
+    if named in (None, "", UNKNOWN):
         return UNKNOWN
     raise ManifestError(
         f"{source}: {fields['age_bucket']}={named!r}; accepted: {', '.join(buckets.names)} "

@@ -44,17 +44,46 @@ def create_train_val_split(
     return train, validation
 
 
-def check_speakers_disjoint(train: Sequence[Utterance], other: Sequence[Utterance], other_name: str) -> None:
+#: What manifests call the sets.
+SPLIT_NAMES = {
+    "train": "train",
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "eval"), "test"),
+}
+
+
+def divide_by_field(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
+    """Divide one manifest by its ``split`` field; all is training where that names one set only, or none.
+
+    Raises:
+        KidasrError: For a name that is none of a set, where there are several.
+    """
+    if len({utterance.split for utterance in utterances}) < 2:
+        return {"train": list(utterances)}
+    divided: dict[str, list[Utterance]] = {"train": [], "validation": [], "test": []}
+    for utterance in utterances:
+        name = SPLIT_NAMES.get((utterance.split or "").lower())
+        if name is None:
+            raise KidasrError(f"{utterance.source}: split={utterance.split!r}; accepted: {', '.join(SPLIT_NAMES)}")
+        divided[name].append(utterance)
+    if not divided["train"]:
+        raise KidasrError("data.train: no line has split='train'")
+    return divided
+
+
+def check_speakers_disjoint(
+    one_set: Sequence[Utterance], other: Sequence[Utterance], one_name: str, other_name: str
+) -> None:
     """Refuse sets that share speakers, since their WER would flatter.
 
     Raises:
         KidasrError: With the speakers.
     """
-    shared = sorted({one.speaker_id for one in train} & {one.speaker_id for one in other})
+    shared = sorted({one.speaker_id for one in one_set} & {one.speaker_id for one in other})
     if shared:
         names = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
         raise KidasrError(
-            f"data.{other_name}: {len(shared)} speaker(s) are in data.train too: {names}; accepted: speakers in one set only"
+            f"data.{other_name}: {len(shared)} speaker(s) are in data.{one_name} too: {names}; accepted: each in one set"
         )
 
 

@@ -17,8 +17,8 @@ class SpecAugment:
     zero-mean, and in the paper, where they are, zero *is* the mean.
 
     Args:
-        freq_mask_param: A frequency mask is 0 to this many mel bins high; 0 for none.
-        time_mask_param: A time mask is 0 to this many 10-ms frames long; 0 for none.
+        freq_mask_param: A frequency mask is less than this many mel bins high; 0 for none.
+        time_mask_param: A time mask is less than this many 10-ms frames long; 0 for none.
         num_freq_masks, num_time_masks: Masks of each kind.
         max_time_mask_fraction: Largest share of the real frames that one time mask covers (the paper's ``p``).
     """

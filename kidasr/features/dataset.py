@@ -9,7 +9,7 @@ from transformers import WhisperProcessor
 
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
-from kidasr.features.audio import load_audio
+from kidasr.features.audio import SAMPLE_RATE_HZ, Samples, load_audio
 from kidasr.features.augment import SpecAugment
 from kidasr.features.log_mel import log_mel
 
@@ -34,15 +34,26 @@ class ChildSpeechDataset(Dataset[Example]):
         processor: The checkpoint's feature extractor and tokenizer.
         augment: SpecAugment, for a training set; None leaves the features as they are.
         seed: The run's seed.
+        lower_case: Whether the labels are in lower case, whatever the texts are.
+        cache_sec: Seconds of decoded audio to keep in memory, 64 kB each, so that later epochs need not decode again.
     """
 
     def __init__(
-        self, utterances: Sequence[Utterance], processor: WhisperProcessor, augment: SpecAugment | None = None, seed: int = 0
+        self,
+        utterances: Sequence[Utterance],
+        processor: WhisperProcessor,
+        augment: SpecAugment | None = None,
+        seed: int = 0,
+        lower_case: bool = False,
+        cache_sec: float = 0,
     ):
         self.utterances = utterances
         self.processor = processor
         self.augment = augment
         self.seed = seed
+        self.lower_case = lower_case
+        self._cache: dict[int, Samples] = {}
+        self._cache_left = int(cache_sec * SAMPLE_RATE_HZ)
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -50,10 +61,20 @@ class ChildSpeechDataset(Dataset[Example]):
     def __getitem__(self, index: int | tuple[int, int]) -> Example:
         epoch, place = index if isinstance(index, tuple) else (0, index)
         utterance = self.utterances[place]
-        features, real_frames = log_mel(load_audio(utterance), self.processor.feature_extractor)
+        features, real_frames = log_mel(self._samples(place), self.processor.feature_extractor)
         if self.augment is not None:
             features = self.augment(features, real_frames, seed=self.seed, epoch=epoch, utterance_id=utterance.utterance_id)
-        return {"input_features": features, "labels": self.processor.tokenizer(utterance.text).input_ids}
+        text = utterance.text.lower() if self.lower_case else utterance.text
+        return {"input_features": features, "labels": self.processor.tokenizer(text).input_ids}
+
+    def _samples(self, place: int) -> Samples:
+        if place in self._cache:
+            return self._cache[place]
+        samples = load_audio(self.utterances[place])
+        if len(samples) <= self._cache_left:
+            self._cache[place] = samples
+            self._cache_left -= len(samples)
+        return samples
 
 
 def check_text(utterances: Sequence[Utterance], processor: WhisperProcessor, max_tokens: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, WhisperForConditionalGeneration, WhisperProcessor
 
 from kidasr.errors import KidasrError
@@ -48,7 +49,9 @@ class PretrainedWhisper:
         """
         name = self.name_or_path
         looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
-        if looks_local and not Path(name).expanduser().is_dir():
+        if name.startswith("~"):
+            name = str(Path(name).expanduser())
+        if looks_local and not Path(name).is_dir():
             raise KidasrError(
                 f"model.name_or_path={name}: no such folder; accepted: a folder with a Whisper checkpoint, or a hub name"
             )
@@ -59,9 +62,11 @@ class PretrainedWhisper:
             processor = WhisperProcessor.from_pretrained(name)
             # Checkpoints are often stored in half precision; training at 1e-5 would lose its updates there.
             model = WhisperForConditionalGeneration.from_pretrained(name, dtype=torch.float32, use_safetensors=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             reason = " ".join(str(error).split())
             raise KidasrError(f"model.name_or_path={name}: can't be loaded: {reason}") from error
+        if not processor.tokenizer.decode(processor.tokenizer("cat").input_ids, skip_special_tokens=True).strip():
+            raise KidasrError(f"model.name_or_path={name}: its tokenizer can't spell; are the tokenizer's files there?")
         # Whisper's sinusoidal positions are fixed (transformers pull request 26032), but loading forgets the flag.
         model.get_encoder().embed_positions.requires_grad_(False)
         is_multilingual = getattr(model.generation_config, "is_multilingual", None)
@@ -70,7 +75,11 @@ class PretrainedWhisper:
         if is_multilingual:
             self._set_language(model, processor)
         log.info("model: %s, %.1f M parameters", name, model.num_parameters() / 1e6)
-        return Whisper(model, processor, is_english=not is_multilingual or self.language in ("en", "english"))
+        return Whisper(model, processor, is_english=not is_multilingual or self._writes_english)
+
+    @property
+    def _writes_english(self) -> bool:
+        return self.task == "translate" or self.language.lower() in ("en", "english")
 
     def _set_language(self, model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
         try:

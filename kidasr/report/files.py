@@ -9,6 +9,11 @@ from typing import Any
 from kidasr.recognition.score import Prediction
 
 
+def read_json(path: Path) -> Any:
+    """What :func:`write_json` wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write whole or not at all."""
     aside = path.with_suffix(".tmp")

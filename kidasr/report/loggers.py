@@ -8,6 +8,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback, WandbCallback
 
+from kidasr.errors import KidasrError
 from kidasr.recognition.score import Prediction
 
 
@@ -40,16 +41,19 @@ class WandbLogger(NoLogger):
     def start(self, run_dir: Path, config: Mapping[str, Any]) -> list[TrainerCallback]:
         import wandb
 
-        self._run = wandb.init(
-            project=self.project,
-            name=self.name,
-            group=self.group,
-            tags=self.tags,
-            dir=run_dir,
-            config=dict(config),
-            reinit="finish_previous",
-        )
-        return [WandbCallback()]
+        try:
+            self._run = wandb.init(
+                project=self.project,
+                name=self.name,
+                group=self.group,
+                tags=self.tags,
+                dir=run_dir,
+                reinit="finish_previous",
+            )
+        except wandb.errors.Error as error:
+            reason = " ".join(str(error).split())
+            raise KidasrError(f"logger=wandb: {reason} (WANDB_MODE=offline needs no account)") from error
+        return [_WandbCallback(config)]
 
     def log_result(self, metrics: Mapping[str, Any], predictions: Sequence[Prediction]) -> None:
         import wandb
@@ -61,6 +65,18 @@ class WandbLogger(NoLogger):
 
     def close(self, failed: bool) -> None:
         self._run.finish(exit_code=int(failed))
+
+
+class _WandbCallback(WandbCallback):
+    """transformers' own, which would put the Trainer's flat arguments over the run's config where names are the same."""
+
+    def __init__(self, config: Mapping[str, Any]):
+        super().__init__()
+        self._config = dict(config)
+
+    def setup(self, args: Any, state: Any, model: Any, **kwargs: Any) -> None:
+        super().setup(args, state, model, **kwargs)
+        self._wandb.config.update(self._config, allow_val_change=True)
 
 
 class TensorBoardLogger(NoLogger):

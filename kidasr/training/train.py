@@ -1,6 +1,5 @@
 """The training job: from manifests to a fine-tuned model and its scores."""
 
-import json
 import logging
 import math
 import warnings
@@ -10,13 +9,13 @@ from typing import Any
 
 import torch
 import transformers
-from omegaconf import OmegaConf
 from transformers import EarlyStoppingCallback, Seq2SeqTrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from kidasr.config.checks import ConfigError, run_length_contradictions, run_length_warnings
+from kidasr.config.run_folder import CONFIG, METRICS
 from kidasr.corpus.corpus import Corpus, Sets
 from kidasr.corpus.curriculum import Curriculum
+from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
 from kidasr.features.audio import check_audio
 from kidasr.features.augment import SpecAugment
@@ -26,10 +25,10 @@ from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
 from kidasr.recognition.score import Prediction, score
 from kidasr.report.environment import environment
 from kidasr.report.figure import draw_learning_curve
-from kidasr.report.files import write_json, write_predictions
+from kidasr.report.files import read_json, write_json, write_predictions
 from kidasr.report.loggers import NoLogger
 from kidasr.report.tables import result_table
-from kidasr.training.checkpoint import Checkpoint
+from kidasr.training.checkpoint import Checkpoint, last_checkpoint
 from kidasr.training.trainer import ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
@@ -47,11 +46,10 @@ class Train:
     - evaluations, checkpoints, and which model is kept (H1): ``checkpoint``
     - lengths, batches, precision: ``trainer``; where it is logged: ``logger``
 
-    A run folder with checkpoints of the same config is continued from the newest.
+    A run folder with checkpoints is continued from the newest whole one.
 
     Raises:
-        KidasrError: For a manifest, recording, text or checkpoint that can't be used; for a run too short for its schedule;
-            for a run folder that holds another run.
+        KidasrError: For a manifest, recording, text or checkpoint that can't be used; for a run too short for its schedule.
     """
 
     def __init__(
@@ -81,26 +79,28 @@ class Train:
         """Train, evaluate, report; returns the validation WER of the model that is kept, as a fraction."""
         _quiet_libraries()
         torch.set_flush_denormal(True)  # a CPU computes with denormals an order of magnitude slower
-        config = self._config()
-        last_checkpoint = self._checkpoint_to_resume(config)
-        write_json(self.run_dir / "environment.json", environment(self.seed))
-
         sets = self.data.load(self.seed)
         self.curriculum.describe(sets.train, self.data.buckets)
         arguments = self._training_arguments()
         self._check_length(arguments, len(sets.train))
         whisper = self.model.load()
-        _check_utterances(sets, whisper)
+        self._check_utterances(sets, whisper)
+        config = read_json(self.run_dir / CONFIG)
 
-        tracking = self.logger.start(self.run_dir, config)
+        # Of several processes, one writes.
+        logger = self.logger if arguments.should_save else NoLogger()
+        if arguments.should_save:
+            write_json(self.run_dir / "environment.json", environment(self.seed))
+        callbacks = logger.start(self.run_dir, config)
         failed = True
         try:
-            trainer = self._trainer(arguments, whisper, sets, tracking)
-            validation = trainer.eval_dataset
-            assert isinstance(validation, ChildSpeechDataset)
+            trainer = self._trainer(arguments, whisper, sets, callbacks)
+            validation = trainer.validation
             log.info("zero-shot: transcribing the validation set before training")
             zero_shot = score(trainer.transcribe(validation), self.data.buckets)
-            trainer.train(resume_from_checkpoint=last_checkpoint)
+            if zero_shot["wer"] is None:
+                raise KidasrError("data.validation: no word is left after normalization, so there is no WER to train by")
+            trainer.train_from(last_checkpoint(self.run_dir / "checkpoints"))
             self.checkpoint.report_kept(trainer.state)
 
             predictions = trainer.transcribe(validation)
@@ -111,51 +111,31 @@ class Train:
                 "best_step": self.checkpoint.kept_step(trainer.state),
                 "steps": trainer.state.global_step,
             }
-            if sets.test:
-                test_predictions = trainer.transcribe(ChildSpeechDataset(sets.test, whisper.processor))
+            test_predictions = trainer.transcribe(self._dataset(sets, sets.test, whisper)) if sets.test else []
+            if test_predictions:
                 metrics["test"] = score(test_predictions, self.data.buckets)
-                write_predictions(self.run_dir / "predictions_test.jsonl", test_predictions)
-            self._write(trainer, metrics, predictions)
-            self.logger.log_result(metrics, predictions)
+            if arguments.should_save:
+                self._write(trainer, metrics, predictions, test_predictions)
+            logger.log_result(metrics, predictions)
             failed = False
         finally:
-            self.logger.close(failed)
+            logger.close(failed)
 
         if final["empty_references"]:
             log.warning("%d references have no word after normalization", final["empty_references"])
         log.info("\nvalidation, zero-shot (before) against fine-tuned (after):\n%s", result_table(zero_shot, final))
         log.info("run folder: %s", self.run_dir)
-        if final["wer"] is None:
-            raise KidasrError("the validation set has no word after normalization, so there is no WER")
+        assert final["wer"] is not None, "the same words as before training"
         return final["wer"]
-
-    def _config(self) -> dict[str, Any]:
-        """The resolved config of this run, as Hydra saved it, without the job node, which only repeats it."""
-        saved = OmegaConf.load(self.run_dir / ".hydra" / "config.yaml")
-        resolved = OmegaConf.to_container(saved, resolve=True)
-        assert isinstance(resolved, dict)
-        return {str(key): value for key, value in resolved.items() if key != "job"}
-
-    def _checkpoint_to_resume(self, config: Mapping[str, Any]) -> str | None:
-        """The newest checkpoint in the run folder, if it is of this very config; None in a new folder."""
-        checkpoints = self.run_dir / "checkpoints"
-        record = checkpoints / "config.json"
-        if (self.run_dir / "metrics.json").exists():
-            raise KidasrError(f"{self.run_dir} holds a finished run; accepted: another hydra.run.dir=...")
-        last = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
-        if last and json.loads(record.read_text(encoding="utf-8")) != config:
-            raise KidasrError(
-                f"{self.run_dir} holds an unfinished run of another config; accepted: another hydra.run.dir=..., "
-                "or the very same config to continue it"
-            )
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        write_json(record, config)
-        if last:
-            log.info("continuing from %s", last)
-        return last
 
     def _training_arguments(self) -> Seq2SeqTrainingArguments:
         """The groups' keys are the Trainer's own names, so they reach it as they are."""
+        try:
+            return self._arguments()
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+
+    def _arguments(self) -> Seq2SeqTrainingArguments:
         return Seq2SeqTrainingArguments(
             output_dir=str(self.run_dir / "checkpoints"),
             seed=self.seed,
@@ -193,16 +173,39 @@ class Train:
         return ChildSpeechTrainer(
             whisper,
             arguments,
-            train_dataset=ChildSpeechDataset(sets.train, whisper.processor, self.augment, self.seed),
-            eval_dataset=ChildSpeechDataset(sets.validation, whisper.processor),
+            train_dataset=self._dataset(sets, sets.train, whisper, self.augment),
+            validation=self._dataset(sets, sets.validation, whisper),
             curriculum=self.curriculum,
             buckets=self.data.buckets,
             callbacks=[self.freeze, *([self.early_stopping] if self.early_stopping else []), *tracking],
         )
 
-    def _write(self, trainer: ChildSpeechTrainer, metrics: Mapping[str, Any], predictions: Sequence[Prediction]) -> None:
+    def _dataset(
+        self, sets: Sets, utterances: Sequence[Utterance], whisper: Whisper, augment: SpecAugment | None = None
+    ) -> ChildSpeechDataset:
+        return ChildSpeechDataset(
+            utterances, whisper.processor, augment, self.seed, lower_case=sets.lower_case, cache_sec=self.data.cache_sec
+        )
+
+    def _check_utterances(self, sets: Sets, whisper: Whisper) -> None:
+        mel_bins = whisper.processor.feature_extractor.feature_size
+        if self.augment.freq_mask_param > mel_bins:
+            raise ConfigError(f"augment.freq_mask_param={self.augment.freq_mask_param}: the model has {mel_bins} mel bins")
+        for utterances in sets.named().values():
+            check_audio(utterances, whisper.window_sec)
+            check_text(utterances, whisper.processor, whisper.model.config.max_target_positions)
+
+    def _write(
+        self,
+        trainer: ChildSpeechTrainer,
+        metrics: Mapping[str, Any],
+        predictions: Sequence[Prediction],
+        test_predictions: Sequence[Prediction],
+    ) -> None:
         save_model(self.run_dir / "model", trainer.whisper)
         write_predictions(self.run_dir / "predictions.jsonl", predictions)
+        if test_predictions:
+            write_predictions(self.run_dir / "predictions_test.jsonl", test_predictions)
         unfreeze_step = self.freeze.freeze_encoder_steps
         draw_learning_curve(
             self.run_dir / "learning_curve.png",
@@ -211,13 +214,7 @@ class Train:
             metrics["best_step"],
             (metrics["steps"] if unfreeze_step < 0 else min(unfreeze_step, metrics["steps"])) or None,
         )
-        write_json(self.run_dir / "metrics.json", metrics)  # last: where it is, the run is finished
-
-
-def _check_utterances(sets: Sets, whisper: Whisper) -> None:
-    for utterances in (sets.train, sets.validation, sets.test):
-        check_audio(utterances, whisper.window_sec)
-        check_text(utterances, whisper.processor, whisper.model.config.max_target_positions)
+        write_json(self.run_dir / METRICS, metrics)  # last: where it is, the run is finished
 
 
 def _quiet_libraries() -> None:

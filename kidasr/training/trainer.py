@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.curriculum import Curriculum
@@ -37,7 +39,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
     Args:
         whisper: The model and its processor.
         args: ``Seq2SeqTrainingArguments``.
-        train_dataset, eval_dataset: The sets.
+        train_dataset, validation: The sets.
         curriculum: The order of an epoch (H5).
         buckets: The run's age buckets.
         callbacks: In the order in which they are to be called; freezing (H3) is one.
@@ -50,7 +52,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         whisper: Whisper,
         args: TrainingArguments,
         train_dataset: ChildSpeechDataset,
-        eval_dataset: ChildSpeechDataset,
+        validation: ChildSpeechDataset,
         curriculum: Curriculum,
         buckets: AgeBuckets,
         callbacks: list[TrainerCallback],
@@ -58,6 +60,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         self.whisper = whisper
         self.processor = whisper.processor
         self.normalize: Callable[[str], str] = whisper_normalizer(whisper.processor, whisper.is_english)
+        self.validation = validation
         self.curriculum = curriculum
         self.buckets = buckets
         self._with_loss = True
@@ -65,7 +68,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
             model=whisper.model,
             args=args,
             train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
+            eval_dataset=validation,
             data_collator=Collator(whisper.model.config.decoder_start_token_id),
             processing_class=whisper.processor,
             compute_metrics=self._eval_metrics,
@@ -85,10 +88,35 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
             current_epoch=lambda: int(self.state.epoch or 0),
         )
 
+    def train_from(self, checkpoint: Path | None) -> None:
+        """Train to the end, from the start or from a checkpoint; afterwards the model is the one that the run keeps.
+
+        A checkpoint at which training had already ended, by its length or by early stopping, is not trained any further.
+        """
+        if checkpoint is None:
+            self.train()
+            return
+        log.info("continuing from %s", checkpoint)
+        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        if not self._had_ended(state):
+            self.train(resume_from_checkpoint=str(checkpoint))
+            return
+        log.info("training had ended at step %d", state.global_step)
+        self.state = state
+        self._load_from_checkpoint(state.best_model_checkpoint or str(checkpoint))
+
+    @staticmethod
+    def _had_ended(state: TrainerState) -> bool:
+        callbacks: Any = state.stateful_callbacks  # as read from a file: by name
+        stopping = callbacks.get("EarlyStoppingCallback")
+        out_of_patience = isinstance(stopping, dict) and (
+            stopping["attributes"]["early_stopping_patience_counter"] >= stopping["args"]["early_stopping_patience"]
+        )
+        return out_of_patience or state.global_step >= state.max_steps
+
     def _eval_metrics(self, output: EvalPrediction) -> dict[str, float]:
-        assert isinstance(self.eval_dataset, ChildSpeechDataset)
         hypotheses = transcripts(np.asarray(output.predictions), self.processor)
-        result = score(compare(self.eval_dataset.utterances, hypotheses, self.normalize), self.buckets)
+        result = score(compare(self.validation.utterances, hypotheses, self.normalize), self.buckets)
         by_age = {f"wer_{name}": rates["wer"] for name, rates in result["by_age"].items()}
         metrics = {"wer": result["wer"], "cer": result["cer"], **by_age}
         return {name: rate for name, rate in metrics.items() if rate is not None}

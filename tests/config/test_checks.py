@@ -25,6 +25,12 @@ MISTAKES = {
     "schedule.warmup_steps=null": "schedule.warmup_steps=null: should be a valid integer",
     "data.train=[a,b]": "data.train=['a', 'b']: should be a valid string",
     "trainer.bf16=1": "trainer.bf16=1: should be a valid boolean",
+    "experiment=[h2,h4]": "experiment=[h2,h4]: each preset is a whole recipe; accepted: one of them",
+    "experiment=null": "experiment=null: Config group override must be a string or a list. Got NoneType",
+    "logger.name=x": "logger.name: no such key with this choice of logger",
+    "step_scale=x": "step_scale=x: should be a number greater than 0",
+    "optim.learning_rate=inf": "optim.learning_rate=inf: should be a finite number",
+    "hydra.run.dir=/dev/null/x": "[Errno 20] Not a directory: '/dev/null/x'",
     "logger=wandb logger.max_predictions=few": "logger.max_predictions=few: should be a valid integer",
     "logger=wandb logger.projct=x": "logger.projct: no such key; did you mean logger.project?; accepted in logger: project",
     # ranges

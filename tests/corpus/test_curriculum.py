@@ -14,7 +14,9 @@ AGES = ["13+", "3-4", UNKNOWN, "7-8", "3-4", "7-8", "5-6", "3-4"] * 4
 @pytest.fixture
 def children(utterance: Callable[..., Utterance]) -> list[Utterance]:
     one = utterance(duration_sec=0.1)
-    return [Utterance(str(n), "s", one.audio_path, "a", bucket, None, None, None, "m:1") for n, bucket in enumerate(AGES)]
+    return [
+        Utterance(str(n), "s", one.audio_path, "a", bucket, None, None, None, None, "m:1") for n, bucket in enumerate(AGES)
+    ]
 
 
 @pytest.mark.parametrize(

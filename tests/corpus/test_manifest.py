@@ -65,6 +65,8 @@ BAD = {
     "text a number": (json.dumps({**ROW, "text": 3}), ":1: text=3; accepted: a text"),
     "negative age": (json.dumps({**ROW, "age": -1}), ":1: age=-1; accepted: a number from 0 up, or null"),
     "age in words": (json.dumps({**ROW, "age": "six"}), ":1: age='six'; accepted: a number"),
+    "bucket no text": (json.dumps({**ROW, "age_bucket": ["3-4"]}), ":1: age_bucket=['3-4']; accepted: 3-4, 5-6"),
+    "age of 400 digits": (json.dumps({**ROW, "age": 10**400}), ":1: age=1000"),
     "unknown bucket": (json.dumps({**ROW, "age_bucket": "5-7"}), ":1: age_bucket='5-7'; accepted: 3-4, 5-6"),
     "same id twice": (f"{json.dumps(ROW)}\n{json.dumps(ROW)}", ":2: utterance_id 'a.flac' was used before, at "),
     "empty": ("\n", ": no utterance in it"),
@@ -104,3 +106,17 @@ def test_unknown_ages_are_unknown(tmp_path: Path) -> None:
     rows = [{**ROW, "audio_path": str(number), **age} for number, age in enumerate(ages)]
     path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     assert {utterance.age_bucket for utterance in read(path)} == {"unknown"}
+
+
+def test_a_csv_without_the_text_column_is_not_a_csv_of_empty_texts(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("audio_path,transcript,speaker_id\na,hello,s\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match=r"m\.csv:2: field 'text' is missing; this line has: audio_path, transcript"):
+        read(path)
+    assert read(path, text="transcript")[0].text == "hello"
+
+
+def test_a_numeric_age_wins_over_an_unknown_bucket(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps({**ROW, "age": 6, "age_bucket": "unknown"}), encoding="utf-8")
+    assert read(path)[0].age_bucket == "5-6"

@@ -67,3 +67,24 @@ def test_a_text_longer_than_the_decoder_is_found_before_training(
     check_text([utterance(text="a" * 60)], processor, max_tokens=64)
     with pytest.raises(KidasrError, match=r"^m\.jsonl:1: the text has 103 tokens; accepted: up to the decoder's 64$"):
         check_text([utterance(), utterance(text="a" * 100)], processor, max_tokens=64)
+
+
+def test_labels_in_lower_case(utterance: Callable[..., Utterance], processor: WhisperProcessor) -> None:
+    labels = [
+        ChildSpeechDataset([utterance(text="RED Cats")], processor, lower_case=lower)[0]["labels"] for lower in (True, False)
+    ]
+    assert [processor.tokenizer.decode(one, skip_special_tokens=True) for one in labels] == ["red cats", "RED Cats"]
+
+
+def test_a_recording_is_decoded_once_as_long_as_memory_is_granted(
+    utterance: Callable[..., Utterance], processor: WhisperProcessor
+) -> None:
+    pair = [utterance("a", duration_sec=1.0), utterance("b", duration_sec=1.0)]
+    fits_one = ChildSpeechDataset(pair, processor, cache_sec=1.5)
+    before = [fits_one[place]["input_features"] for place in (0, 1)]
+    pair[0].audio_path.unlink()
+    assert torch.equal(fits_one[0]["input_features"], before[0])
+    assert torch.equal(fits_one[1]["input_features"], before[1])
+    pair[1].audio_path.unlink()
+    with pytest.raises(KidasrError):
+        fits_one[1]

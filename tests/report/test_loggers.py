@@ -33,6 +33,7 @@ def test_each_job_of_a_multirun_is_a_wandb_run_of_its_own_with_the_resolved_conf
         config = {item.key: json.loads(item.value_json) for record in records for item in record.run.config.update}
         assert config["seed"] == seed
         assert config["checkpoint"]["eval_steps"] == 1, "resolved"
+        assert config["optim"]["learning_rate"] == 1e-3
         history = [
             {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
             for record in records

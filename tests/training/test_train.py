@@ -177,6 +177,21 @@ def test_h3_a_run_resumed_before_or_after_the_step_ends_as_if_it_had_not_stopped
     assert whole == again
 
 
+def test_a_run_stopped_after_its_end_or_within_a_checkpoint_is_not_trained_further(
+    tmp_path: Path, scripted_wer: Any
+) -> None:
+    options = (*SHORT, EVERY_STEP, "early_stopping=patience_5", "early_stopping.patience=3")
+    scripted_wer(0.9, 0.5, 0.6, 0.6, 0.6)
+    job(tmp_path, *options).run()
+    whole = read_json(tmp_path / "metrics.json")
+    kept = weights(tmp_path)
+    (tmp_path / "metrics.json").unlink()
+    (tmp_path / "checkpoints" / "checkpoint-9").mkdir()  # cut short: no trainer state
+    job(tmp_path, *options).run()
+    assert read_json(tmp_path / "metrics.json") == whole
+    assert same(weights(tmp_path), kept)
+
+
 # H4: SpecAugment
 
 
@@ -278,7 +293,12 @@ def test_a_hypothesis_with_its_values_at_zero_is_the_baseline(tmp_path: Path) ->
 
 
 def test_the_run_folder_holds_what_it_should(tmp_path: Path) -> None:
-    wer = job(tmp_path, *SHORT, "experiment=all", "freeze.freeze_encoder_steps=3", "data.test=${data.validation}").run()
+    corpus = MICRO.parent / "corpus"
+    rows = [{**row, "speaker_id": f"t{row['speaker_id']}"} for row in read_jsonl(corpus / "validation.jsonl")[:8]]
+    rows = [{**row, "audio_path": str(corpus / row["audio_path"])} for row in rows]
+    test_manifest = tmp_path / "test.jsonl"
+    test_manifest.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    wer = job(tmp_path, *SHORT, "experiment=all", "freeze.freeze_encoder_steps=3", f"data.test={test_manifest}").run()
     metrics = read_json(tmp_path / "metrics.json")
     assert metrics["final"]["wer"] == wer
     assert metrics["steps"] == 8
@@ -323,3 +343,21 @@ def test_a_speaker_in_two_sets_and_a_missing_recording_end_before_training(tmp_p
     (tmp_path / "v.jsonl").write_text(json.dumps(row), encoding="utf-8")
     with pytest.raises(KidasrError, match=r"v\.jsonl:1: .*gone\.wav: no such file"):
         job(tmp_path / "b", *SHORT, f"data.validation={tmp_path / 'v.jsonl'}").run()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_recording_that_turns_out_broken_is_one_line_also_from_a_worker(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"RIFF, but nothing more")
+    row = {"audio_path": "broken.wav", "text": "a", "speaker_id": "s9", "duration_sec": 1}
+    (tmp_path / "v.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    options = (*SHORT, f"data.validation={tmp_path / 'v.jsonl'}", f"trainer.dataloader_num_workers={workers}")
+    with pytest.raises(KidasrError, match=r"^[^\n]*v\.jsonl:1: [^\n]*broken\.wav can't be read: [^\n]*$"):
+        job(tmp_path / "run", *options).run()
+
+
+def test_a_validation_set_without_words_ends_before_training(tmp_path: Path) -> None:
+    source = job(tmp_path / "x", *SHORT).data.load(1).validation[0].audio_path
+    row = {"audio_path": str(source), "text": "[laughs]", "speaker_id": "s9"}
+    (tmp_path / "v.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(KidasrError, match="no word is left after normalization"):
+        job(tmp_path / "run", *SHORT, f"data.validation={tmp_path / 'v.jsonl'}").run()

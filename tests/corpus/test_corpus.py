@@ -1,0 +1,57 @@
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+
+from kidasr.corpus.corpus import Sets
+from tests.conftest import composed
+
+
+def load(tmp_path: Path, texts: list[str], *overrides: str, **columns: list[Any]) -> Sets:
+    """The sets of a manifest with a speaker for each text, all six years old."""
+    rows = [
+        {"audio_path": f"{n}.wav", "text": text, "speaker_id": f"s{n}", "age": 6, **{k: v[n] for k, v in columns.items()}}
+        for n, text in enumerate(texts)
+    ]
+    path = tmp_path / "m.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    sets = hydra.utils.instantiate(composed("data=manifest", f"data.train={path}", *overrides).data).load(1)
+    assert isinstance(sets, Sets)
+    return sets
+
+
+def test_speakers_are_held_out_where_nothing_else_is_said(tmp_path: Path) -> None:
+    sets = load(tmp_path, list("abcdefghij"), "data.validation_fraction=0.3")
+    assert {name: len(utterances) for name, utterances in sets.named().items()} == {"train": 7, "validation": 3, "test": 0}
+
+
+def test_a_manifests_own_division_is_kept_unless_it_is_of_one_name(tmp_path: Path) -> None:
+    divided = load(tmp_path, list("abcd"), split=["train", "train", "dev", "test"])
+    assert {name: len(utterances) for name, utterances in divided.named().items()} == {
+        "train": 2,
+        "validation": 1,
+        "test": 1,
+    }
+    assert len(load(tmp_path, list("abcd"), split=["train"] * 4).validation) == 1
+
+
+@pytest.mark.parametrize(
+    ("texts", "text_case", "lower"),
+    [
+        (["TWO CATS", "I'M"], "auto", True),
+        (["TWO CATS", "I am"], "auto", False),
+        (["TWO CATS", "I'M"], "as_is", False),
+        (["Two cats", "I am"], "lower", True),
+    ],
+)
+def test_texts_in_capitals_are_trained_on_in_lower_case_and_it_is_said(
+    tmp_path: Path, texts: list[str], text_case: str, lower: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    sets = load(tmp_path, texts * 2, f"data.text_case={text_case}")
+    assert sets.lower_case == lower
+    assert ("all in capitals" in caplog.text) == (lower and text_case == "auto")
+    assert sets.train[0].text in texts, "references stay as they are"
