@@ -18,21 +18,23 @@ REAL = (
 )
 
 
+@pytest.mark.minutes
 def test_a_short_run_from_the_command_line_improves_wer_on_unseen_children(tmp_path: Path) -> None:
     done = run_py(
         *REAL,
-        "trainer.max_steps=16",
-        "trainer.per_device_train_batch_size=4",
-        "data.limit_train=64",
-        "data.limit_validation=16",
-        "schedule.warmup_steps=2",
-        "checkpoint.eval_steps=16",
+        "trainer.max_steps=24",
+        "trainer.per_device_train_batch_size=8",
+        "data.limit_train=192",
+        "data.limit_validation=24",
+        "optim.learning_rate=1e-4",
+        "schedule.warmup_steps=4",
+        "checkpoint.eval_steps=24",
         "freeze=encoder_all",  # a step of a third of the time
         f"hydra.run.dir={tmp_path}",
     )
     assert done.returncode == 0, done.stderr
     metrics = read_json(tmp_path / "metrics.json")
-    assert metrics["zero_shot"]["utterances"] == 16
+    assert metrics["zero_shot"]["utterances"] == 24
     assert metrics["final"]["wer"] < metrics["zero_shot"]["wer"]
 
 

@@ -79,6 +79,9 @@ class Train:
         """Train, evaluate, report; returns the validation WER of the model that is kept, as a fraction."""
         _quiet_libraries()
         torch.set_flush_denormal(True)  # a CPU computes with denormals an order of magnitude slower
+        if not torch.cuda.is_available():  # else the gradient of the decoder's positions depends on the threads' timing
+            torch.use_deterministic_algorithms(True)
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         sets = self.data.load(self.seed)
         self.curriculum.describe(sets.train, self.data.buckets)
         arguments = self._training_arguments()
@@ -103,12 +106,13 @@ class Train:
             trainer.train_from(last_checkpoint(self.run_dir / "checkpoints"))
             self.checkpoint.report_kept(trainer.state)
 
-            predictions = trainer.transcribe(validation)
+            kept_step = self.checkpoint.kept_step(trainer.state)
+            predictions = trainer.validation_predictions(kept_step)
             final = score(predictions, self.data.buckets)
             metrics: dict[str, Any] = {
                 "zero_shot": zero_shot,
                 "final": final,
-                "best_step": self.checkpoint.kept_step(trainer.state),
+                "best_step": kept_step,
                 "steps": trainer.state.global_step,
             }
             test_predictions = trainer.transcribe(self._dataset(sets, sets.test, whisper)) if sets.test else []

@@ -64,6 +64,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         self.curriculum = curriculum
         self.buckets = buckets
         self._with_loss = True
+        self._evaluated: dict[int, list[Prediction]] = {}
         super().__init__(
             model=whisper.model,
             args=args,
@@ -115,8 +116,12 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         return out_of_patience or state.global_step >= state.max_steps
 
     def _eval_metrics(self, output: EvalPrediction) -> dict[str, float]:
-        hypotheses = transcripts(np.asarray(output.predictions), self.processor)
-        result = score(compare(self.validation.utterances, hypotheses, self.normalize), self.buckets)
+        predictions = self._compare(self.validation, output.predictions)
+        # Of the evaluations whose checkpoint is kept one may turn out the best; see validation_predictions.
+        checkpoints = Path(self.args.output_dir or "")
+        kept = {step: old for step, old in self._evaluated.items() if (checkpoints / f"checkpoint-{step}").is_dir()}
+        self._evaluated = {**kept, self.state.global_step: predictions}
+        result = score(predictions, self.buckets)
         by_age = {f"wer_{name}": rates["wer"] for name, rates in result["by_age"].items()}
         metrics = {"wer": result["wer"], "cer": result["cer"], **by_age}
         return {name: rate for name, rate in metrics.items() if rate is not None}
@@ -134,7 +139,17 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
             output = self.predict(dataset)
         finally:
             self.compute_metrics, self._with_loss = metrics, True
-        return compare(dataset.utterances, transcripts(np.asarray(output.predictions), self.processor), self.normalize)
+        return self._compare(dataset, output.predictions)
+
+    def validation_predictions(self, step: int) -> list[Prediction]:
+        """What the model of this step, which must be the model as it is now, hears in the validation set.
+
+        The evaluation at that step has heard it already; only after a resume it is transcribed once more.
+        """
+        return self._evaluated.get(step) or self.transcribe(self.validation)
+
+    def _compare(self, dataset: ChildSpeechDataset, token_ids: Any) -> list[Prediction]:
+        return compare(dataset.utterances, transcripts(np.asarray(token_ids), self.processor), self.normalize)
 
 
 class LogCallback(TrainerCallback):

@@ -46,8 +46,8 @@ MISTAKES = {
     "data.age_buckets=[5-6,3-4]": "data.age_buckets: '3-4' does not come after the bucket before it",
     "data.age_buckets=[young]": "data.age_buckets: 'young' is no bucket; accepted: like '5-6' or '13+'",
     # combinations
-    "checkpoint.save_steps=30": "checkpoint.save_steps=30: should be a multiple of checkpoint.eval_steps=20",
-    "trainer.max_steps=10": "schedule.warmup_steps=20: longer than the run; should be at most its 10 steps",
+    "checkpoint.save_steps=30": "checkpoint.save_steps=30: should be a multiple of checkpoint.eval_steps=25",
+    "trainer.max_steps=10": "schedule.warmup_steps=25: longer than the run; should be at most its 10 steps",
     "trainer.max_steps=0": "trainer.max_steps=0: should be 1 or more, or -1",
     "trainer.bf16=true trainer.fp16=true": "trainer.fp16=true: can't go with trainer.bf16=true",
     "early_stopping=patience_5 trainer.max_steps=10 schedule.warmup_steps=1": (

@@ -30,10 +30,11 @@ def test_each_job_of_a_multirun_is_a_wandb_run_of_its_own_with_the_resolved_conf
         (run,) = (sweep / str(number) / "wandb").glob("offline-run-*")
         ids.add(run.name)
         records = _wandb_records(next(run.glob("*.wandb")))
-        config = {item.key: json.loads(item.value_json) for record in records for item in record.run.config.update}
+        updates = [item for record in records for part in (record.run.config, record.config) for item in part.update]
+        config = {item.key: json.loads(item.value_json) for item in updates}
         assert config["seed"] == seed
         assert config["checkpoint"]["eval_steps"] == 1, "resolved"
-        assert config["optim"]["learning_rate"] == 1e-3
+        assert config["optim"]["learning_rate"] == 5e-4
         history = [
             {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
             for record in records

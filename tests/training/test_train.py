@@ -147,7 +147,7 @@ def test_h3_the_encoder_stays_until_the_step_and_moves_after_it(tmp_path: Path, 
     after = encoder_at(tmp_path, 8)
     assert [name for name in before if torch.equal(before[name], after[name])] == ["model.encoder.embed_positions.weight"]
     assert re.search(r"encoder +\d+[\d,]+ +no +-", caplog.text), "the table of components"
-    assert re.search(r"decoder +\d+[\d,]+ +yes +0\.001", caplog.text)
+    assert re.search(r"decoder +\d+[\d,]+ +yes +0\.0005", caplog.text)
 
 
 @pytest.mark.parametrize(("freeze", "moves"), [("none", True), ("encoder_all", False)])
@@ -277,9 +277,15 @@ def test_h5_the_order_goes_on_where_a_run_was_resumed(tmp_path: Path, drawn: lis
 
 @pytest.mark.parametrize("hypotheses", [("experiment=baseline",), ALL_ON], ids=["all off", "all on"])
 def test_one_seed_gives_the_same_weights_to_the_last_bit(tmp_path: Path, hypotheses: tuple[str, ...]) -> None:
-    for name, workers, seed in (("one", 0, 1), ("two", 2, 1), ("other", 0, 2)):
-        job(tmp_path / name, *SHORT, *hypotheses, f"trainer.dataloader_num_workers={workers}", f"seed={seed}").run()
-        torch.rand(3)  # the global state must not matter
+    options = (*SHORT, *hypotheses, "trainer.per_device_train_batch_size=16", "checkpoint.save_steps=4")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for name, workers, seed in (("one", 0, 1), ("two", 2, 1), ("other", 0, 2)):
+            job(tmp_path / name, *options, f"trainer.dataloader_num_workers={workers}", f"seed={seed}").run()
+            torch.rand(3)  # the global state must not matter
+    finally:
+        torch.set_num_threads(threads)
     assert same(weights(tmp_path / "one"), weights(tmp_path / "two"))
     assert not same(weights(tmp_path / "one"), weights(tmp_path / "other"))
     assert read_json(tmp_path / "one" / "metrics.json") == read_json(tmp_path / "two" / "metrics.json")
