@@ -22,7 +22,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.curriculum import Curriculum
-from kidasr.features.batch import Collator, EpochSampler
+from kidasr.features.batch import IGNORED_LABEL, Collator, EpochSampler
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.model.components import components
 from kidasr.model.whisper import Whisper
@@ -125,6 +125,20 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         by_age = {f"wer_{name}": rates["wer"] for name, rates in result["by_age"].items()}
         metrics = {"wer": result["wer"], "cer": result["cer"], **by_age}
         return {name: rate for name, rate in metrics.items() if rate is not None}
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The mean over all tokens of an optimizer step, whatever batches the step is made of.
+
+        Whisper's own loss is the mean over the tokens of one batch. The Trainer takes a model whose ``forward`` has
+        ``**kwargs`` to divide by ``num_items_in_batch`` itself, which Whisper does not do: accumulated gradients would be
+        as many times too large as there are batches in a step.
+        """
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        if num_items_in_batch is not None:
+            loss = loss * (inputs["labels"] != IGNORED_LABEL).sum() / num_items_in_batch
+        return (loss, outputs) if return_outputs else loss
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
         if not self._with_loss:  # the loss takes the encoder a second time

@@ -275,6 +275,18 @@ def test_h5_the_order_goes_on_where_a_run_was_resumed(tmp_path: Path, drawn: lis
 # The run as a whole
 
 
+def test_accumulated_batches_make_the_step_of_one_large_batch(tmp_path: Path) -> None:
+    """Plain gradient descent, whose step shows the size of the gradient, which AdamW hides."""
+    step = ("trainer.max_steps=1", "data.limit_train=8", "data.limit_validation=2", "schedule.warmup_steps=0", EVERY_STEP)
+    descent = ("optim.optim=sgd", "optim.learning_rate=0.1", "optim.weight_decay=0", "optim.max_grad_norm=0")
+    for name, batch, accumulated in (("one", 8, 1), ("four", 2, 4)):
+        batches = (f"trainer.per_device_train_batch_size={batch}", f"trainer.gradient_accumulation_steps={accumulated}")
+        job(tmp_path / name, *step, *descent, *batches).run()
+    one, four = weights(tmp_path / "one"), weights(tmp_path / "four")
+    assert all(torch.allclose(one[name], four[name], atol=1e-5) for name in one)
+    assert not same(one, {name: tensor.float() for name, tensor in load_file(MICRO / "model.safetensors").items()})
+
+
 @pytest.mark.parametrize("hypotheses", [("experiment=baseline",), ALL_ON], ids=["all off", "all on"])
 def test_one_seed_gives_the_same_weights_to_the_last_bit(tmp_path: Path, hypotheses: tuple[str, ...]) -> None:
     options = (*SHORT, *hypotheses, "trainer.per_device_train_batch_size=16", "checkpoint.save_steps=4")
