@@ -60,6 +60,13 @@ class Model(Part):
     task: Literal["transcribe", "translate"]
 
 
+class Padding(Part):
+    padding: Literal["max_length", "longest"]
+    trailing_silence_sec: NonNegativeFloat
+    mask: bool
+    max_new_tokens_per_sec: PositiveFloat
+
+
 class Curriculum(Part):
     order: Literal["random", "youngest_first", "oldest_first"]
 
@@ -140,6 +147,7 @@ class RunConfig(Group):
     job: dict[str, Any]
     data: Data
     model: Model
+    padding: Padding
     curriculum: Curriculum
     augment: Augment
     freeze: Freeze

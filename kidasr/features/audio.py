@@ -53,15 +53,25 @@ def check_audio(utterances: Iterable[Utterance], window_sec: float) -> None:
         path = utterance.audio_path
         if not path.is_file():
             raise AudioError(f"{utterance.source}: {path}: no such file (audio paths are relative to the manifest)")
-        duration_sec = utterance.duration_sec
-        if duration_sec is None:
-            try:
-                duration_sec = soundfile.info(path).duration
-            except (soundfile.LibsndfileError, OSError) as error:
-                raise AudioError(f"{utterance.source}: {path} can't be read: {_reason(error)}; {ACCEPTED}") from error
-        if duration_sec > window_sec:
+        if duration_sec(utterance) > window_sec:
             limit = f"accepted: up to {window_sec:g} s, the model's window"
-            raise AudioError(f"{utterance.source}: {path} lasts {duration_sec:.1f} s; {limit}")
+            raise AudioError(f"{utterance.source}: {path} lasts {duration_sec(utterance):.1f} s; {limit}")
+
+
+def duration_sec(utterance: Utterance) -> float:
+    """How long a recording is: what the manifest says, else what its header says.
+
+    Raises:
+        AudioError: If there is no header that can be read.
+    """
+    if utterance.duration_sec is not None:
+        return utterance.duration_sec
+    try:
+        return float(soundfile.info(utterance.audio_path).duration)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AudioError(
+            f"{utterance.source}: {utterance.audio_path} can't be read: {_reason(error)}; {ACCEPTED}"
+        ) from error
 
 
 def _reason(error: Exception) -> str:

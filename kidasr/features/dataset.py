@@ -11,13 +11,13 @@ from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
 from kidasr.features.audio import SAMPLE_RATE_HZ, Samples, load_audio
 from kidasr.features.augment import SpecAugment
-from kidasr.features.log_mel import log_mel
+from kidasr.features.log_mel import FULL_WINDOW, Padding, log_mel
 
 
 class Example(TypedDict):
     """One utterance, ready for a batch."""
 
-    #: Log-mel features, shape ``(mel_bins, window_frames)``.
+    #: Log-mel features, shape ``(mel_bins, frames)``.
     input_features: torch.Tensor
     #: Token ids: Whisper's prefix, the text, the end of text.
     labels: list[int]
@@ -36,6 +36,7 @@ class ChildSpeechDataset(Dataset[Example]):
         seed: The run's seed.
         lower_case: Whether the labels are in lower case, whatever the texts are.
         cache_sec: Seconds of decoded audio to keep in memory, 64 kB each, so that later epochs need not decode again.
+        padding: How long the features of an utterance are.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class ChildSpeechDataset(Dataset[Example]):
         seed: int = 0,
         lower_case: bool = False,
         cache_sec: float = 0,
+        padding: Padding = FULL_WINDOW,
     ):
         self.utterances = utterances
         self.processor = processor
         self.augment = augment
         self.seed = seed
         self.lower_case = lower_case
+        self.padding = padding
         self._cache: dict[int, Samples] = {}
         self._cache_left = int(cache_sec * SAMPLE_RATE_HZ)
 
@@ -61,7 +64,7 @@ class ChildSpeechDataset(Dataset[Example]):
     def __getitem__(self, index: int | tuple[int, int]) -> Example:
         epoch, place = index if isinstance(index, tuple) else (0, index)
         utterance = self.utterances[place]
-        features, real_frames = log_mel(self._samples(place), self.processor.feature_extractor)
+        features, real_frames = log_mel(self._samples(place), self.processor.feature_extractor, self.padding)
         if self.augment is not None:
             features = self.augment(features, real_frames, seed=self.seed, epoch=epoch, utterance_id=utterance.utterance_id)
         text = utterance.text.lower() if self.lower_case else utterance.text

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import AutoConfig, WhisperProcessor
 
 from kidasr.errors import KidasrError
+from kidasr.model.short_input import WhisperForConditionalGeneration
 
 log = logging.getLogger(__name__)
 

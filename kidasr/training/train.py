@@ -17,9 +17,10 @@ from kidasr.corpus.corpus import Corpus, Sets
 from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
-from kidasr.features.audio import check_audio
+from kidasr.features.audio import check_audio, duration_sec
 from kidasr.features.augment import SpecAugment
 from kidasr.features.dataset import ChildSpeechDataset, check_text
+from kidasr.features.log_mel import FULL_WINDOW, Padding
 from kidasr.model.freeze import EncoderUnfreezeCallback
 from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
 from kidasr.recognition.score import Prediction, score
@@ -40,6 +41,7 @@ class Train:
     What each part does, and where it is switched:
 
     - which utterances, whose, in which set: ``data``; in which order they are seen (H5): ``curriculum``
+    - how long the model's input is, window or utterance: ``padding``
     - SpecAugment on the training set (H4): ``augment``
     - a frozen encoder at first (H3): ``freeze``
     - learning rate (H2), optimizer, stopping early (H2): ``schedule``, ``optim``, ``early_stopping``
@@ -58,6 +60,7 @@ class Train:
         seed: int,
         data: Corpus,
         model: PretrainedWhisper,
+        padding: Padding,
         curriculum: Curriculum,
         augment: SpecAugment,
         freeze: EncoderUnfreezeCallback,
@@ -70,7 +73,7 @@ class Train:
     ):
         self.run_dir = Path(run_dir)
         self.seed = seed
-        self.data, self.model = data, model
+        self.data, self.model, self.padding = data, model, padding
         self.curriculum, self.augment, self.freeze = curriculum, augment, freeze
         self.optim, self.schedule, self.early_stopping = optim, schedule, early_stopping
         self.checkpoint, self.trainer, self.logger = checkpoint, trainer, logger
@@ -98,16 +101,18 @@ class Train:
         failed = True
         try:
             trainer = self._trainer(arguments, whisper, sets, callbacks)
-            validation = trainer.validation
             log.info("zero-shot: transcribing the validation set before training")
-            zero_shot = score(trainer.transcribe(validation), self.data.buckets)
+            # On the full window, as the checkpoint was trained, whatever this run's padding is.
+            zero_shot = score(
+                trainer.transcribe(self._dataset(sets, shortest_first(sets.validation), whisper)), self.data.buckets
+            )
             if zero_shot["wer"] is None:
                 raise KidasrError("data.validation: no word is left after normalization, so there is no WER to train by")
             trainer.train_from(last_checkpoint(self.run_dir / "checkpoints"))
             self.checkpoint.report_kept(trainer.state)
 
             kept_step = self.checkpoint.kept_step(trainer.state)
-            predictions = trainer.validation_predictions(kept_step)
+            predictions = in_order_of(sets.validation, trainer.validation_predictions(kept_step))
             final = score(predictions, self.data.buckets)
             metrics: dict[str, Any] = {
                 "zero_shot": zero_shot,
@@ -115,8 +120,10 @@ class Train:
                 "best_step": kept_step,
                 "steps": trainer.state.global_step,
             }
-            test_predictions = trainer.transcribe(self._dataset(sets, sets.test, whisper)) if sets.test else []
-            if test_predictions:
+            test_predictions = []
+            if sets.test:
+                test_set = self._dataset(sets, shortest_first(sets.test), whisper, self.padding)
+                test_predictions = in_order_of(sets.test, trainer.transcribe(test_set))
                 metrics["test"] = score(test_predictions, self.data.buckets)
             if arguments.should_save:
                 self._write(trainer, metrics, predictions, test_predictions)
@@ -177,18 +184,24 @@ class Train:
         return ChildSpeechTrainer(
             whisper,
             arguments,
-            train_dataset=self._dataset(sets, sets.train, whisper, self.augment),
-            validation=self._dataset(sets, sets.validation, whisper),
+            train_dataset=self._dataset(sets, sets.train, whisper, self.padding, self.augment),
+            validation=self._dataset(sets, shortest_first(sets.validation), whisper, self.padding),
+            padding=self.padding,
             curriculum=self.curriculum,
             buckets=self.data.buckets,
             callbacks=[self.freeze, *([self.early_stopping] if self.early_stopping else []), *tracking],
         )
 
     def _dataset(
-        self, sets: Sets, utterances: Sequence[Utterance], whisper: Whisper, augment: SpecAugment | None = None
+        self,
+        sets: Sets,
+        utterances: Sequence[Utterance],
+        whisper: Whisper,
+        padding: Padding = FULL_WINDOW,
+        augment: SpecAugment | None = None,
     ) -> ChildSpeechDataset:
         return ChildSpeechDataset(
-            utterances, whisper.processor, augment, self.seed, lower_case=sets.lower_case, cache_sec=self.data.cache_sec
+            utterances, whisper.processor, augment, self.seed, sets.lower_case, self.data.cache_sec, padding
         )
 
     def _check_utterances(self, sets: Sets, whisper: Whisper) -> None:
@@ -219,6 +232,17 @@ class Train:
             (metrics["steps"] if unfreeze_step < 0 else min(unfreeze_step, metrics["steps"])) or None,
         )
         write_json(self.run_dir / METRICS, metrics)  # last: where it is, the run is finished
+
+
+def shortest_first(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """In the order to transcribe them in: a batch lasts as long as its longest utterance, and its longest transcript."""
+    return sorted(utterances, key=duration_sec)
+
+
+def in_order_of(utterances: Sequence[Utterance], predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Predictions in the order of the manifest."""
+    place = {utterance.utterance_id: number for number, utterance in enumerate(utterances)}
+    return sorted(predictions, key=lambda prediction: place[prediction.utterance_id])
 
 
 def _quiet_libraries() -> None:

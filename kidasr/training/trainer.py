@@ -1,6 +1,7 @@
 """The Trainer, with kidasr's order, its scores and its log."""
 
 import logging
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,10 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.curriculum import Curriculum
+from kidasr.features.audio import SAMPLE_RATE_HZ
 from kidasr.features.batch import IGNORED_LABEL, Collator, EpochSampler
 from kidasr.features.dataset import ChildSpeechDataset
+from kidasr.features.log_mel import Padding
 from kidasr.model.components import components
 from kidasr.model.whisper import Whisper
 from kidasr.recognition.decode import transcripts
@@ -31,6 +34,9 @@ from kidasr.recognition.score import Prediction, compare, score, whisper_normali
 from kidasr.report.tables import component_table, percent
 
 log = logging.getLogger(__name__)
+
+#: What Whisper's transcripts begin with, at most: start, language, task, no timestamps.
+PREFIX_TOKENS = 4
 
 
 class ChildSpeechTrainer(Seq2SeqTrainer):
@@ -40,6 +46,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         whisper: The model and its processor.
         args: ``Seq2SeqTrainingArguments``.
         train_dataset, validation: The sets.
+        padding: How long the model's input is, in both.
         curriculum: The order of an epoch (H5).
         buckets: The run's age buckets.
         callbacks: In the order in which they are to be called; freezing (H3) is one.
@@ -53,6 +60,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         args: TrainingArguments,
         train_dataset: ChildSpeechDataset,
         validation: ChildSpeechDataset,
+        padding: Padding,
         curriculum: Curriculum,
         buckets: AgeBuckets,
         callbacks: list[TrainerCallback],
@@ -61,6 +69,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         self.processor = whisper.processor
         self.normalize: Callable[[str], str] = whisper_normalizer(whisper.processor, whisper.is_english)
         self.validation = validation
+        self.padding = padding
         self.curriculum = curriculum
         self.buckets = buckets
         self._with_loss = True
@@ -70,7 +79,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
             args=args,
             train_dataset=train_dataset,
             eval_dataset=validation,
-            data_collator=Collator(whisper.model.config.decoder_start_token_id),
+            data_collator=Collator(whisper.model.config.decoder_start_token_id, padding.mask),
             processing_class=whisper.processor,
             compute_metrics=self._eval_metrics,
             callbacks=[*callbacks, LogCallback(args.learning_rate)],
@@ -140,10 +149,19 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
             loss = loss * (inputs["labels"] != IGNORED_LABEL).sum() / num_items_in_batch
         return (loss, outputs) if return_outputs else loss
 
-    def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any, **_: Any) -> Any:
         if not self._with_loss:  # the loss takes the encoder a second time
             inputs = {name: tensor for name, tensor in inputs.items() if name != "labels"}
-        return super().prediction_step(model, inputs, *arguments, **named)
+        return super().prediction_step(model, inputs, *arguments, **self._bound(inputs["input_features"].shape[-1]))
+
+    def _bound(self, frames: int) -> dict[str, Any]:
+        """Arguments of ``generate`` that bound the transcripts of a batch shorter than the window."""
+        extractor = self.processor.feature_extractor
+        if frames == extractor.nb_max_frames:
+            return {}
+        bound = math.ceil(frames * extractor.hop_length / SAMPLE_RATE_HZ * self.padding.max_new_tokens_per_sec)
+        longest = self._gen_kwargs.get("max_length") or self.whisper.model.config.max_target_positions
+        return {**self._gen_kwargs, "max_length": None, "max_new_tokens": min(bound, longest - PREFIX_TOKENS)}
 
     def transcribe(self, dataset: ChildSpeechDataset) -> list[Prediction]:
         """Transcribe a set with the model as it is now, greedily, and count the errors."""

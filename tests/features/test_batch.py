@@ -6,6 +6,7 @@ from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
 from kidasr.features.batch import Collator, EpochSampler
+from kidasr.features.dataset import Example
 
 
 def test_labels_are_padded_with_what_the_loss_passes_over_and_lose_the_start_token() -> None:
@@ -15,6 +16,15 @@ def test_labels_are_padded_with_what_the_loss_passes_over_and_lose_the_start_tok
     )
     assert batch["input_features"].shape == (2, 80, 300)
     assert batch["labels"].tolist() == [[1, 2, 3], [4, -100, -100]]
+
+
+def test_shorter_features_are_padded_with_zeros_and_masked() -> None:
+    examples: list[Example] = [{"input_features": torch.ones(80, frames), "labels": [1]} for frames in (6, 10)]
+    batch = Collator(start_token_id=9, mask=True)(examples)
+    assert batch["input_features"].sum(dim=(1, 2)).tolist() == [480, 800]
+    assert batch["frame_mask"].tolist() == [[True] * 3 + [False] * 2, [True] * 5]
+    assert "frame_mask" not in Collator(start_token_id=9, mask=True)(examples[:1])
+    assert "frame_mask" not in Collator(start_token_id=9, mask=False)(examples)
 
 
 def test_the_sampler_hands_the_epoch_in(utterance: Callable[..., Utterance], buckets: AgeBuckets) -> None:

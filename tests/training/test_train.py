@@ -272,6 +272,39 @@ def test_h5_the_order_goes_on_where_a_run_was_resumed(tmp_path: Path, drawn: lis
     assert {epoch for epoch, _ in drawn} == {1}
 
 
+# Padding
+
+
+def test_short_input_is_trained_and_heard_short_but_zero_shot_on_the_window(tmp_path: Path) -> None:
+    for padding in ("max_length", "longest"):
+        job(tmp_path / padding, *SHORT, f"padding={padding}").run()
+    window, short = (read_json(tmp_path / padding / "metrics.json") for padding in ("max_length", "longest"))
+    assert window["zero_shot"] == short["zero_shot"]
+    assert not same(weights(tmp_path / "max_length"), weights(tmp_path / "longest"))
+    heard = [row["utterance_id"] for row in read_jsonl(tmp_path / "longest" / "predictions.jsonl")]
+    manifest = [row["utterance_id"] for row in read_jsonl(MICRO.parent / "corpus" / "validation.jsonl")]
+    assert heard == [one for one in manifest if one in heard], "in the order of the manifest, though heard shortest first"
+
+
+def test_transcripts_of_short_input_are_bounded(tmp_path: Path) -> None:
+    job(tmp_path, *SHORT, "padding=longest", "padding.max_new_tokens_per_sec=1").run()
+    heard = [row["hypothesis"] for row in read_jsonl(tmp_path / "predictions.jsonl")]
+    assert any(heard) and all(len(text.encode()) <= 4 for text in heard), "a token of this model is a byte, a batch 3 s"
+
+
+def test_short_input_gives_the_same_weights_to_the_last_bit_also_after_a_resume(tmp_path: Path) -> None:
+    options = (*SHORT, "padding=longest", "curriculum=age", "augment=specaugment")
+    for name in ("one", "two"):
+        job(tmp_path / name, *options).run()
+    assert same(weights(tmp_path / "one"), weights(tmp_path / "two"))
+    (tmp_path / "one" / "metrics.json").unlink()
+    shutil.rmtree(tmp_path / "one" / "checkpoints" / "checkpoint-8")
+    job(tmp_path / "one", *options).run()
+    last = "checkpoints/checkpoint-8/model.safetensors"
+    assert same(load_file(tmp_path / "one" / last), load_file(tmp_path / "two" / last))
+    assert read_json(tmp_path / "one" / "metrics.json") == read_json(tmp_path / "two" / "metrics.json")
+
+
 # The run as a whole
 
 

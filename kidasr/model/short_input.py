@@ -1,0 +1,92 @@
+"""Whisper on less than its window: transformers' own classes, told how long the input is.
+
+Stock Whisper takes 30 seconds, whatever was said. Here the encoder takes any even number of frames and adds the positions of
+those alone, as the Whisper recipes of icefall and ESPnet do; a mask keeps a batch's padding out of every attention.
+On a full window without a mask both classes do what transformers' do, to the last bit. What is saved is a plain Whisper
+checkpoint: weights, config and the class's name are transformers' own.
+"""
+
+from typing import Any
+
+import torch
+import transformers
+from torch.nn import functional
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.whisper import modeling_whisper
+
+
+class WhisperEncoder(modeling_whisper.WhisperEncoder):
+    """transformers' encoder, for inputs up to its window."""
+
+    def forward(
+        self, input_features: torch.Tensor, attention_mask: Any = None, frame_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> BaseModelOutput:
+        """Encode.
+
+        Args:
+            input_features: Log-mel, shape ``(batch, mel_bins, frames)``, an even number of 10-ms frames; 0 where
+                ``frame_mask`` is false, as the convolutions pad.
+            attention_mask: Not used, as in transformers.
+            frame_mask: Real positions, bool, shape ``(batch, frames / 2)``; None where all are.
+        """
+        window = self.config.max_source_positions * self.conv1.stride[0] * self.conv2.stride[0]
+        if input_features.shape[-1] == window and frame_mask is None:
+            return super().forward(input_features, **kwargs)
+        hidden = functional.gelu(self.conv1(input_features))
+        hidden = functional.gelu(self.conv2(hidden)).transpose(1, 2)
+        hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+        hidden = functional.dropout(hidden, p=self.dropout, training=self.training)
+        mask = _additive(frame_mask, hidden.dtype)
+        for layer in self.layers:
+            if self.training and self.layerdrop and torch.rand([]) < self.layerdrop:
+                continue
+            hidden = layer(hidden, mask, **kwargs)
+        return BaseModelOutput(last_hidden_state=self.layer_norm(hidden))
+
+
+class WhisperForConditionalGeneration(transformers.WhisperForConditionalGeneration):
+    """transformers' model with that encoder.
+
+    ``forward`` and ``generate`` take a ``frame_mask`` beside ``input_features``, as :class:`WhisperEncoder` says.
+    """
+
+    def __init__(self, config: transformers.WhisperConfig):
+        super().__init__(config)
+        self.model.encoder = WhisperEncoder(config)
+        for layer in self.model.decoder.layers:
+            layer.encoder_attn.register_forward_pre_hook(_mask_padding, with_kwargs=True)
+
+    def prepare_inputs_for_generation(
+        self, *args: Any, frame_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """As in transformers; it names what ``generate`` accepts."""
+        return {**super().prepare_inputs_for_generation(*args, **kwargs), "frame_mask": frame_mask}
+
+    @staticmethod
+    def _get_input_segment(
+        input_features: torch.Tensor | None,
+        seek: torch.Tensor,
+        seek_num_frames: torch.Tensor,
+        num_segment_frames: int,
+        cur_bsz: int,
+        batch_idx_map: list[int],
+    ) -> torch.Tensor | None:
+        """Here ``generate`` cuts long audio into windows and pads the last; what fits into one window stays as it is."""
+        if input_features is not None and input_features.shape[-1] <= num_segment_frames:
+            return input_features
+        return transformers.WhisperForConditionalGeneration._get_input_segment(
+            input_features, seek, seek_num_frames, num_segment_frames, cur_bsz, batch_idx_map
+        )
+
+
+def _mask_padding(module: torch.nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any]) -> Any:
+    """Before cross-attention: keep it out of the padding. The decoder hands extra arguments on, but no mask."""
+    return args, {**kwargs, "attention_mask": _additive(kwargs.get("frame_mask"), args[0].dtype)}
+
+
+def _additive(frame_mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """What attention adds to its scores: shape ``(batch, 1, 1, positions)``, 0 where real, very low where not."""
+    if frame_mask is None:
+        return None
+    mask = torch.zeros(frame_mask.shape, dtype=dtype, device=frame_mask.device)
+    return mask.masked_fill(~frame_mask, torch.finfo(dtype).min)[:, None, None, :]

@@ -1,0 +1,92 @@
+"""Whisper on less than its window: no utterance depends on its batch, and on the whole window nothing has changed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+import torch
+import transformers
+
+from kidasr.corpus.manifest import Utterance
+from kidasr.features.batch import Collator
+from kidasr.features.dataset import ChildSpeechDataset
+from kidasr.features.log_mel import FULL_WINDOW, Padding
+from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
+from tests.conftest import KIDS, MICRO, TINY_EN, composed, real_data
+
+LONGEST = Padding("longest", trailing_silence_sec=0.5, mask=True, max_new_tokens_per_sec=25)
+
+
+@pytest.fixture(scope="module", params=[MICRO, pytest.param(TINY_EN, marks=real_data)], ids=["micro", "tiny.en"])
+def whisper(request: pytest.FixtureRequest) -> Iterator[Whisper]:
+    whisper = PretrainedWhisper(str(request.param), "en", "transcribe").load()
+    whisper.model.eval()
+    with torch.inference_mode():
+        yield whisper
+
+
+@pytest.fixture
+def utterances(whisper: Whisper) -> list[Utterance]:
+    """Of different length: from the embedded corpus, or real children."""
+    real = ("data=manifest", f"data.train={KIDS / 'train.jsonl'}", f"data.validation={KIDS / 'dev.jsonl'}")
+    overrides = () if whisper.window_sec == 3 else real
+    corpus = hydra.utils.instantiate(composed(*overrides, "data.limit_validation=4").data)
+    return sorted(corpus.load(1).validation, key=lambda one: one.duration_sec)
+
+
+def batch(whisper: Whisper, utterances: list[Utterance], padding: Padding) -> dict[str, torch.Tensor]:
+    dataset = ChildSpeechDataset(utterances, whisper.processor, padding=padding)
+    collate = Collator(whisper.model.config.decoder_start_token_id, padding.mask)
+    return collate([dataset[place] for place in range(len(dataset))])
+
+
+def generate(model: Any, inputs: dict[str, torch.Tensor]) -> list[list[int]]:
+    inputs = {name: tensor for name, tensor in inputs.items() if name != "labels"}
+    end = model.config.eos_token_id
+    return [[token for token in row if token != end] for row in model.generate(**inputs, max_new_tokens=32).tolist()]
+
+
+def test_an_utterance_is_heard_alike_alone_and_among_longer_ones(whisper: Whisper, utterances: list[Utterance]) -> None:
+    together = batch(whisper, utterances, LONGEST)
+    encoder = whisper.model.get_encoder()
+    encoded = encoder(together["input_features"], frame_mask=together["frame_mask"]).last_hidden_state
+    logits = whisper.model(**together).logits
+    for place, one in enumerate(utterances):
+        alone = batch(whisper, [one], LONGEST)
+        positions, tokens = alone["input_features"].shape[-1] // 2, alone["labels"].shape[1]
+        assert together["frame_mask"][place].sum() == positions
+        apart = encoder(alone["input_features"]).last_hidden_state[0]
+        torch.testing.assert_close(encoded[place, :positions], apart, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits[place, :tokens], whisper.model(**alone).logits[0], atol=1e-3, rtol=1e-4)
+    transcripts = [generate(whisper.model, batch(whisper, [one], LONGEST))[0] for one in utterances]
+    assert generate(whisper.model, together) == transcripts
+
+
+def test_without_the_mask_it_is_not(whisper: Whisper, utterances: list[Utterance]) -> None:
+    together = batch(whisper, utterances, LONGEST)
+    encoder = whisper.model.get_encoder()
+    encoded = encoder(together["input_features"]).last_hidden_state
+    alone = batch(whisper, utterances[:1], LONGEST)["input_features"]
+    apart = encoder(alone).last_hidden_state[0]
+    assert (encoded[0, : len(apart)] - apart).abs().max() > 0.01
+
+
+def test_on_the_whole_window_it_is_transformers_own_to_the_last_bit(whisper: Whisper, utterances: list[Utterance]) -> None:
+    inputs = batch(whisper, utterances, FULL_WINDOW)
+    assert "frame_mask" not in inputs
+    stock = transformers.WhisperForConditionalGeneration(whisper.model.config).eval()
+    stock.load_state_dict(whisper.model.state_dict())
+    stock.generation_config = whisper.model.generation_config
+    assert torch.equal(whisper.model(**inputs).logits, stock(**inputs).logits)
+    assert generate(whisper.model, inputs) == generate(stock, inputs)
+
+
+def test_what_is_saved_is_a_plain_whisper(whisper: Whisper, tmp_path: Path) -> None:
+    save_model(tmp_path, whisper)
+    stock = transformers.pipeline("automatic-speech-recognition", model=str(tmp_path)).model
+    assert type(stock) is transformers.WhisperForConditionalGeneration
+    assert stock.config.architectures == ["WhisperForConditionalGeneration"]
+    weights = stock.state_dict()
+    assert all(torch.equal(weights[name].float(), tensor) for name, tensor in whisper.model.state_dict().items())
