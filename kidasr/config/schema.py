@@ -64,6 +64,7 @@ class Padding(Part):
     padding: Literal["max_length", "longest"]
     trailing_silence_sec: NonNegativeFloat
     mask: bool
+    group_by_length: bool
     max_new_tokens_per_sec: PositiveFloat
 
 

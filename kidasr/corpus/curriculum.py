@@ -32,11 +32,14 @@ class Curriculum:
     ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Indices into ``utterances`` in the order of this epoch, shape ``(len(utterances),)``."""
         shuffled = generator_for("order", seed, epoch).permutation(len(utterances))
+        return shuffled[np.argsort(self.ranks(utterances, buckets)[shuffled], kind="stable")]
+
+    def ranks(self, utterances: Sequence[Utterance], buckets: AgeBuckets) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Place of each utterance's bucket in the order, shape ``(len(utterances),)``; 0 for all if it is random."""
         if self.order == "random":
-            return shuffled
+            return np.zeros(len(utterances), dtype=np.int64)
         places = self._places(buckets)
-        ranks = np.array([places[utterance.age_bucket] for utterance in utterances])
-        return shuffled[np.argsort(ranks[shuffled], kind="stable")]
+        return np.array([places[utterance.age_bucket] for utterance in utterances], dtype=np.int64)
 
     def _places(self, buckets: AgeBuckets) -> dict[str, int]:
         known = [name for name in buckets.names if name != UNKNOWN]

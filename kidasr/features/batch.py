@@ -1,7 +1,9 @@
 """Batches, and the order they are drawn in."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch.nn import functional
 from torch.utils.data import Sampler
@@ -9,10 +11,44 @@ from torch.utils.data import Sampler
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
+from kidasr.features.audio import duration_sec
 from kidasr.features.dataset import Example
+from kidasr.seeding import generator_for
+
+Order = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 #: Label that the loss passes over (PyTorch's cross entropy).
 IGNORED_LABEL = -100
+
+
+#: Utterances of similar length are looked for among so many batches; more would be more alike, and less random.
+POOL_BATCHES = 32
+
+
+def similar_lengths_together(
+    order: Order, durations_sec: np.ndarray, ranks: Order, batch_size: int, rng: np.random.Generator
+) -> Order:
+    """An epoch's order in which the utterances of a batch are of similar length, and the batches in random order.
+
+    Within a pool of batches of the given order, utterances are sorted by length, cut into batches, and those shuffled
+    (as in transformers' ``get_length_grouped_indices``, which does not shuffle them). A curriculum's buckets stay in order.
+
+    Args:
+        order: Indices of the utterances, as they would be seen.
+        durations_sec, ranks: Of each utterance: its length, and the place of its bucket.
+        batch_size: Utterances in a batch.
+        rng: Shuffles the batches.
+    """
+    grouped: list[np.ndarray] = []
+    for start in range(0, len(order), POOL_BATCHES * batch_size):
+        pool = order[start : start + POOL_BATCHES * batch_size]
+        pool = pool[np.lexsort((durations_sec[pool], ranks[pool]))]
+        batches = [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
+        rest = [batches.pop()] if len(batches[-1]) < batch_size else []
+        drawn = rng.random(len(batches))
+        places = sorted(range(len(batches)), key=lambda place: (ranks[batches[place]].sum(), drawn[place]))
+        grouped += [batches[place] for place in places] + rest
+    return np.concatenate(grouped) if grouped else order
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -25,6 +61,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         seed: The run's seed.
         current_epoch: Tells the epoch that is about to start. The trainer's own state knows it also in the epoch in which
             a run was resumed, which a call of ``set_epoch`` may not reach.
+        similar_lengths: Utterances in a batch, if those of similar length are to be seen together; else None.
     """
 
     def __init__(
@@ -34,12 +71,14 @@ class EpochSampler(Sampler[tuple[int, int]]):
         buckets: AgeBuckets,
         seed: int,
         current_epoch: Callable[[], int],
+        similar_lengths: int | None = None,
     ):
         self.utterances = utterances
         self.curriculum = curriculum
         self.buckets = buckets
         self.seed = seed
         self.current_epoch = current_epoch
+        self.similar_lengths = similar_lengths
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -47,7 +86,15 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch = self.current_epoch()
         order = self.curriculum.epoch_order(self.utterances, self.buckets, self.seed, epoch)
+        if self.similar_lengths is not None:
+            ranks = self.curriculum.ranks(self.utterances, self.buckets)
+            rng = generator_for("batches", self.seed, epoch)
+            order = similar_lengths_together(order, self._durations_sec, ranks, self.similar_lengths, rng)
         return ((epoch, place) for place in order.tolist())
+
+    @cached_property
+    def _durations_sec(self) -> np.ndarray:
+        return np.array([duration_sec(utterance) for utterance in self.utterances])
 
 
 class Collator:

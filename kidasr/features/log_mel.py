@@ -17,6 +17,7 @@ class Padding:
         trailing_silence_sec: Silence after each utterance; of ``longest`` only, as the window has plenty.
         mask: Whether the padding of a batch is kept out of every attention, so that no utterance depends on the others of
             its batch; of ``longest`` only.
+        group_by_length: Whether a batch of training has utterances of similar length; of ``longest`` only.
         max_new_tokens_per_sec: With ``longest``, a transcript has no more tokens than this times the seconds of its batch: a
             bound for a model that is not used to short input and repeats itself without end.
     """
@@ -26,11 +27,13 @@ class Padding:
         padding: Literal["max_length", "longest"],
         trailing_silence_sec: float,
         mask: bool,
+        group_by_length: bool,
         max_new_tokens_per_sec: float,
     ):
         self.is_short = padding == "longest"
         self.trailing_silence_sec = trailing_silence_sec
         self.mask = mask
+        self.group_by_length = group_by_length and self.is_short
         self.max_new_tokens_per_sec = max_new_tokens_per_sec
 
     def frames(self, samples: int, extractor: WhisperFeatureExtractor) -> int:
@@ -43,7 +46,7 @@ class Padding:
 
 
 #: Whisper's own way.
-FULL_WINDOW = Padding("max_length", 0.0, mask=False, max_new_tokens_per_sec=0.0)
+FULL_WINDOW = Padding("max_length", 0.0, mask=False, group_by_length=False, max_new_tokens_per_sec=0.0)
 
 
 def log_mel(

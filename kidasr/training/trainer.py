@@ -96,6 +96,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
             self.buckets,
             self.args.seed,
             current_epoch=lambda: int(self.state.epoch or 0),
+            similar_lengths=self.args.train_batch_size * self.args.world_size if self.padding.group_by_length else None,
         )
 
     def train_from(self, checkpoint: Path | None) -> None:

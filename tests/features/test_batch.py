@@ -1,11 +1,12 @@
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
-from kidasr.features.batch import Collator, EpochSampler
+from kidasr.features.batch import Collator, EpochSampler, similar_lengths_together
 from kidasr.features.dataset import Example
 
 
@@ -25,6 +26,23 @@ def test_shorter_features_are_padded_with_zeros_and_masked() -> None:
     assert batch["frame_mask"].tolist() == [[True] * 3 + [False] * 2, [True] * 5]
     assert "frame_mask" not in Collator(start_token_id=9, mask=True)(examples[:1])
     assert "frame_mask" not in Collator(start_token_id=9, mask=False)(examples)
+
+
+def test_batches_are_of_similar_length_in_random_order_within_the_curriculums_buckets() -> None:
+    rng = np.random.default_rng(1)
+    durations_sec, ranks = rng.uniform(1, 9, 1003), rng.integers(0, 3, 1003)
+    for places in (ranks, np.zeros_like(ranks)):
+        order = rng.permutation(1003)
+        order = order[np.argsort(places[order], kind="stable")]
+        grouped = similar_lengths_together(order, durations_sec, places, 8, np.random.default_rng(2))
+        assert sorted(grouped) == list(range(1003))
+        assert (np.diff(places[grouped]) >= 0).all(), "buckets in order"
+        batches = [durations_sec[grouped[first : first + 8]] for first in range(0, 1000, 8)]
+        assert np.mean([np.ptp(batch) for batch in batches]) < 0.1 * 8
+        means = [batch.mean() for batch in batches]
+        assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.4, "not from short to long"
+        again = similar_lengths_together(order, durations_sec, places, 8, np.random.default_rng(2))
+        assert (again == grouped).all()
 
 
 def test_the_sampler_hands_the_epoch_in(utterance: Callable[..., Utterance], buckets: AgeBuckets) -> None:

@@ -16,7 +16,7 @@ from kidasr.features.log_mel import FULL_WINDOW, Padding
 from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
 from tests.conftest import KIDS, MICRO, TINY_EN, composed, real_data
 
-LONGEST = Padding("longest", trailing_silence_sec=0.5, mask=True, max_new_tokens_per_sec=25)
+LONGEST = Padding("longest", trailing_silence_sec=0.5, mask=True, group_by_length=True, max_new_tokens_per_sec=25)
 
 
 @pytest.fixture(scope="module", params=[MICRO, pytest.param(TINY_EN, marks=real_data)], ids=["micro", "tiny.en"])
