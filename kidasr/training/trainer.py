@@ -147,7 +147,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         """
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if num_items_in_batch is not None:
-            loss = loss * (inputs["labels"] != IGNORED_LABEL).sum() / num_items_in_batch
+            loss = loss * ((inputs["labels"] != IGNORED_LABEL).sum() / num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any, **_: Any) -> Any:
