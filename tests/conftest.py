@@ -92,7 +92,7 @@ def utterance(tmp_path: Path) -> Callable[..., Utterance]:
         fields: dict[str, Any] = {
             "utterance_id": utterance_id,
             "speaker_id": "s",
-            "audio_path": path,
+            "audio_path": str(path),
             "text": text,
             "age_bucket": age_bucket,
             "age": None,

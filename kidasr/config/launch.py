@@ -40,6 +40,8 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     @functools.wraps(job)
     def run(cfg: DictConfig) -> Any:
         hydra = HydraConfig.get()
+        if os.environ.get("RANK", "0") != "0":  # of several processes, one talks; any may fail
+            logging.getLogger().setLevel(logging.ERROR)
         try:
             check_config(cfg)
             prepare_run_folder(Path(hydra.runtime.output_dir), cfg)

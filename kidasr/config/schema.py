@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Text = Annotated[str, Field(min_length=1)]
 MelBins = Annotated[int, Field(ge=0, le=128)]
 MinusOneOrMore = Annotated[int, Field(ge=-1)]
@@ -47,6 +48,8 @@ class Data(Part):
     limit_train: PositiveInt | None
     limit_validation: PositiveInt | None
     limit_test: PositiveInt | None
+    full_validation_at_end: bool
+    split_seed: Seed
     text_case: Literal["auto", "as_is", "lower"]
     validation_fraction: OpenFraction
     cache_sec: NonNegativeFloat
@@ -114,12 +117,16 @@ class Trainer(Group):
     num_train_epochs: PositiveFloat
     per_device_train_batch_size: PositiveInt
     per_device_eval_batch_size: PositiveInt
+    max_batch_sec: PositiveFloat | None
     gradient_accumulation_steps: PositiveInt
     dataloader_num_workers: NonNegativeInt
+    num_threads: PositiveInt | None
     logging_steps: PositiveInt
     activation_checkpointing: bool
     bf16: bool
     fp16: bool
+    tf32: bool | None
+    torch_compile: bool
     generation_max_length: PositiveInt | None
     generation_num_beams: PositiveInt
 
@@ -158,5 +165,5 @@ class RunConfig(Group):
     checkpoint: Checkpoint
     trainer: Trainer
     logger: Annotated[NoLogger | WandbLogger | TensorBoardLogger, Field(discriminator="target")]
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Seed
     step_scale: PositiveFloat

@@ -13,16 +13,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sets:
-    """The utterances to train on, to choose the best model by, and (may be empty) to test it on."""
+    """The utterances to train on, to score before and after training, and (may be empty) to test the best model on."""
 
     train: list[Utterance]
     validation: list[Utterance]
+    #: Those of the validation set that the evaluations during training transcribe: all of them, or a part.
+    evaluation: list[Utterance]
     test: list[Utterance]
     #: Whether to train on the texts in lower case.
     lower_case: bool
 
     def named(self) -> dict[str, list[Utterance]]:
-        """The sets by their names."""
+        """The sets by their names; none is a part of another."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
@@ -32,7 +34,9 @@ class Corpus:
     Args:
         train, validation, test: Paths of manifests. Without ``validation``, the train manifest is divided: by its own
             ``split`` field if that names a validation set, else speakers are held out.
-        limit_train, limit_validation, limit_test: Largest number of utterances; None for all.
+        limit_train, limit_validation, limit_test: Largest number of utterances, drawn speaker by speaker; None for all.
+        full_validation_at_end: Whether ``limit_validation`` is for the evaluations during training alone.
+        split_seed: Decides which speakers are held out and which utterances a limit takes.
         text_case: ``"lower"``, ``"as_is"``, or ``"auto"``: lower case where the training texts are all in capitals, which
             Whisper never writes and would first have to learn.
         validation_fraction: Share of the speakers to hold out where there is no validation manifest.
@@ -49,6 +53,8 @@ class Corpus:
         limit_train: int | None,
         limit_validation: int | None,
         limit_test: int | None,
+        full_validation_at_end: bool,
+        split_seed: int,
         text_case: str,
         validation_fraction: float,
         cache_sec: float,
@@ -57,13 +63,15 @@ class Corpus:
     ):
         self.train, self.validation, self.test = train, validation, test
         self.limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
+        self.full_validation_at_end = full_validation_at_end
+        self.split_seed = split_seed
         self.text_case = text_case
         self.validation_fraction = validation_fraction
         self.cache_sec = cache_sec
         self.buckets = AgeBuckets(age_buckets)
-        self.fields = fields
+        self.fields = dict(fields)  # a lookup in a DictConfig takes many times as long
 
-    def load(self, seed: int) -> Sets:
+    def load(self) -> Sets:
         """Read, divide, check and limit.
 
         Raises:
@@ -74,19 +82,25 @@ class Corpus:
             found |= divide_by_field(found["train"])
         if self.validation is None and not found["validation"]:
             found["train"], found["validation"] = create_train_val_split(
-                found["train"], self.validation_fraction, self.buckets, seed
+                found["train"], self.validation_fraction, self.buckets, self.split_seed
             )
         for name, path in (("validation", self.validation), ("test", self.test)):
             if path is not None:
                 found[name] = read_manifest(path, self.fields, self.buckets)
         for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
             check_speakers_disjoint(found[one], found[other], one, other)
-        limited = {name: limit_utterances(utterances, self.limits[name], seed) for name, utterances in found.items()}
-        for name, utterances in limited.items():
+        limited = {
+            name: limit_utterances(utterances, self.limits[name], self.split_seed) for name, utterances in found.items()
+        }
+        validation = found["validation"] if self.full_validation_at_end else limited["validation"]
+        sets = Sets(limited["train"], validation, limited["validation"], limited["test"], self._lower_case(limited["train"]))
+        for name, utterances in sets.named().items():
             if utterances:
                 speakers = len({utterance.speaker_id for utterance in utterances})
                 log.info("data: %s: %d utterances of %d speakers", name, len(utterances), speakers)
-        return Sets(**limited, lower_case=self._lower_case(limited["train"]))
+        if len(sets.evaluation) < len(sets.validation):
+            log.info("data: evaluations during training transcribe %d of the validation set", len(sets.evaluation))
+        return sets
 
     def _lower_case(self, train: Sequence[Utterance]) -> bool:
         if self.text_case != "auto":

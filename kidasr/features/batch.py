@@ -6,62 +6,80 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch.nn import functional
-from torch.utils.data import Sampler
+from transformers.trainer_pt_utils import BatchRebalanceSampler
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
 from kidasr.features.audio import duration_sec
 from kidasr.features.dataset import Example
+from kidasr.features.log_mel import Padding
 from kidasr.seeding import generator_for
 
-Order = np.ndarray[tuple[int], np.dtype[np.int64]]
+Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 #: Label that the loss passes over (PyTorch's cross entropy).
 IGNORED_LABEL = -100
-
 
 #: Utterances of similar length are looked for among so many batches; more would be more alike, and less random.
 POOL_BATCHES = 32
 
 
 def similar_lengths_together(
-    order: Order, durations_sec: np.ndarray, ranks: Order, batch_size: int, rng: np.random.Generator
-) -> Order:
-    """An epoch's order in which the utterances of a batch are of similar length, and the batches in random order.
+    order: Indices, ranks: Indices, durations_sec: np.ndarray, largest: Indices, rng: np.random.Generator
+) -> list[Indices]:
+    """The batches of an epoch: utterances of similar length together, the batches of a rank in random order.
 
-    Within a pool of batches of the given order, utterances are sorted by length, cut into batches, and those shuffled
-    (as in transformers' ``get_length_grouped_indices``, which does not shuffle them). A curriculum's buckets stay in order.
+    Utterances are grouped by rank and by the largest batch that they may be in, which depends on their length, not on the
+    epoch: so every epoch has as many batches. A group is cut into batches from pools of :data:`POOL_BATCHES`, each sorted
+    by length (as in transformers' ``get_length_grouped_indices``). What is left over goes to the next group, if that group's
+    batches are not larger; else it is a smaller batch.
 
     Args:
         order: Indices of the utterances, as they would be seen.
-        durations_sec, ranks: Of each utterance: its length, and the place of its bucket.
-        batch_size: Utterances in a batch.
+        ranks: The place of each utterance's bucket in a curriculum; ranks stay in order.
+        durations_sec: The length of each utterance.
+        largest: The number of utterances in the largest batch that each may be in.
         rng: Shuffles the batches.
     """
-    grouped: list[np.ndarray] = []
-    for start in range(0, len(order), POOL_BATCHES * batch_size):
-        pool = order[start : start + POOL_BATCHES * batch_size]
-        pool = pool[np.lexsort((durations_sec[pool], ranks[pool]))]
-        batches = [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
-        rest = [batches.pop()] if len(batches[-1]) < batch_size else []
-        drawn = rng.random(len(batches))
-        places = sorted(range(len(batches)), key=lambda place: (ranks[batches[place]].sum(), drawn[place]))
-        grouped += [batches[place] for place in places] + rest
-    return np.concatenate(grouped) if grouped else order
+    members = order[np.lexsort((-largest[order], ranks[order]))]
+    changes = np.diff(ranks[members], prepend=-1).astype(bool) | np.diff(largest[members], prepend=-1).astype(bool)
+    batches: list[Indices] = []
+    rest, size = members[:0], 0
+    for group in np.split(members, np.flatnonzero(changes)[1:]):
+        before, size = size, int(largest[group[0]])
+        if size > before and len(rest):
+            batches.append(rest)
+            rest = rest[:0]
+        group = np.concatenate([rest, group])
+        whole = len(group) // size * size
+        group, rest = group[:whole], group[whole:]
+        for start in range(0, whole, POOL_BATCHES * size):
+            pool = group[start : start + POOL_BATCHES * size]
+            batches += list(pool[np.lexsort((durations_sec[pool], ranks[pool]))].reshape(-1, size))
+    if len(rest):
+        batches.append(rest)
+    mean_ranks = np.array([ranks[batch].mean() for batch in batches])
+    return [batches[place] for place in np.lexsort((rng.random(len(batches)), mean_ranks))]
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Draws ``(epoch, place)`` in the curriculum's order of the epoch.
+class EpochBatches(BatchRebalanceSampler):
+    """Draws batches of ``(epoch, place)`` in the curriculum's order of the epoch: a pure function of (seed, epoch).
+
+    Of several processes each draws its share of every batch. The class above it is that of transformers' own sampler of
+    such shares: what it yields reaches the process as it is, while accelerate would deal out the batches of any other.
 
     Args:
         utterances: The training set.
         curriculum: Gives the order.
         buckets: The run's age buckets.
         seed: The run's seed.
-        current_epoch: Tells the epoch that is about to start. The trainer's own state knows it also in the epoch in which
-            a run was resumed, which a call of ``set_epoch`` may not reach.
-        similar_lengths: Utterances in a batch, if those of similar length are to be seen together; else None.
+        padding: How long the model's input is, and whether utterances of similar length are batched.
+        window_sec: The model's window.
+        batch_size: Utterances of a process in a batch.
+        max_batch_sec: Seconds of input of a process in a batch, the padding to its longest utterance counted; None for any.
+            An utterance longer than this is a batch of its own.
+        processes, process: How many there are, and which of them this is.
     """
 
     def __init__(
@@ -70,31 +88,60 @@ class EpochSampler(Sampler[tuple[int, int]]):
         curriculum: Curriculum,
         buckets: AgeBuckets,
         seed: int,
-        current_epoch: Callable[[], int],
-        similar_lengths: int | None = None,
+        padding: Padding,
+        window_sec: float,
+        batch_size: int,
+        max_batch_sec: float | None = None,
+        processes: int = 1,
+        process: int = 0,
     ):
         self.utterances = utterances
-        self.curriculum = curriculum
-        self.buckets = buckets
-        self.seed = seed
-        self.current_epoch = current_epoch
-        self.similar_lengths = similar_lengths
+        self.curriculum, self.buckets, self.seed = curriculum, buckets, seed
+        self.padding, self.window_sec = padding, window_sec
+        self.batch_size, self.max_batch_sec = batch_size, max_batch_sec
+        self.processes, self.process = processes, process
+        #: Tells the epoch that is about to start. The trainer sets it: its own state knows the epoch also where a run was
+        #: resumed, which a call of ``set_epoch`` may not reach.
+        self.current_epoch: Callable[[], int] = lambda: 0
+
+    @cached_property
+    def _count(self) -> int:
+        return len(self.batches(0))
 
     def __len__(self) -> int:
-        return len(self.utterances)
+        return self._count
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch = self.current_epoch()
+        for batch in self.batches(epoch):
+            # Where there are fewer utterances than processes, some are drawn twice, as in PyTorch's DistributedSampler.
+            filled = np.resize(batch, max(len(batch), self.processes))
+            yield [(epoch, place) for place in filled[self.process :: self.processes].tolist()]
+
+    def batches(self, epoch: int) -> list[Indices]:
+        """The batches of an epoch, those of all processes together: indices into the utterances."""
         order = self.curriculum.epoch_order(self.utterances, self.buckets, self.seed, epoch)
-        if self.similar_lengths is not None:
-            ranks = self.curriculum.ranks(self.utterances, self.buckets)
-            rng = generator_for("batches", self.seed, epoch)
-            order = similar_lengths_together(order, self._durations_sec, ranks, self.similar_lengths, rng)
-        return ((epoch, place) for place in order.tolist())
+        if not self.padding.group_by_length:
+            size = int(self._largest.min())
+            return [order[start : start + size] for start in range(0, len(order), size)]
+        ranks = self.curriculum.ranks(self.utterances, self.buckets)
+        rng = generator_for("batches", self.seed, epoch)
+        return similar_lengths_together(order, ranks, self._durations_sec, self._largest, rng)
 
     @cached_property
     def _durations_sec(self) -> np.ndarray:
         return np.array([duration_sec(utterance) for utterance in self.utterances])
+
+    @cached_property
+    def _largest(self) -> Indices:
+        """Utterances in the largest batch that each may be in, those of all processes together."""
+        largest = np.full(len(self.utterances), self.batch_size, dtype=np.int64)
+        if self.max_batch_sec is not None:
+            input_sec = np.full(len(self.utterances), self.window_sec)
+            if self.padding.is_short:
+                input_sec = np.minimum(self._durations_sec + self.padding.trailing_silence_sec, self.window_sec)
+            largest = np.clip(self.max_batch_sec // input_sec, 1, largest).astype(np.int64)
+        return largest * self.processes
 
 
 class Collator:

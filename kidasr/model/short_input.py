@@ -6,17 +6,25 @@ On a full window without a mask both classes do what transformers' do, to the la
 checkpoint: weights, config and the class's name are transformers' own.
 """
 
+import functools
 from typing import Any
 
 import torch
 import transformers
 from torch.nn import functional
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.whisper import modeling_whisper
+
+from kidasr.features.batch import IGNORED_LABEL
 
 
 class WhisperEncoder(modeling_whisper.WhisperEncoder):
     """transformers' encoder, for inputs up to its window."""
+
+    def is_window(self, input_features: torch.Tensor) -> bool:
+        """Whether the input is as long as the model's window."""
+        window = self.config.max_source_positions * self.conv1.stride[0] * self.conv2.stride[0]
+        return input_features.shape[-1] == window
 
     def forward(
         self, input_features: torch.Tensor, attention_mask: Any = None, frame_mask: torch.Tensor | None = None, **kwargs: Any
@@ -29,8 +37,7 @@ class WhisperEncoder(modeling_whisper.WhisperEncoder):
             attention_mask: Not used, as in transformers.
             frame_mask: Real positions, bool, shape ``(batch, frames / 2)``; None where all are.
         """
-        window = self.config.max_source_positions * self.conv1.stride[0] * self.conv2.stride[0]
-        if input_features.shape[-1] == window and frame_mask is None:
+        if self.is_window(input_features) and frame_mask is None:
             return super().forward(input_features, **kwargs)
         hidden = functional.gelu(self.conv1(input_features))
         hidden = functional.gelu(self.conv2(hidden)).transpose(1, 2)
@@ -44,6 +51,26 @@ class WhisperEncoder(modeling_whisper.WhisperEncoder):
         return BaseModelOutput(last_hidden_state=self.layer_norm(hidden))
 
 
+class _TiedEmbedding(torch.autograd.Function):
+    """The token embedding and the projection onto the vocabulary, which are one weight, as one operation.
+
+    Apart, each has a gradient as large as the vocabulary, that of the embedding nearly all zeros, and the sum is a third.
+    Here the rows of the tokens are added to the projection's, which nobody else holds.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weight for the projection, ``(vocabulary, width)``, and the tokens' embeddings, ``(*tokens.shape, width)``."""
+        ctx.save_for_backward(tokens)
+        return weight.view_as(weight), functional.embedding(tokens, weight)
+
+    @staticmethod
+    def backward(ctx: Any, projection: torch.Tensor, embeddings: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """The weight's gradient."""
+        (tokens,) = ctx.saved_tensors
+        return projection.index_add_(0, tokens.flatten(), embeddings.flatten(0, -2)), None
+
+
 class WhisperForConditionalGeneration(transformers.WhisperForConditionalGeneration):
     """transformers' model with that encoder.
 
@@ -55,6 +82,26 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
         self.model.encoder = WhisperEncoder(config)
         for layer in self.model.decoder.layers:
             layer.encoder_attn.register_forward_pre_hook(_mask_padding, with_kwargs=True)
+
+    @functools.wraps(transformers.WhisperForConditionalGeneration.forward)  # generate() reads the signature
+    def forward(  # type: ignore[override]
+        self, input_features: Any = None, labels: torch.Tensor | None = None, **kwargs: Any
+    ) -> Any:
+        """As in transformers; in training on short input the same loss for less time and memory, and no logits.
+
+        There the tokens are a larger part of the step, and with them the vocabulary: only real tokens are projected onto
+        it, no keys are cached, and its gradient is one tensor, not a sum of two (see :class:`_TiedEmbedding`).
+        """
+        if labels is None or not self.training or self.model.encoder.is_window(input_features):
+            return super().forward(input_features, labels=labels, **kwargs)
+        pad, start = self.config.pad_token_id, self.config.decoder_start_token_id
+        assert pad is not None and start is not None, "Whisper has both"
+        tokens = modeling_whisper.shift_tokens_right(labels, pad, start)
+        projection, embeddings = _TiedEmbedding.apply(self.proj_out.weight, tokens)
+        outputs = self.model(input_features, decoder_inputs_embeds=embeddings, use_cache=False, **kwargs)
+        real = labels != IGNORED_LABEL
+        logits = functional.linear(outputs.last_hidden_state[real], projection)
+        return Seq2SeqLMOutput(loss=functional.cross_entropy(logits, labels[real]))
 
     def prepare_inputs_for_generation(
         self, *args: Any, frame_mask: torch.Tensor | None = None, **kwargs: Any

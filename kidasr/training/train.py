@@ -19,6 +19,7 @@ from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
 from kidasr.features.audio import check_audio, duration_sec
 from kidasr.features.augment import SpecAugment
+from kidasr.features.batch import EpochBatches
 from kidasr.features.dataset import ChildSpeechDataset, check_text
 from kidasr.features.log_mel import FULL_WINDOW, Padding
 from kidasr.model.freeze import EncoderUnfreezeCallback
@@ -33,6 +34,9 @@ from kidasr.training.checkpoint import Checkpoint, last_checkpoint
 from kidasr.training.trainer import ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
+
+#: Keys of the ``trainer`` group that are kidasr's; the others are the Trainer's.
+OWN_KEYS = ("max_batch_sec", "num_threads")
 
 
 class Train:
@@ -81,15 +85,14 @@ class Train:
     def run(self) -> float:
         """Train, evaluate, report; returns the validation WER of the model that is kept, as a fraction."""
         _quiet_libraries()
-        torch.set_flush_denormal(True)  # a CPU computes with denormals an order of magnitude slower
-        if not torch.cuda.is_available():  # else the gradient of the decoder's positions depends on the threads' timing
-            torch.use_deterministic_algorithms(True)
-            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        sets = self.data.load(self.seed)
+        if not torch.cuda.is_available():
+            prepare_cpu(self.trainer["num_threads"])
+        sets = self.data.load()
         self.curriculum.describe(sets.train, self.data.buckets)
         arguments = self._training_arguments()
-        self._check_length(arguments, len(sets.train))
         whisper = self.model.load()
+        batches = self._batches(arguments, sets.train, whisper.window_sec)
+        self._check_length(arguments, batches)
         self._check_utterances(sets, whisper)
         config = read_json(self.run_dir / CONFIG)
 
@@ -100,7 +103,7 @@ class Train:
         callbacks = logger.start(self.run_dir, config)
         failed = True
         try:
-            trainer = self._trainer(arguments, whisper, sets, callbacks)
+            trainer = self._trainer(arguments, whisper, sets, batches, callbacks)
             log.info("zero-shot: transcribing the validation set before training")
             # On the full window, as the checkpoint was trained, whatever this run's padding is.
             zero_shot = score(
@@ -112,7 +115,10 @@ class Train:
             self.checkpoint.report_kept(trainer.state)
 
             kept_step = self.checkpoint.kept_step(trainer.state)
-            predictions = in_order_of(sets.validation, trainer.validation_predictions(kept_step))
+            heard = trainer.evaluated(kept_step) if sets.evaluation == sets.validation else None
+            if heard is None:
+                heard = trainer.transcribe(self._dataset(sets, shortest_first(sets.validation), whisper, self.padding))
+            predictions = in_order_of(sets.validation, heard)
             final = score(predictions, self.data.buckets)
             metrics: dict[str, Any] = {
                 "zero_shot": zero_shot,
@@ -157,19 +163,38 @@ class Train:
             ddp_find_unused_parameters=self.freeze.freeze_encoder_steps != 0,
             activation_checkpointing_kwargs={"use_reentrant": False},
             dataloader_pin_memory=torch.cuda.is_available(),
-            **self.trainer,
+            dataloader_persistent_workers=self.trainer["dataloader_num_workers"] > 0,  # they keep their audio
+            use_cpu=not torch.cuda.is_available(),  # else the Trainer takes several processes on a CPU for as many runs
+            **{key: value for key, value in self.trainer.items() if key not in OWN_KEYS},
             **self.optim,
             **self.schedule,
             **self.checkpoint.training_arguments(),
         )
 
-    def _check_length(self, arguments: Seq2SeqTrainingArguments, utterances: int) -> None:
+    def _batches(
+        self, arguments: Seq2SeqTrainingArguments, utterances: Sequence[Utterance], window_sec: float
+    ) -> EpochBatches:
+        return EpochBatches(
+            utterances,
+            self.curriculum,
+            self.data.buckets,
+            self.seed,
+            self.padding,
+            window_sec,
+            arguments.train_batch_size,
+            self.trainer["max_batch_sec"],
+            processes=arguments.world_size,
+            process=arguments.process_index,
+        )
+
+    def _check_length(self, arguments: Seq2SeqTrainingArguments, batches: EpochBatches) -> None:
         """Check the schedule against the run's length in optimizer steps, which is known once the set is read."""
-        per_step = arguments.train_batch_size * arguments.world_size * arguments.gradient_accumulation_steps
+        steps_per_epoch = math.ceil(len(batches) / arguments.gradient_accumulation_steps)
         steps = arguments.max_steps
         if steps <= 0:
-            steps = math.ceil(arguments.num_train_epochs * math.ceil(utterances / per_step))
-        log.info("run: %d optimizer steps of %d utterances, %.1f epochs", steps, per_step, steps * per_step / utterances)
+            steps = math.ceil(arguments.num_train_epochs * steps_per_epoch)
+        mean = len(batches.utterances) / steps_per_epoch
+        log.info("run: %d optimizer steps of %.3g utterances, %.1f epochs", steps, mean, steps / steps_per_epoch)
         patience = self.early_stopping.early_stopping_patience if self.early_stopping else 0
         eval_steps, save_steps = self.checkpoint.eval_steps, self.checkpoint.save_steps
         mistakes = list(run_length_contradictions(steps, self.schedule["warmup_steps"], patience, eval_steps))
@@ -179,15 +204,20 @@ class Train:
             log.warning(warning)
 
     def _trainer(
-        self, arguments: Seq2SeqTrainingArguments, whisper: Whisper, sets: Sets, tracking: Sequence[Any]
+        self,
+        arguments: Seq2SeqTrainingArguments,
+        whisper: Whisper,
+        sets: Sets,
+        batches: EpochBatches,
+        tracking: Sequence[Any],
     ) -> ChildSpeechTrainer:
         return ChildSpeechTrainer(
             whisper,
             arguments,
             train_dataset=self._dataset(sets, sets.train, whisper, self.padding, self.augment),
-            validation=self._dataset(sets, shortest_first(sets.validation), whisper, self.padding),
+            evaluation=self._dataset(sets, shortest_first(sets.evaluation), whisper, self.padding),
             padding=self.padding,
-            curriculum=self.curriculum,
+            batches=batches,
             buckets=self.data.buckets,
             callbacks=[self.freeze, *([self.early_stopping] if self.early_stopping else []), *tracking],
         )
@@ -234,6 +264,20 @@ class Train:
         write_json(self.run_dir / METRICS, metrics)  # last: where it is, the run is finished
 
 
+def prepare_cpu(num_threads: int | None) -> None:
+    """Settings of this process for training on a CPU: fast, and the same to the last bit each time.
+
+    Args:
+        num_threads: Threads that compute; None for PyTorch's own choice, a thread a core.
+    """
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    torch.set_flush_denormal(True)  # a CPU computes with denormals an order of magnitude slower
+    # Else the gradient of the decoder's positions depends on the threads' timing.
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 def shortest_first(utterances: Sequence[Utterance]) -> list[Utterance]:
     """In the order to transcribe them in: a batch lasts as long as its longest utterance, and its longest transcript."""
     return sorted(utterances, key=duration_sec)
@@ -254,5 +298,6 @@ def _quiet_libraries() -> None:
     logging.getLogger("transformers.generation").setLevel(logging.ERROR)  # Whisper's own generate() sets these off
     logging.getLogger("transformers.models.whisper").setLevel(logging.ERROR)
     logging.getLogger("transformers.trainer").addFilter(lambda record: "['proj_out.weight']" not in record.getMessage())
+    logging.getLogger("transformers.trainer_utils").addFilter(lambda record: "mtime" not in record.getMessage())
     logging.captureWarnings(True)
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}"

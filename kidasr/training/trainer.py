@@ -3,6 +3,7 @@
 import logging
 import math
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,8 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 
 from kidasr.corpus.age import AgeBuckets
-from kidasr.corpus.curriculum import Curriculum
 from kidasr.features.audio import SAMPLE_RATE_HZ
-from kidasr.features.batch import IGNORED_LABEL, Collator, EpochSampler
+from kidasr.features.batch import IGNORED_LABEL, Collator, EpochBatches
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.log_mel import Padding
 from kidasr.model.components import components
@@ -45,9 +45,9 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
     Args:
         whisper: The model and its processor.
         args: ``Seq2SeqTrainingArguments``.
-        train_dataset, validation: The sets.
+        train_dataset, evaluation: What is trained on and what the evaluations transcribe.
         padding: How long the model's input is, in both.
-        curriculum: The order of an epoch (H5).
+        batches: The training set in its order (H5).
         buckets: The run's age buckets.
         callbacks: In the order in which they are to be called; freezing (H3) is one.
     """
@@ -59,51 +59,58 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         whisper: Whisper,
         args: TrainingArguments,
         train_dataset: ChildSpeechDataset,
-        validation: ChildSpeechDataset,
+        evaluation: ChildSpeechDataset,
         padding: Padding,
-        curriculum: Curriculum,
+        batches: EpochBatches,
         buckets: AgeBuckets,
         callbacks: list[TrainerCallback],
     ):
         self.whisper = whisper
         self.processor = whisper.processor
         self.normalize: Callable[[str], str] = whisper_normalizer(whisper.processor, whisper.is_english)
-        self.validation = validation
+        self.evaluation = evaluation
         self.padding = padding
-        self.curriculum = curriculum
+        self.batches = batches
+        batches.current_epoch = lambda: int(self.state.epoch or 0)
         self.buckets = buckets
+        #: How long training has waited for its data, and how long its steps have taken.
+        self.waited_sec = self.stepped_sec = 0.0
         self._with_loss = True
         self._evaluated: dict[int, list[Prediction]] = {}
         super().__init__(
             model=whisper.model,
             args=args,
             train_dataset=train_dataset,
-            eval_dataset=validation,
+            eval_dataset=evaluation,
             data_collator=Collator(whisper.model.config.decoder_start_token_id, padding.mask),
             processing_class=whisper.processor,
             compute_metrics=self._eval_metrics,
-            callbacks=[*callbacks, LogCallback(args.learning_rate)],
+            callbacks=[*callbacks, LogCallback(self)],
         )
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         if sys.stderr.isatty():
             self.add_callback(ProgressBar())
 
-    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> EpochSampler:
-        return EpochSampler(
-            self.train_dataset.utterances,
-            self.curriculum,
-            self.buckets,
-            self.args.seed,
-            current_epoch=lambda: int(self.state.epoch or 0),
-            similar_lengths=self.args.train_batch_size * self.args.world_size if self.padding.group_by_length else None,
-        )
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> EpochBatches:
+        return self.batches
+
+    def get_batch_samples(self, *arguments: Any) -> Any:
+        """As in the Trainer; the time that training waits for its data is added up."""
+        start = time.perf_counter()
+        samples = super().get_batch_samples(*arguments)
+        self.waited_sec += time.perf_counter() - start
+        return samples
 
     def train_from(self, checkpoint: Path | None) -> None:
         """Train to the end, from the start or from a checkpoint; afterwards the model is the one that the run keeps.
 
         A checkpoint at which training had already ended, by its length or by early stopping, is not trained any further.
         """
+        # Zero-shot transcription has left the model prepared for evaluation, and accelerate prepares none twice: of several
+        # processes each would train on its own.
+        setattr(self.whisper.model, "_is_accelerate_prepared", False)  # noqa: B010, of no type that mypy knows
+        self.accelerator._models.clear()
         if checkpoint is None:
             self.train()
             return
@@ -126,8 +133,8 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         return out_of_patience or state.global_step >= state.max_steps
 
     def _eval_metrics(self, output: EvalPrediction) -> dict[str, float]:
-        predictions = self._compare(self.validation, output.predictions)
-        # Of the evaluations whose checkpoint is kept one may turn out the best; see validation_predictions.
+        predictions = self._compare(self.evaluation, output.predictions)
+        # Of the evaluations whose checkpoint is kept one may turn out the best; see evaluated().
         checkpoints = Path(self.args.output_dir or "")
         kept = {step: old for step, old in self._evaluated.items() if (checkpoints / f"checkpoint-{step}").is_dir()}
         self._evaluated = {**kept, self.state.global_step: predictions}
@@ -174,32 +181,48 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
             self.compute_metrics, self._with_loss = metrics, True
         return self._compare(dataset, output.predictions)
 
-    def validation_predictions(self, step: int) -> list[Prediction]:
-        """What the model of this step, which must be the model as it is now, hears in the validation set.
-
-        The evaluation at that step has heard it already; only after a resume it is transcribed once more.
-        """
-        return self._evaluated.get(step) or self.transcribe(self.validation)
+    def evaluated(self, step: int) -> list[Prediction] | None:
+        """What the evaluation at a step heard; None if there was none, or it was before a resume."""
+        return self._evaluated.get(step)
 
     def _compare(self, dataset: ChildSpeechDataset, token_ids: Any) -> list[Prediction]:
-        return compare(dataset.utterances, transcripts(np.asarray(token_ids), self.processor), self.normalize)
+        # Several processes transcribe as many each: what fills up the last batch comes after all others.
+        own = np.asarray(token_ids)[: len(dataset)]
+        return compare(dataset.utterances, transcripts(own, self.processor), self.normalize)
 
 
 class LogCallback(TrainerCallback):
-    """Logs in words: what trains, losses, learning rate, and WER at every evaluation.
+    """Logs in words: what trains, losses, learning rate, WER at every evaluation, and how long a step took.
 
     Args:
-        learning_rate: The schedule's peak.
+        trainer: Whose run it is.
     """
 
-    def __init__(self, learning_rate: float):
-        self.learning_rate = learning_rate
+    def __init__(self, trainer: ChildSpeechTrainer):
+        self.trainer = trainer
+        self._first_step, self._begun = 0, 0.0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
     ) -> None:
         if state.is_world_process_zero:
-            log.info("%s", component_table(components(model), self.learning_rate))
+            log.info("%s", component_table(components(model), args.learning_rate))
+        self._first_step = state.global_step
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._begun = time.perf_counter()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.trainer.stepped_sec += time.perf_counter() - self._begun
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        steps = state.global_step - self._first_step
+        if state.is_world_process_zero and steps:
+            waited_sec = self.trainer.waited_sec
+            total_sec = self.trainer.stepped_sec + waited_sec
+            log.info(
+                "training: %.2f s a step, %s of it waiting for data", total_sec / steps, percent(waited_sec / total_sec)
+            )
 
     def on_log(
         self,

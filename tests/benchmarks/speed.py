@@ -1,10 +1,16 @@
 """How fast kidasr trains and decodes, against the recipe that people follow today: `python -m tests.benchmarks.speed`.
 
 Real weights and recordings (`../shared`), everything in one run on one machine, each measurement in a process of its own so
-that its peak memory is its own. Prints a table and writes a JSON file.
+that its memory is its own. Prints a table and writes a JSON file. Needs `pip install -e '.[test,benchmark]'`.
 
-The plain recipe: transformers' `WhisperForConditionalGeneration` and `WhisperFeatureExtractor`, padded to 30 s, AdamW, and
-the same batch of utterances. A step is features, forward, backward and optimizer; the first one is not counted.
+The plain recipe: transformers' `Seq2SeqTrainer` and `WhisperForConditionalGeneration`, features of
+`WhisperFeatureExtractor` padded to 30 s, the usual padding collator, random order. Both train on the same utterances with
+the same optimizer, in batches of 8, drawn evenly over the lengths of the training set. A step is everything from one
+optimizer step to the next, reading the audio included; a first epoch is not counted.
+
+Memory is what the process took at most while it trained: in all (`process_gb`); without what interpreter and libraries had
+taken before the model was loaded (`training_gb`); and of that without the weights and the optimizer's state, which are the
+same for both (`step_gb`).
 """
 
 import os
@@ -12,12 +18,11 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # the tests, side by side, take one thread each
 
 import argparse
-import itertools
 import json
 import platform
-import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
@@ -25,34 +30,163 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import psutil
+from transformers import TrainerCallback
+
 from tests.conftest import KIDS, ROOT, TINY_EN, composed
 
 BATCH = 8
-BATCHES = 6
+BATCHES = 8
 DECODE_BATCH = 16
+GB = 1e9
 
 
-def utterances(split: str, count: int) -> list[Any]:
-    """Real children, drawn speaker by speaker."""
+class Clock(TrainerCallback):
+    """Times the optimizer steps, and remembers the memory."""
+
+    def __init__(self) -> None:
+        self.before_bytes = psutil.Process().memory_info().rss
+        self.ends: list[float] = []
+        self.first_sec = self.peak_bytes = self.state_bytes = 0.0
+
+    def on_train_begin(self, *_: Any, model: Any = None, **__: Any) -> None:
+        # AdamW keeps two numbers for each weight that trains.
+        self.state_bytes = sum(one.nbytes * (3 if one.requires_grad else 1) for one in model.parameters())
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.first_sec = self.first_sec or time.time() - psutil.Process().create_time()
+        self.ends.append(time.perf_counter())
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        self.peak_bytes = 1024 * int(status["VmHWM"].split()[0])
+
+    def result(self) -> dict[str, float]:
+        return {
+            "sec": (self.ends[-1] - self.ends[BATCHES - 1]) / (len(self.ends) - BATCHES),
+            "process_gb": self.peak_bytes / GB,
+            "training_gb": (self.peak_bytes - self.before_bytes) / GB,
+            "step_gb": (self.peak_bytes - self.before_bytes - self.state_bytes) / GB,
+            "first_step_sec": self.first_sec,
+        }
+
+
+def write_training_manifest(folder: Path) -> Path:
+    """The utterances to train on: batches of similar length, drawn evenly over all lengths."""
+    rows = [json.loads(line) for line in (KIDS / "train.jsonl").read_text().splitlines()]
+    rows.sort(key=lambda row: row["duration_sec"])
+    batches = [rows[start : start + BATCH] for start in range(0, len(rows) - BATCH + 1, BATCH)]
+    chosen = [row for one in range(BATCHES) for row in batches[int((one + 0.5) / BATCHES * len(batches))]]
+    lines = [json.dumps({**row, "audio_path": str(KIDS / row["audio_path"]), "split": None}) for row in chosen]
+    path = folder / "train.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def plain_training(manifest: Path, frozen: bool, repeats: int) -> dict[str, float]:
+    import soundfile
+    import torch
+    from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
+
+    clock = Clock()
+    processor = WhisperProcessor.from_pretrained(TINY_EN)
+    model = WhisperForConditionalGeneration.from_pretrained(TINY_EN, dtype=torch.float32)
+    if frozen:
+        model.get_encoder().requires_grad_(False)
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+
+    class Recordings(torch.utils.data.Dataset[dict[str, Any]]):
+        def __len__(self) -> int:
+            return len(rows)
+
+        def __getitem__(self, place: int) -> dict[str, Any]:
+            samples, rate_hz = soundfile.read(rows[place]["audio_path"], dtype="float32")
+            features = processor.feature_extractor(samples, sampling_rate=rate_hz).input_features[0]
+            return {"input_features": features, "labels": processor.tokenizer(rows[place]["text"].lower()).input_ids}
+
+    def collate(examples: list[dict[str, Any]]) -> Any:
+        features = [{"input_features": one["input_features"]} for one in examples]
+        batch = processor.feature_extractor.pad(features, return_tensors="pt")
+        labels = processor.tokenizer.pad([{"input_ids": one["labels"]} for one in examples], return_tensors="pt")
+        batch["labels"] = labels.input_ids.masked_fill(labels.attention_mask.ne(1), -100)[:, 1:]
+        return batch
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = Seq2SeqTrainingArguments(
+            folder,
+            per_device_train_batch_size=BATCH,
+            num_train_epochs=1 + repeats,
+            learning_rate=1e-5,
+            optim=composed().optim.optim,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+        Seq2SeqTrainer(model, arguments, train_dataset=Recordings(), data_collator=collate, callbacks=[clock]).train()
+    return clock.result()
+
+
+def trainer(folder: Path, *overrides: str) -> Any:
+    """kidasr's own, as `python run.py OVERRIDES` builds it."""
     import hydra
 
-    manifests = [f"data.train={KIDS / 'train.jsonl'}", f"data.validation={KIDS / 'dev.jsonl'}"]
-    cfg = composed("data=manifest", *manifests, f"data.limit_train={count}", f"data.limit_validation={count}").data
-    return list(getattr(hydra.utils.instantiate(cfg).load(1), split))
+    from kidasr.training.train import prepare_cpu
+
+    manifests = (f"data.train={KIDS / 'train.jsonl'}", f"data.validation={KIDS / 'dev.jsonl'}")
+    model = ("model=whisper", f"model.name_or_path={TINY_EN}", "padding=longest")
+    batch = f"trainer.per_device_train_batch_size={BATCH}"
+    cfg = composed("data=manifest", *manifests, *model, batch, "checkpoint.eval_steps=100000", *overrides)
+    cfg.job.run_dir = str(folder)
+    job = hydra.utils.instantiate(cfg.job)
+    prepare_cpu(None)
+    whisper = job.model.load()
+    sets, arguments = job.data.load(), job._training_arguments()
+    batches = job._batches(arguments, sets.train, whisper.window_sec)
+    sets.evaluation[:] = sets.evaluation[:1]  # the Trainer evaluates at the end, which is not measured
+    return job._trainer(arguments, whisper, sets, batches, [])
 
 
-def training_set() -> list[Any]:
-    """Batches as `padding=longest` makes them, utterances of similar length together; the plain recipe gets the same."""
-    import numpy as np
+def training(manifest: Path, repeats: int, *overrides: str, own_loss: bool = True) -> dict[str, float]:
+    import kidasr.training.train  # noqa: F401, before memory is counted
 
-    from kidasr.features.audio import duration_sec
-    from kidasr.features.batch import similar_lengths_together
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        built = trainer(Path(folder), f"data.train={manifest}", f"trainer.num_train_epochs={1 + repeats}", *overrides)
+        if not own_loss:
+            built.model.forward = super(type(built.model), built.model).forward
+        built.add_callback(clock)
+        built.train()
+    return {**clock.result(), "waiting_share": built.waited_sec / (built.waited_sec + built.stepped_sec)}
 
-    drawn = utterances("train", BATCHES * BATCH)
-    order, ranks = np.arange(len(drawn)), np.zeros(len(drawn), dtype=np.int64)
-    durations_sec = np.array([duration_sec(one) for one in drawn])
-    grouped = similar_lengths_together(order, durations_sec, ranks, BATCH, np.random.default_rng(1))
-    return [drawn[place] for place in grouped]
+
+def fine_tune(folder: Path) -> None:
+    """A model that knows short input, for the decoding: one epoch over the whole training set."""
+    from kidasr.model.whisper import save_model
+
+    built = trainer(folder, "trainer.num_train_epochs=1", "optim.learning_rate=5e-5", "schedule.warmup_steps=10")
+    built.train()
+    save_model(folder / "model", built.whisper)
+
+
+def needed_arithmetic(manifest: Path, frozen: bool) -> dict[str, float]:
+    """Floating-point operations of a step that the real frames and tokens need: each utterance alone, without silence."""
+    import hydra
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from kidasr.features.batch import Collator
+    from kidasr.features.dataset import ChildSpeechDataset
+    from kidasr.model.whisper import PretrainedWhisper
+
+    whisper = PretrainedWhisper(str(TINY_EN), "en", "transcribe").load()
+    if frozen:
+        whisper.model.get_encoder().requires_grad_(False)
+    bare = hydra.utils.instantiate(composed("padding=longest", "padding.trailing_silence_sec=0").padding)
+    data = composed("data=manifest", f"data.train={manifest}", f"data.validation={KIDS / 'dev.jsonl'}").data
+    dataset = ChildSpeechDataset(hydra.utils.instantiate(data).load().train, whisper.processor, padding=bare)
+    collate = Collator(whisper.model.config.decoder_start_token_id)
+    with FlopCounterMode(display=False) as counter:
+        for place in range(len(dataset)):
+            whisper.model(**collate([dataset[place]])).loss.backward()
+    return {"gflop": counter.get_total_flops() / 1e9 / BATCHES}
 
 
 def seconds(step: Callable[[], object], repeats: int) -> float:
@@ -66,111 +200,81 @@ def seconds(step: Callable[[], object], repeats: int) -> float:
     return mean(times)
 
 
-def padding(name: str) -> Any:
-    import hydra
-
-    return hydra.utils.instantiate(composed(f"padding={name}").padding)
-
-
-def training_step(plain: bool, frozen: bool, repeats: int) -> dict[str, float]:
-    import torch
-    import transformers
-
-    from kidasr.features.batch import Collator
-    from kidasr.features.dataset import ChildSpeechDataset
-    from kidasr.model.whisper import PretrainedWhisper
-
-    torch.manual_seed(0)
-    torch.set_flush_denormal(True)
-    whisper = PretrainedWhisper(str(TINY_EN), "en", "transcribe").load()
-    model: Any = whisper.model
-    if plain:
-        model = transformers.WhisperForConditionalGeneration.from_pretrained(TINY_EN, dtype=torch.float32)
-    if frozen:
-        model.get_encoder().requires_grad_(False)
-    lengths = padding("max_length" if plain else "longest")
-    dataset = ChildSpeechDataset(training_set(), whisper.processor, padding=lengths, cache_sec=3600)
-    batches = itertools.cycle(range(0, len(dataset), BATCH))
-    collate = Collator(model.config.decoder_start_token_id, lengths.mask)
-    optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-5)
-    model.train()
-
-    def step() -> None:
-        first = next(batches)
-        model(**collate([dataset[place] for place in range(first, first + BATCH)])).loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return {"sec": seconds(step, repeats * len(dataset) // BATCH)}
-
-
-def needed_arithmetic(frozen: bool) -> dict[str, float]:
-    """Floating-point operations of a step that the real frames and tokens need: each utterance alone, without silence."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from kidasr.features.batch import Collator
-    from kidasr.features.dataset import ChildSpeechDataset
-    from kidasr.features.log_mel import Padding
-    from kidasr.model.whisper import PretrainedWhisper
-
-    whisper = PretrainedWhisper(str(TINY_EN), "en", "transcribe").load()
-    if frozen:
-        whisper.model.get_encoder().requires_grad_(False)
-    bare = Padding("longest", 0.0, True, True, 25)
-    dataset = ChildSpeechDataset(training_set(), whisper.processor, padding=bare)
-    collate = Collator(whisper.model.config.decoder_start_token_id)
-    with FlopCounterMode(display=False) as counter:
-        for place in range(len(dataset)):
-            whisper.model(**collate([dataset[place]])).loss.backward()
-    return {"gflop": counter.get_total_flops() / 1e9 / (len(dataset) // BATCH)}
-
-
-def matmul_peak(repeats: int) -> dict[str, float]:
+def matmul_peak() -> dict[str, float]:
     import torch
 
     left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
-    return {"gflop_per_sec": 2 * 2048**3 / seconds(lambda: left @ right, 20 * repeats) / 1e9}
+    return {"gflop_per_sec": 2 * 2048**3 / seconds(lambda: left @ right, 50) / 1e9}
 
 
-def decoding(plain: bool, model_dir: str, clips: int) -> dict[str, float]:
-    import torch
-    import transformers
+def recordings(clips: int) -> list[Any]:
+    """Real children that the model has not heard, drawn speaker by speaker."""
+    import hydra
 
+    from kidasr.corpus.split import limit_utterances
+
+    manifests = (f"data.train={KIDS / 'train.jsonl'}", f"data.validation={KIDS / 'dev.jsonl'}")
+    return limit_utterances(hydra.utils.instantiate(composed("data=manifest", *manifests).data).load().validation, clips, 1)
+
+
+def scored(utterances: list[Any], heard: list[str], taken_sec: float, processor: Any) -> dict[str, float]:
     from kidasr.corpus.age import AgeBuckets
-    from kidasr.features.batch import Collator
-    from kidasr.features.dataset import ChildSpeechDataset
-    from kidasr.model.whisper import PretrainedWhisper
-    from kidasr.recognition.decode import transcripts
     from kidasr.recognition.score import compare, score, whisper_normalizer
-    from kidasr.training.train import shortest_first
 
-    whisper = PretrainedWhisper(model_dir, "en", "transcribe").load()
-    model: Any = whisper.model
-    if plain:
-        model = transformers.WhisperForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32)
-    model.eval()
-    lengths = padding("max_length" if plain else "longest")
-    chosen = utterances("validation", clips)
-    ordered = chosen if plain else shortest_first(chosen)
-    dataset = ChildSpeechDataset(ordered, whisper.processor, padding=lengths)
-    collate = Collator(model.config.decoder_start_token_id, lengths.mask)
-    heard: list[str] = []
+    wer = score(compare(utterances, heard, whisper_normalizer(processor, True)), AgeBuckets())["wer"]
+    assert wer is not None
+    return {"utterances_per_sec": len(utterances) / taken_sec, "wer": wer}
+
+
+def plain_decoding(model_dir: Path, clips: int) -> dict[str, float]:
+    import torch
+    from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+    from kidasr.features.audio import load_audio
+
+    processor = WhisperProcessor.from_pretrained(model_dir)
+    model = WhisperForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32).eval()
+    chosen, heard = recordings(clips), []
     start = time.perf_counter()
     with torch.inference_mode():
-        for first in range(0, len(dataset), DECODE_BATCH):
-            inputs = collate([dataset[place] for place in range(first, min(first + DECODE_BATCH, len(dataset)))])
-            del inputs["labels"]
-            bound = {}
-            if not plain:
-                input_sec = inputs["input_features"].shape[-1] / 100
-                bound = {"max_new_tokens": min(int(input_sec * lengths.max_new_tokens_per_sec), 440)}
-            heard += transcripts(model.generate(**inputs, **bound).numpy(), whisper.processor)
-    taken = time.perf_counter() - start
-    predictions = compare(ordered, heard, whisper_normalizer(whisper.processor, True))
-    wer = score(predictions, AgeBuckets())["wer"]
-    assert wer is not None
-    return {"utterances_per_sec": len(dataset) / taken, "wer": wer}
+        for first in range(0, len(chosen), DECODE_BATCH):
+            samples = [load_audio(one) for one in chosen[first : first + DECODE_BATCH]]
+            inputs = processor(samples, sampling_rate=16_000, return_tensors="pt")
+            heard += processor.batch_decode(model.generate(**inputs), skip_special_tokens=True)
+    return scored(chosen, heard, time.perf_counter() - start, processor)
+
+
+def decoding(model_dir: Path, clips: int) -> dict[str, float]:
+    from kidasr.training.train import in_order_of, shortest_first
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = (f"model.name_or_path={model_dir}", f"trainer.per_device_eval_batch_size={DECODE_BATCH}")
+        built = trainer(Path(folder), *options)
+        chosen, dataset = recordings(clips), built.evaluation
+        dataset.utterances = shortest_first(chosen)
+        start = time.perf_counter()
+        predictions = in_order_of(chosen, built.transcribe(dataset))
+        taken_sec = time.perf_counter() - start
+    return scored(chosen, [one.hypothesis for one in predictions], taken_sec, built.processor)
+
+
+def faster_whisper_decoding(model_dir: Path, clips: int, compute_type: str) -> dict[str, float]:
+    import faster_whisper
+    from ctranslate2.converters import TransformersConverter
+    from transformers import WhisperProcessor
+
+    from kidasr.features.audio import load_audio
+
+    chosen, heard = recordings(clips), []
+    with tempfile.TemporaryDirectory() as folder:
+        copied = ["tokenizer.json", "processor_config.json"]
+        TransformersConverter(str(model_dir), copy_files=copied).convert(f"{folder}/model", quantization="float32")
+        model = faster_whisper.WhisperModel(f"{folder}/model", device="cpu", compute_type=compute_type)
+        start = time.perf_counter()
+        for one in chosen:
+            segments, _ = model.transcribe(load_audio(one), language="en", beam_size=1, without_timestamps=True)
+            heard.append(" ".join(segment.text for segment in segments))
+    return scored(chosen, heard, time.perf_counter() - start, WhisperProcessor.from_pretrained(model_dir))
 
 
 def start_up(*arguments: str) -> dict[str, float]:
@@ -178,67 +282,101 @@ def start_up(*arguments: str) -> dict[str, float]:
     return {"sec": seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), 3)}
 
 
-def measurements(options: argparse.Namespace) -> dict[str, Callable[[], dict[str, float]]]:
-    return {
-        "step, plain recipe": lambda: training_step(True, False, options.repeats),
-        "step, padding=longest": lambda: training_step(False, False, options.repeats),
-        "step, plain recipe, encoder frozen": lambda: training_step(True, True, options.repeats),
-        "step, padding=longest, encoder frozen": lambda: training_step(False, True, options.repeats),
-        "arithmetic needed, full": lambda: needed_arithmetic(False),
-        "arithmetic needed, encoder frozen": lambda: needed_arithmetic(True),
-        "matrix-multiply peak": lambda: matmul_peak(options.repeats),
-        "decoding, transformers, padded": lambda: decoding(True, options.model, options.clips),
-        "decoding, padding=longest": lambda: decoding(False, options.model, options.clips),
+def measurements(options: argparse.Namespace, manifest: Path, model: Path) -> dict[str, Callable[[], dict[str, float]]]:
+    repeats = 4 * options.repeats
+    frozen = "freeze=encoder_all"
+    every = {
+        "step, plain recipe": lambda: plain_training(manifest, False, options.repeats),
+        "step, kidasr": lambda: training(manifest, repeats),
+        "step, plain recipe, encoder frozen": lambda: plain_training(manifest, True, options.repeats),
+        "step, kidasr, encoder frozen": lambda: training(manifest, repeats, frozen),
+        "arithmetic needed, full": lambda: needed_arithmetic(manifest, False),
+        "arithmetic needed, encoder frozen": lambda: needed_arithmetic(manifest, True),
+        "matrix-multiply peak": matmul_peak,
+        "decoding, transformers, padded": lambda: plain_decoding(model, options.clips),
+        "decoding, faster-whisper float32": lambda: faster_whisper_decoding(model, options.clips, "float32"),
+        "decoding, faster-whisper int8": lambda: faster_whisper_decoding(model, options.clips, "int8"),
+        "decoding, kidasr": lambda: decoding(model, options.clips),
         "start-up, --help": lambda: start_up("--help"),
         "start-up, --cfg job": lambda: start_up("--cfg", "job"),
+    }
+    alone = {
+        "step, kidasr with padding=max_length": lambda: training(manifest, options.repeats, "padding=max_length"),
+        "step, kidasr in random batches": lambda: training(manifest, repeats, "padding.group_by_length=false"),
+        "step, kidasr with transformers' loss": lambda: training(manifest, repeats, own_loss=False),
+        "step, kidasr with unfused AdamW": lambda: training(manifest, repeats, "optim.optim=adamw_torch"),
+        "step, kidasr without a mask": lambda: training(manifest, repeats, "padding.mask=false"),
+        "step, kidasr without trailing silence": lambda: training(manifest, repeats, "padding.trailing_silence_sec=0"),
+        "step, kidasr, audio by another process": lambda: training(manifest, repeats, "trainer.dataloader_num_workers=1"),
+        "step, kidasr, gradient checkpointing": lambda: training(manifest, repeats, "trainer.activation_checkpointing=true"),
+    }
+    return {**every, **(alone if options.each else {})}
+
+
+def ratios(results: dict[str, dict[str, float]]) -> dict[str, float]:
+    full, short = results["step, plain recipe"], results["step, kidasr"]
+    frozen, peak = results["step, kidasr, encoder frozen"], results["matrix-multiply peak"]["gflop_per_sec"]
+    rate = {name: one["utterances_per_sec"] for name, one in results.items() if name.startswith("decoding")}
+    return {
+        "full step, times faster": full["sec"] / short["sec"],
+        "frozen step, times faster than the plain full step": full["sec"] / frozen["sec"],
+        "full step, share of the plain step's memory": short["step_gb"] / full["step_gb"],
+        "the same, with weights and optimizer state": short["training_gb"] / full["training_gb"],
+        "the same, the whole process": short["process_gb"] / full["process_gb"],
+        "full step, share of the matrix-multiply peak": results["arithmetic needed, full"]["gflop"] / short["sec"] / peak,
+        "frozen step, share of the matrix-multiply peak": results["arithmetic needed, encoder frozen"]["gflop"]
+        / frozen["sec"]
+        / peak,
+        "decoding, times faster than padded generate": rate["decoding, kidasr"] / rate["decoding, transformers, padded"],
+        "decoding, times faster than faster-whisper int8": rate["decoding, kidasr"] / rate["decoding, faster-whisper int8"],
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.speed", description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--model", default=str(TINY_EN), help="checkpoint to decode with: one fine-tuned with padding=longest"
+        "--model", type=Path, help="checkpoint to decode with (default: tiny.en, fine-tuned here for an epoch)"
     )
     parser.add_argument("--clips", type=int, default=64, help="recordings to decode (default: %(default)s)")
-    parser.add_argument(
-        "--repeats", type=int, default=1, help=f"times to go through {BATCHES} batches (default: %(default)s)"
-    )
+    parser.add_argument("--repeats", type=int, default=1, help="counted epochs of the plain recipe (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("speed.json"), help="JSON file (default: %(default)s)")
+    parser.add_argument("--skip", default="", help="leave out measurements whose name has this in it")
+    parser.add_argument("--each", action="store_true", help="measure what each setting of a step gives or costs, too")
     parser.add_argument("--only", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not (KIDS.is_dir() and TINY_EN.is_dir()):
         sys.exit(
             "speed: needs real weights and recordings: ../shared/models/whisper-tiny.en, ../shared/data/speechocean762-kids"
         )
     if options.only:
-        result = measurements(options)[options.only]()
-        peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-        print(json.dumps({**result, "peak_gb": peak_gb}))
+        model = options.model or options.folder / "model"
+        todo = {
+            "fine-tuning": lambda: fine_tune(options.folder),
+            **measurements(options, options.folder / "train.jsonl", model),
+        }
+        print(json.dumps(todo[options.only]()))
         return
     results: dict[str, dict[str, float]] = {}
-    for name in measurements(options):
-        command = [sys.executable, "-m", "tests.benchmarks.speed", *sys.argv[1:], "--only", name]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        results[name] = json.loads(done.stdout.splitlines()[-1])
-        print(f"{name:40}", "  ".join(f"{key} {value:.3f}" for key, value in results[name].items()), flush=True)
-    full, short = results["step, plain recipe"], results["step, padding=longest"]
-    frozen = results["step, padding=longest, encoder frozen"]
-    peak = results["matrix-multiply peak"]["gflop_per_sec"]
-    ratios = {
-        "full step, times faster": full["sec"] / short["sec"],
-        "frozen step, times faster than the plain full step": full["sec"] / frozen["sec"],
-        "decoding, times faster": results["decoding, padding=longest"]["utterances_per_sec"]
-        / results["decoding, transformers, padded"]["utterances_per_sec"],
-        "full step, share of the plain recipe's peak memory": short["peak_gb"] / full["peak_gb"],
-        "full step, share of the matrix-multiply peak": results["arithmetic needed, full"]["gflop"] / short["sec"] / peak,
-        "frozen step, share of the matrix-multiply peak": results["arithmetic needed, encoder frozen"]["gflop"]
-        / frozen["sec"]
-        / peak,
-    }
-    for name, ratio in ratios.items():
+    with tempfile.TemporaryDirectory() as folder:
+        write_training_manifest(Path(folder))
+
+        def run(name: str) -> Any:
+            command = [sys.executable, "-m", "tests.benchmarks.speed", *sys.argv[1:], "--folder", folder, "--only", name]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+            return json.loads(done.stdout.splitlines()[-1])
+
+        if not options.model:
+            run("fine-tuning")
+        for name in measurements(options, Path(), Path()):
+            if not options.skip or options.skip not in name:
+                results[name] = run(name)
+                print(f"{name:40}", "  ".join(f"{key} {value:.3f}" for key, value in results[name].items()), flush=True)
+    found = ratios(results) if not options.skip else {}
+    for name, ratio in found.items():
         print(f"{name:55} {ratio:.2f}")
     machine = {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine(), "date": str(date.today())}
-    options.output.write_text(json.dumps({"machine": machine, "results": results, "ratios": ratios}, indent=2) + "\n")
+    options.output.write_text(json.dumps({"machine": machine, "results": results, "ratios": found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

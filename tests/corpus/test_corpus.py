@@ -18,7 +18,7 @@ def load(tmp_path: Path, texts: list[str], *overrides: str, **columns: list[Any]
     ]
     path = tmp_path / "m.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    sets = hydra.utils.instantiate(composed("data=manifest", f"data.train={path}", *overrides).data).load(1)
+    sets = hydra.utils.instantiate(composed("data=manifest", f"data.train={path}", *overrides).data).load()
     assert isinstance(sets, Sets)
     return sets
 

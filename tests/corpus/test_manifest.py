@@ -23,7 +23,7 @@ def test_jsonl_with_the_least_and_with_all_fields(tmp_path: Path) -> None:
     path.write_text(f"{json.dumps(ROW)}\n\n{json.dumps(rich)}\n", encoding="utf-8")
     first, second = read(path)
     assert (first.utterance_id, first.age_bucket, first.age, first.duration_sec) == ("a.flac", "unknown", None, None)
-    assert first.audio_path == tmp_path / "a.flac"
+    assert first.audio_path == str(tmp_path / "a.flac")
     assert (second.utterance_id, second.age_bucket, second.duration_sec, second.gender) == ("u2", "5-6", 2.0, "f")
     assert second.source == f"{path}:3"
 

@@ -23,7 +23,7 @@ def script(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_every_age_bucket_has_speakers_and_every_recording_is_there(split: str) -> None:
-    utterances = getattr(hydra.utils.instantiate(composed().data).load(1), split)
+    utterances = getattr(hydra.utils.instantiate(composed().data).load(), split)
     assert {utterance.age_bucket for utterance in utterances} == set(AgeBuckets().names[:-1])
     assert len({utterance.speaker_id for utterance in utterances}) >= 24
     check_audio(utterances, window_sec=3)

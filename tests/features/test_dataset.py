@@ -1,6 +1,7 @@
 """The checklist's first test: one utterance is masked differently in two epochs, and never in validation."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -82,9 +83,9 @@ def test_a_recording_is_decoded_once_as_long_as_memory_is_granted(
     pair = [utterance("a", duration_sec=1.0), utterance("b", duration_sec=1.0)]
     fits_one = ChildSpeechDataset(pair, processor, cache_sec=1.5)
     before = [fits_one[place]["input_features"] for place in (0, 1)]
-    pair[0].audio_path.unlink()
+    Path(pair[0].audio_path).unlink()
     assert torch.equal(fits_one[0]["input_features"], before[0])
     assert torch.equal(fits_one[1]["input_features"], before[1])
-    pair[1].audio_path.unlink()
+    Path(pair[1].audio_path).unlink()
     with pytest.raises(KidasrError):
         fits_one[1]

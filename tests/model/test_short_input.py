@@ -33,7 +33,7 @@ def utterances(whisper: Whisper) -> list[Utterance]:
     real = ("data=manifest", f"data.train={KIDS / 'train.jsonl'}", f"data.validation={KIDS / 'dev.jsonl'}")
     overrides = () if whisper.window_sec == 3 else real
     corpus = hydra.utils.instantiate(composed(*overrides, "data.limit_validation=4").data)
-    return sorted(corpus.load(1).validation, key=lambda one: one.duration_sec)
+    return sorted(corpus.load().validation, key=lambda one: one.duration_sec)
 
 
 def batch(whisper: Whisper, utterances: list[Utterance], padding: Padding) -> dict[str, torch.Tensor]:
@@ -62,6 +62,26 @@ def test_an_utterance_is_heard_alike_alone_and_among_longer_ones(whisper: Whispe
         torch.testing.assert_close(logits[place, :tokens], whisper.model(**alone).logits[0], atol=1e-3, rtol=1e-4)
     transcripts = [generate(whisper.model, batch(whisper, [one], LONGEST))[0] for one in utterances]
     assert generate(whisper.model, together) == transcripts
+
+
+def test_what_is_generated_is_what_transformers_generates_from_the_same_encoding(
+    whisper: Whisper, utterances: list[Utterance]
+) -> None:
+    """Whisper's own ``generate`` would pad the input; that of any encoder and decoder takes the encoding as it is."""
+    stock = transformers.WhisperForConditionalGeneration(whisper.model.config).eval()
+    stock.load_state_dict(whisper.model.state_dict())
+    stock.generation_config = whisper.model.generation_config
+    prompt = torch.tensor([whisper.processor.tokenizer.prefix_tokens])
+    for one in utterances:
+        inputs = batch(whisper, [one], LONGEST)
+        encoded = whisper.model.get_encoder()(inputs["input_features"])
+        expected = transformers.GenerationMixin.generate(
+            stock, encoder_outputs=encoded, decoder_input_ids=prompt, max_new_tokens=32
+        )
+        end = stock.config.eos_token_id
+        assert generate(whisper.model, inputs)[0] == [
+            token for token in expected[0, prompt.shape[1] :].tolist() if token != end
+        ]
 
 
 def test_without_the_mask_it_is_not(whisper: Whisper, utterances: list[Utterance]) -> None:

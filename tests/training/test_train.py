@@ -305,18 +305,37 @@ def test_short_input_gives_the_same_weights_to_the_last_bit_also_after_a_resume(
     assert read_json(tmp_path / "one" / "metrics.json") == read_json(tmp_path / "two" / "metrics.json")
 
 
+def test_evaluations_hear_a_part_of_the_validation_set_and_the_end_all_of_it(tmp_path: Path) -> None:
+    job(tmp_path, *SHORT, "data.limit_validation=4", "data.full_validation_at_end=true").run()
+    metrics = read_json(tmp_path / "metrics.json")
+    assert metrics["zero_shot"]["utterances"] == metrics["final"]["utterances"] == 192
+
+
 # The run as a whole
 
 
-def test_accumulated_batches_make_the_step_of_one_large_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("accumulated", "options"),
+    [
+        (4, ("trainer.per_device_train_batch_size=2",)),
+        (8, ("padding=longest", "trainer.per_device_train_batch_size=8", "trainer.max_batch_sec=7")),
+    ],
+    ids=["equal", "of unequal size"],
+)
+def test_accumulated_batches_make_the_step_of_one_large_batch(
+    tmp_path: Path, trainers: list[ChildSpeechTrainer], accumulated: int, options: tuple[str, ...]
+) -> None:
     """Plain gradient descent, whose step shows the size of the gradient, which AdamW hides."""
     step = ("trainer.max_steps=1", "data.limit_train=8", "data.limit_validation=2", "schedule.warmup_steps=0", EVERY_STEP)
     descent = ("optim.optim=sgd", "optim.learning_rate=0.1", "optim.weight_decay=0", "optim.max_grad_norm=0")
-    for name, batch, accumulated in (("one", 8, 1), ("four", 2, 4)):
-        batches = (f"trainer.per_device_train_batch_size={batch}", f"trainer.gradient_accumulation_steps={accumulated}")
-        job(tmp_path / name, *step, *descent, *batches).run()
-    one, four = weights(tmp_path / "one"), weights(tmp_path / "four")
-    assert all(torch.allclose(one[name], four[name], atol=1e-5) for name in one)
+    padding = [one for one in options if one.startswith("padding")]
+    job(tmp_path / "one", *step, *descent, *padding, "trainer.per_device_train_batch_size=8").run()
+    job(tmp_path / "more", *step, *descent, *options, f"trainer.gradient_accumulation_steps={accumulated}").run()
+    drawn = [len(batch) for batch in trainers[-1].batches.batches(0)]
+    assert 1 < len(drawn) <= accumulated
+    assert (len(set(drawn)) > 1) == ("padding=longest" in options)
+    one, more = weights(tmp_path / "one"), weights(tmp_path / "more")
+    assert all(torch.allclose(one[name], more[name], atol=1e-5) for name in one)
     assert not same(one, {name: tensor.float() for name, tensor in load_file(MICRO / "model.safetensors").items()})
 
 
@@ -366,7 +385,7 @@ def test_the_run_folder_holds_what_it_should(tmp_path: Path) -> None:
     assert read_json(tmp_path / "environment.json")["seed"] == 1
     # A plain checkpoint: the stock pipeline transcribes as the run did.
     recognise = pipeline("automatic-speech-recognition", model=str(tmp_path / "model"))
-    first = job(tmp_path / "x", *SHORT).data.load(1).validation[0]
+    first = job(tmp_path / "x", *SHORT).data.load().validation[0]
     expected = next(one["hypothesis"] for one in predictions if one["utterance_id"] == first.utterance_id)
     heard: Any = recognise({"raw": load_audio(first), "sampling_rate": 16_000})
     assert heard["text"].strip() == expected
@@ -407,7 +426,7 @@ def test_a_recording_that_turns_out_broken_is_one_line_also_from_a_worker(tmp_pa
 
 
 def test_a_validation_set_without_words_ends_before_training(tmp_path: Path) -> None:
-    source = job(tmp_path / "x", *SHORT).data.load(1).validation[0].audio_path
+    source = job(tmp_path / "x", *SHORT).data.load().validation[0].audio_path
     row = {"audio_path": str(source), "text": "[laughs]", "speaker_id": "s9"}
     (tmp_path / "v.jsonl").write_text(json.dumps(row), encoding="utf-8")
     with pytest.raises(KidasrError, match="no word is left after normalization"):

@@ -1,0 +1,1 @@
+"""Did it help, for which age, and how sure is that?"""

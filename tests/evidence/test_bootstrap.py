@@ -1,0 +1,79 @@
+"""The intervals keep their promise on simulated corpora whose speakers are correlated; without speakers they do not."""
+
+import numpy as np
+import pytest
+
+from kidasr.evidence.bootstrap import replicate_sums, speaker_sums, wer_difference, wer_interval
+
+SPEAKERS, UTTERANCES, CORPORA = 40, 25, 300
+
+
+def corpus(rng: np.random.Generator, difference: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Speakers, errors of a run and of its baseline, words. Speakers differ, also in what the run brings them."""
+    speakers = np.repeat(np.arange(SPEAKERS), UTTERANCES)
+    words = rng.integers(3, 9, len(speakers))
+    hard, gain = rng.normal(0.3, 0.08, SPEAKERS)[speakers], rng.normal(difference, 0.06, SPEAKERS)[speakers]
+    baseline = rng.binomial(words, np.clip(hard, 0.02, 0.98))
+    run = rng.binomial(words, np.clip(hard + gain, 0.02, 0.98))
+    return speakers.astype(str), run, baseline, words
+
+
+def test_the_interval_of_a_difference_covers_it_95_times_in_100_and_one_without_speakers_does_not() -> None:
+    rng, covered, covered_without = np.random.default_rng(1), 0, 0
+    for _ in range(CORPORA):
+        speakers, run, baseline, words = corpus(rng, -0.02)
+        found = wer_difference(speakers, run, baseline, words, replicates=400)
+        covered += found.low <= -0.02 <= found.high
+        alone = np.arange(len(speakers)).astype(str)
+        found = wer_difference(alone, run, baseline, words, replicates=400)
+        covered_without += found.low <= -0.02 <= found.high
+    assert 0.91 <= covered / CORPORA <= 0.98
+    assert covered_without / CORPORA < 0.88
+
+
+def test_the_interval_of_a_rate_covers_it() -> None:
+    rng, covered = np.random.default_rng(2), 0
+    for _ in range(CORPORA):
+        speakers, _, baseline, words = corpus(rng, 0)
+        found = wer_interval(speakers, baseline, words, replicates=400)
+        covered += found.low <= 0.3 <= found.high
+    assert 0.91 <= covered / CORPORA <= 0.98
+
+
+def test_where_nothing_differs_few_intervals_say_that_it_does() -> None:
+    rng, found = np.random.default_rng(3), 0
+    for _ in range(CORPORA):
+        speakers, run, baseline, words = corpus(rng, 0)
+        one = wer_difference(speakers, run, baseline, words, replicates=400)
+        found += not one.low <= 0 <= one.high
+    assert 0.02 <= found / CORPORA <= 0.09
+
+
+def test_a_difference_as_large_as_detectable_is_detected_four_times_in_five() -> None:
+    rng, detected = np.random.default_rng(4), 0
+    detectable = [wer_difference(*corpus(rng, 0), replicates=400).detectable for _ in range(50)]
+    for _ in range(CORPORA):
+        one = wer_difference(*corpus(rng, -float(np.mean(detectable))), replicates=400)
+        detected += one.high < 0
+    assert 0.72 <= detected / CORPORA <= 0.89
+
+
+def test_values_against_a_computation_of_another_kind() -> None:
+    """Two speakers: of the four draws with replacement, two are of one speaker alone; the percentiles are those two."""
+    speakers, words = ["a", "a", "b"], [4, 6, 10]
+    found = wer_difference(speakers, [1, 0, 2], [1, 1, 6], words, replicates=2000)
+    assert found.value == pytest.approx((3 - 8) / 20)
+    assert (found.low, found.high) == pytest.approx(((2 - 6) / 10, (1 - 2) / 10))
+    assert found.p_improvement == 1
+    sums = speaker_sums(speakers, [1, 0, 2], words)
+    assert sums.tolist() == [[1, 2], [10, 10]]
+    drawn = replicate_sums(sums, 4000, seed=1)
+    shares = {pair: np.mean((drawn == pair).all(axis=1)) for pair in ((2, 20), (3, 20), (4, 20))}
+    assert shares == pytest.approx({(2, 20): 0.25, (3, 20): 0.5, (4, 20): 0.25}, abs=0.03)
+    assert (replicate_sums(sums, 4000, seed=1) == drawn).all()
+
+
+def test_an_equal_run_is_as_likely_better_as_worse_and_silence_is_no_error() -> None:
+    found = wer_difference(["a", "b"], [1, 2], [1, 2], [5, 5])
+    assert (found.value, found.low, found.high, found.p_improvement) == (0, 0, 0, 0.5)
+    assert wer_interval(["a", "b"], [0, 1], [0, 5]).low == 0
