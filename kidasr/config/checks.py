@@ -50,6 +50,9 @@ def parse_config(cfg: DictConfig) -> RunConfig:
         raise ConfigError(f"step_scale={scale}: should be a number greater than 0")
     plain: dict[str, Any] = {}
     for key in cfg:
+        if OmegaConf.is_missing(cfg, key):
+            plain[str(key)] = "???"
+            continue
         try:
             # The job node only points to the others, and to the run folder, which is not there yet.
             resolve = key != "job"

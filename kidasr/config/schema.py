@@ -167,3 +167,7 @@ class RunConfig(Group):
     logger: Annotated[NoLogger | WandbLogger | TensorBoardLogger, Field(discriminator="target")]
     seed: Seed
     step_scale: PositiveFloat
+    # Of job=compare.
+    runs: Text | list[Text] | None = None
+    baseline: Text | None = None
+    replicates: PositiveInt | None = None

@@ -68,6 +68,12 @@ def replicate_sums(sums: np.ndarray, replicates: int, seed: int) -> np.ndarray:
     return np.concatenate(drawn)
 
 
+def replicate_rates(sums: np.ndarray, replicates: int, seed: int) -> np.ndarray:
+    """The rate, the first sum over the second, of each replicate: shape ``(replicates,)``."""
+    drawn = replicate_sums(sums, replicates, seed)
+    return _rate(drawn[:, 0], drawn[:, 1])
+
+
 def wer_interval(
     speakers: Sequence[str] | np.ndarray,
     errors: Sequence[int] | np.ndarray,
@@ -77,8 +83,7 @@ def wer_interval(
 ) -> Interval:
     """WER and its interval; the arguments are of each utterance."""
     sums = speaker_sums(speakers, errors, words)
-    drawn = replicate_sums(sums, replicates, seed)
-    low, high = np.percentile(_rate(drawn[:, 0], drawn[:, 1]), [2.5, 97.5])
+    low, high = np.percentile(replicate_rates(sums, replicates, seed), [2.5, 97.5])
     return Interval(float(_rate(*sums.sum(axis=1))), float(low), float(high))
 
 
@@ -94,13 +99,42 @@ def wer_difference(
 
     The arguments are of each utterance.
     """
-    sums = speaker_sums(speakers, errors, baseline_errors, words)
-    drawn = replicate_sums(sums, replicates, seed)
-    deltas = _rate(drawn[:, 0] - drawn[:, 1], drawn[:, 2])
-    low, high = np.percentile(deltas, [2.5, 97.5])
-    better = float(np.mean(deltas < 0) + np.mean(deltas == 0) / 2)
-    run, baseline, total = sums.sum(axis=1)
-    return Difference(float(_rate(run - baseline, total)), float(low), float(high), better, float(np.std(deltas)))
+    sums = speaker_sums(speakers, np.asarray(errors) - np.asarray(baseline_errors), words)
+    return summarize(sums, replicate_rates(sums, replicates, seed))
+
+
+@dataclass(frozen=True)
+class SeedError:
+    """What the choice of seeds adds to a difference of means: its standard error, and the degrees of freedom it rests on."""
+
+    standard_error: float
+    degrees: int
+
+
+def seed_error(rates: Sequence[Sequence[float]]) -> SeedError | None:
+    """From the WER of each seed of two configurations, their variance taken as equal; None where each has one seed."""
+    degrees = sum(len(one) - 1 for one in rates)
+    if degrees == 0:
+        return None
+    variance = sum(float(np.var(one)) * len(one) for one in rates) / degrees
+    return SeedError(float(np.sqrt(variance * sum(1 / len(one) for one in rates))), degrees)
+
+
+def summarize(sums: np.ndarray, rates: np.ndarray, seeds: SeedError | None = None) -> Difference:
+    """A difference from its sums and replicates.
+
+    Args:
+        sums: Difference of errors, and words, of each speaker: shape ``(2, speakers)``.
+        rates: The replicates.
+        seeds: The spread between seeds, added to every replicate as Student's t of its degrees of freedom.
+    """
+    if seeds is not None:
+        drawn = generator_for("seeds", len(rates)).standard_t(seeds.degrees, len(rates))
+        rates = rates + seeds.standard_error * drawn
+    low, high = np.percentile(rates, [2.5, 97.5])
+    better = float(np.mean(rates < 0) + np.mean(rates == 0) / 2)
+    error = float(np.sqrt(np.var(rates))) if seeds is None else float((high - low) / (2 * 1.959964))
+    return Difference(float(_rate(*sums.sum(axis=1))), float(low), float(high), better, error)
 
 
 def _rate(errors: np.ndarray, words: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Tables for the screen and the log."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -31,6 +32,51 @@ def result_table(zero_shot: Score, final: Score) -> str:
     table.add_section()
     _result_row(table, "all", zero_shot, final)
     return _render(table)
+
+
+def comparison_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Each run of a comparison, with the 95% interval of its WER."""
+    table = _table("run", "WER", "95% interval", "CER", "sub", "del", "ins", "youngest - oldest")
+    for run in runs:
+        low, high = run["ci95"] or (None, None)
+        gap = run["gap_youngest_oldest"]
+        table.add_row(
+            _name(run["configuration"], run["path"]),
+            percent(run["wer"]),
+            f"{percent(low)} to {percent(high)}",
+            percent(run["cer"]),
+            *(str(run[kind]) for kind in ("substitutions", "deletions", "insertions")),
+            "-" if gap is None else points(gap),
+        )
+    return _render(table)
+
+
+def pair_table(baseline: str, pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Each configuration of a comparison against the baseline, overall and by age."""
+    table = _table(f"against {baseline}", "age", "change", "95% interval", "improved", "MAPSSWE", "Holm", "detectable")
+    for pair in pairs:
+        table.add_row(
+            *(pair["run"], "all", *_change(pair), f"{pair['p_mapsswe']:.3f}", f"{pair['p_holm']:.3f}"),
+            percent(pair["detectable"]),
+        )
+        for age, one in pair["by_age"].items():
+            table.add_row("", age, *_change(one))
+        table.add_section()
+    return _render(table)
+
+
+def _change(one: Mapping[str, Any]) -> tuple[str, str, str]:
+    low, high = one["ci95"]
+    return points(one["delta_wer"]), f"{points(low)} to {points(high)}", percent(one["p_improvement"])
+
+
+def _name(configuration: str, path: str) -> str:
+    return path if configuration == path else f"{configuration} ({path})"
+
+
+def points(difference: float) -> str:
+    """A difference of rates in percentage points: ``"-1.2"``."""
+    return f"{100 * difference:+.1f}"
 
 
 def percent(rate: float | None) -> str:

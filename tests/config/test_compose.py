@@ -58,7 +58,7 @@ def values(*overrides: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
-    check_config(composed(choice, *MANIFESTS))
+    check_config(composed(choice, *MANIFESTS, *(["runs=[a,b]"] if choice == "job=compare" else [])))
 
 
 def test_the_keys_that_users_rely_on_are_there() -> None:
@@ -113,6 +113,17 @@ def test_the_recipe_for_whisper_small_has_the_checklists_values() -> None:
         "optim.learning_rate": 1e-5,
     }
     assert {key: recipe[key] for key in checklist} == checklist
+
+
+def test_a_whisper_comes_with_short_input_which_the_baseline_and_the_command_line_overrule() -> None:
+    whisper = ("data=manifest", *MANIFESTS, "model=whisper")
+    padding, optim = "padding.padding", "optim.optim"
+    assert (values(*whisper)[padding], values(*whisper)[optim]) == ("longest", "adamw_torch_fused")
+    assert (
+        values("experiment=baseline", *whisper)[padding] == values(*whisper, "padding=max_length")[padding] == "max_length"
+    )
+    assert values(*whisper, "optim=adafactor")[optim] == "adafactor"
+    assert values()[padding] == "max_length", "the micro model's window is hardly longer than an utterance"
 
 
 def test_step_counts_are_scaled_in_one_place_and_taken_as_given_on_the_command_line() -> None:

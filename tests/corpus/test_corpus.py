@@ -55,3 +55,13 @@ def test_texts_in_capitals_are_trained_on_in_lower_case_and_it_is_said(
     assert sets.lower_case == lower
     assert ("all in capitals" in caplog.text) == (lower and text_case == "auto")
     assert sets.train[0].text in texts, "references stay as they are"
+
+
+def test_a_limit_is_for_the_evaluations_alone_if_the_end_is_to_hear_all_and_the_same_for_every_seed(tmp_path: Path) -> None:
+    texts, overrides = list("abcdefghijklmnop"), ("data.validation_fraction=0.5", "data.limit_validation=3")
+    limited = load(tmp_path, texts, *overrides)
+    assert limited.validation == limited.evaluation and len(limited.evaluation) == 3
+    whole = load(tmp_path, texts, *overrides, "data.full_validation_at_end=true", "seed=2")
+    assert len(whole.validation) == 8 and whole.evaluation == limited.evaluation
+    other = load(tmp_path, texts, *overrides, "data.split_seed=2")
+    assert other.evaluation != limited.evaluation

@@ -83,15 +83,17 @@ def test_batches_are_of_similar_length_and_in_random_order(children: list[Uttera
 
 
 def test_a_batch_has_no_more_seconds_than_it_may_its_padding_counted(children: list[Utterance]) -> None:
-    drawn = [
-        seconds(children, batch) + 0.5 for batch in epoch_batches(children, "padding=longest", max_batch_sec=30).batches(0)
-    ]
-    assert all(len(batch) * batch.max() <= 30 for batch in drawn)
-    assert {len(batch) for batch in drawn} > {3, 5, 8}
-    assert np.mean([len(batch) * batch.max() for batch in drawn]) > 20, "and not much fewer"
-    drawn = [seconds(children, batch) for batch in epoch_batches(children, "padding=longest", max_batch_sec=4).batches(0)]
-    assert all(len(batch) == 1 for batch in drawn if batch.max() > 4), "a longer one comes alone"
-    assert {len(batch) for batch in epoch_batches(children, max_batch_sec=240).batches(0)} == {8, 3}, "of windows of 30 s"
+    def drawn(max_batch_sec: float, *overrides: str) -> list[np.ndarray]:
+        batches = epoch_batches(children, *overrides, max_batch_sec=max_batch_sec)
+        return [seconds(children, batch) for batch in batches.batches(0)]
+
+    short = ("padding=longest", "padding.trailing_silence_sec=0.5")
+    some = [batch + 0.5 for batch in drawn(30, *short)]
+    assert all(len(batch) * batch.max() <= 30 for batch in some)
+    assert {len(batch) for batch in some} > {3, 5, 8}
+    assert np.mean([len(batch) * batch.max() for batch in some]) > 20, "and not much fewer"
+    assert all(len(batch) == 1 for batch in drawn(4, *short) if batch.max() > 3.5), "a longer one comes alone"
+    assert {len(batch) for batch in drawn(240)} == {8, 3}, "of windows of 30 s"
 
 
 def test_processes_share_the_batches_of_one(children: list[Utterance]) -> None:
