@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from tests.conftest import MICRO, ROOT, read_json, read_jsonl, run_py
+from tests.conftest import MICRO, ROOT, job, read_json, read_jsonl, run_py
 
 CORPUS = ROOT / "kidasr" / "embedded" / "corpus"
 
@@ -53,6 +54,8 @@ def test_a_multirun_of_masks_has_a_folder_for_each_combination(tmp_path: Path) -
         found[augment.freq_mask_param, augment.time_mask_param] = read_json(tmp_path / str(number) / "metrics.json")
     assert set(found) == {(27, 100), (27, 150), (40, 100), (40, 150)}
     assert all(metrics["zero_shot"] == found[27, 100]["zero_shot"] for metrics in found.values())
+    comparison = read_json(tmp_path / "comparison.json")
+    assert len(comparison["runs"]) == 4 and len(comparison["pairs"]) == 3 and not comparison["failed"]
 
 
 def test_one_job_of_a_multirun_fails_alone_and_the_exit_code_says_so(tmp_path: Path) -> None:
@@ -112,12 +115,14 @@ def test_the_readmes_commands_run(
     for name, source in (("T.jsonl", "train"), ("V.jsonl", "validation")):
         shutil.copy(CORPUS / f"{source}.jsonl", tmp_path / name)
     (tmp_path / "audio").symlink_to(CORPUS / "audio")
-    arguments = command.removeprefix("python run.py").split()
+    arguments = shlex.split(command.removeprefix("python run.py"))
+    if "job=compare" in arguments:
+        write_finished_runs(tmp_path / "outputs")
     for stand_in in ("openai/whisper-small", "openai/whisper-tiny.en"):  # no hub here
         arguments = [one.replace(stand_in, str(MICRO)) for one in arguments]
     if "experiment=whisper_small" in arguments:
         arguments.append(f"model.name_or_path={MICRO}")
-    if not {"--help", "--cfg"} & set(arguments):
+    if not {"--help", "--cfg", "job=compare"} & set(arguments):
         arguments += ["debug=smoke", f"hydra.run.dir={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     # In this process: what a new one imports would take most of the time.
     monkeypatch.chdir(tmp_path)
@@ -131,6 +136,16 @@ def test_the_readmes_commands_run(
     assert capsys.readouterr().out
     if "debug=smoke" in arguments:
         assert list(tmp_path.glob("run/metrics.json")) + list(tmp_path.glob("sweep/*/metrics.json"))
+
+
+def write_finished_runs(outputs: Path) -> None:
+    """Those that the README compares, of one real run."""
+    job(outputs / "run", "debug=smoke").run()
+    for name, override in (("a", "seed=1"), ("b", "x=2"), ("c/0", "experiment=baseline"), ("c/1", "experiment=h4")):
+        folder = outputs / name.replace("c", "multirun/2026-11-23/10-00-00")
+        shutil.copytree(outputs / "run", folder)
+        (folder / ".hydra").mkdir()
+        (folder / ".hydra" / "overrides.yaml").write_text(f"- {override}\n", encoding="utf-8")
 
 
 def test_what_the_readme_promises_of_the_repository() -> None:

@@ -39,7 +39,7 @@ class Run:
 
     folder: str
     #: What was said on the command line, without the seed: runs that share it are one configuration.
-    configuration: str
+    overrides: frozenset[str]
     #: Of each utterance, sorted by its id.
     utterance_ids: list[str]
     speakers: np.ndarray
@@ -86,7 +86,7 @@ def read_run(folder: Path) -> Run:
     words, characters, *kinds, character_errors = np.array([row["counts"] for row in rows]).T
     return Run(
         folder=str(folder),
-        configuration=_configuration(folder),
+        overrides=_overrides(folder),
         utterance_ids=[str(row["utterance_id"]) for row in rows],
         speakers=np.array([str(row["speaker_id"]) for row in rows]),
         ages=np.array([str(row["age_bucket"]) for row in rows]),
@@ -98,13 +98,21 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def _configuration(folder: Path) -> str:
+def _overrides(folder: Path) -> frozenset[str]:
     path = folder / ".hydra" / "overrides.yaml"
     if not path.is_file():
-        return str(folder)
-    overrides = [str(one) for one in OmegaConf.load(path)]
-    kept = sorted(one for one in overrides if one.lstrip("+~").split("=")[0].split(".")[0] not in NOT_THE_CONFIGURATION)
-    return " ".join(kept) or "default"
+        return frozenset([str(folder)])
+    overrides = map(str, OmegaConf.load(path))
+    return frozenset(one for one in overrides if one.lstrip("+~").split("=")[0].split(".")[0] not in NOT_THE_CONFIGURATION)
+
+
+def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs by their configuration, which is named by the overrides that not all of them have, or is the default."""
+    common = frozenset.intersection(*(run.overrides for run in runs)) if runs else frozenset()
+    named: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        named[" ".join(sorted(run.overrides - common)) or "default"].append(run)
+    return named
 
 
 class Compare:
@@ -134,9 +142,7 @@ class Compare:
         runs, failed = self._read()
         for one in failed:
             log.warning("left out: %s", one["reason"])
-        configurations: dict[str, list[Run]] = defaultdict(list)
-        for run in runs:
-            configurations[run.configuration].append(run)
+        configurations = name_configurations(runs)
         if len(configurations) < 2:
             raise KidasrError(
                 f"runs: {len(runs)} finished run(s) of {len(configurations)} configuration(s); accepted: two or more "
@@ -145,7 +151,11 @@ class Compare:
         for run in runs[1:]:
             _check_same_set(runs[0], run)
         name = self._baseline_of(configurations)
-        described = [_describe(run, self.replicates) for run in runs]
+        described = [
+            _describe(run, configuration, self.replicates)
+            for configuration, members in configurations.items()
+            for run in members
+        ]
         pairs = [
             _pair(name, configurations[name], other, members, self.replicates)
             for other, members in configurations.items()
@@ -221,12 +231,12 @@ def _check_same_set(one: Run, other: Run) -> None:
         )
 
 
-def _describe(run: Run, replicates: int) -> dict[str, Any]:
+def _describe(run: Run, configuration: str, replicates: int) -> dict[str, Any]:
     by_age = {age: _rates(run, run.ages == age, replicates) for age in _ages(run)}
     known = [rates["wer"] for age, rates in by_age.items() if age != "unknown" and rates["wer"] is not None]
     return {
         "path": run.folder,
-        "configuration": run.configuration,
+        "configuration": configuration,
         **_rates(run, np.ones(len(run.words), dtype=bool), replicates),
         "gap_youngest_oldest": known[0] - known[-1] if len(known) > 1 else None,
         "by_age": by_age,

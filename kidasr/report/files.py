@@ -1,12 +1,15 @@
 """The files of a run folder."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kidasr.recognition.score import Prediction
+if TYPE_CHECKING:  # they are heavy
+    from kidasr.recognition.score import Prediction
 
 
 def read_json(path: Path) -> Any:

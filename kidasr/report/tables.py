@@ -1,14 +1,17 @@
 """Tables for the screen and the log."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from kidasr.model.components import Component
-from kidasr.recognition.score import Rates, Score
+if TYPE_CHECKING:  # they are heavy
+    from kidasr.model.components import Component
+    from kidasr.recognition.score import Rates, Score
 
 
 def component_table(components: Sequence[Component], learning_rate: float) -> str:

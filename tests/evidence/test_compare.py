@@ -83,6 +83,14 @@ def test_two_runs_are_compared_as_the_bootstrap_and_the_test_say(tmp_path: Path,
     assert (tmp_path / "report" / "comparison.md").read_text().count("augment=specaugment") == 4
 
 
+def test_a_configuration_is_named_by_what_not_all_runs_have_in_common(
+    tmp_path: Path, run_folder: Callable[..., str]
+) -> None:
+    a, b = run_folder("a", 0.3, "data=manifest"), run_folder("b", 0.2, "data=manifest", "freeze=none", "augment=specaugment")
+    (pair,) = compared(tmp_path, a, b)["pairs"]
+    assert (pair["baseline"], pair["run"]) == ("default", "augment=specaugment freeze=none")
+
+
 def test_seeds_of_a_configuration_are_pooled_and_widen_the_interval(tmp_path: Path, run_folder: Callable[..., str]) -> None:
     baseline = [run_folder(f"a{seed}", 0.3, "experiment=baseline", seed=seed) for seed in (1, 2, 3)]
     others = [
