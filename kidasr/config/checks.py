@@ -104,10 +104,10 @@ def known_keys(prefix: str) -> list[str]:
 def unknown_key(key: str) -> str:
     """The line for a key that does not exist, with the keys that do."""
     prefix, _, name = key.rpartition(".")
-    known = known_keys(prefix) + ([] if prefix else ["experiment", "debug"])
+    known = known_keys(prefix) + ([] if prefix else ["experiment", "hypotheses", "ablation", "debug"])
     dot = f"{prefix}." if prefix else ""
     if name in known:
-        return f"{key}: no such key with this choice of {prefix}"
+        return f"{key}: no such key with this choice of {prefix or 'job or ablation'}"
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {dot}{close[0]}?" if close else ""
     return f"{key}: no such key{hint}" + (f"; accepted in {prefix or 'the config'}: {', '.join(known)}" if known else "")

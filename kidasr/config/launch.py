@@ -27,6 +27,19 @@ from kidasr.errors import KidasrError
 #: Exit codes: a mistake of the user's, and any other failure.
 USER_ERROR, FAILURE = 2, 1
 
+#: What an ablation varies itself.
+DESIGNED = (
+    "seed",
+    "experiment",
+    "hypotheses",
+    "checkpoint",
+    "schedule",
+    "early_stopping",
+    "freeze",
+    "augment",
+    "curriculum",
+)
+
 log = logging.getLogger("kidasr")
 
 
@@ -75,12 +88,13 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
         main()
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, so that they can be told here in one line
+    sys.argv[1:] = [_seeds_as_list(argument) for argument in sys.argv[1:]]
     try:
         _check_command_line(conf)
         main()
     except (KidasrError, HydraException, OmegaConfBaseException, OSError) as error:
         if not getattr(error, "was_told", False):
-            for line in _in_one_line(error).splitlines():
+            for line in _in_one_line(error, conf).splitlines():
                 print(f"error: {line}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
@@ -97,13 +111,15 @@ def _check_command_line(conf: Path) -> None:
     logging.disable(logging.WARNING)  # each job says its warnings itself, into its own run.log
     try:
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
-            for overrides in _jobs(arguments.overrides, arguments.multirun):
+            shared = _compose(_without_sweeps(arguments.overrides))
+            multirun = arguments.multirun or shared.hydra.mode == RunMode.MULTIRUN
+            for overrides in planned_jobs(shared, arguments.overrides) if multirun else [arguments.overrides]:
                 cfg = _compose(overrides)
                 run_dir = Path(str(cfg.hydra.run.dir))
                 with open_dict(cfg):
                     del cfg["hydra"]
                 check_config(cfg)
-                if not arguments.multirun:
+                if not multirun:
                     check_run_folder(run_dir, cfg)
     finally:
         logging.disable(logging.NOTSET)
@@ -119,20 +135,49 @@ def _compose(overrides: list[str]) -> DictConfig:
         raise ConfigError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
 
 
-def _jobs(overrides: list[str], multirun: bool) -> Iterator[list[str]]:
-    """The overrides of each job that a command line starts; of a search without fixed points, what its jobs share."""
-    if not multirun:
-        yield overrides
-        return
+def _without_sweeps(overrides: list[str]) -> list[str]:
+    """What all jobs of a multirun share."""
     parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+    return [str(one.input_line) for one in parsed if not one.is_sweep_override()]
+
+
+def planned_jobs(shared: DictConfig, overrides: list[str]) -> Iterator[list[str]]:
+    """The overrides of each job of a multirun; of a search without fixed points, what its jobs share.
+
+    Args:
+        shared: The config of what all of them share.
+        overrides: The command line.
+
+    Raises:
+        ConfigError: If something on the command line is what an ablation varies itself.
+    """
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    parsed = parser.parse_overrides(overrides)
+    design = shared.hydra.runtime.choices.get("ablation")
+    for one in parsed:
+        if one.key_or_group == "ablation" and one.is_sweep_override():
+            raise ConfigError(f"{one.input_line}: each is a multirun by itself; accepted: one of them")
+        if design and one.key_or_group in DESIGNED:
+            raise ConfigError(
+                f"{one.input_line}: ablation={design} decides that; accepted: seeds=1,2 and what all runs are to have "
+                "in common, such as model=whisper or augment.freq_mask_param=40"
+            )
+    parsed = (
+        parser.parse_overrides([f"{key}={values}" for key, values in (shared.hydra.sweeper.params or {}).items()]) + parsed
+    )
     if any(one.is_sweep_override() and not one.is_discrete_sweep() for one in parsed):
-        yield [str(one.input_line) for one in parsed if not one.is_sweep_override()]
+        yield _without_sweeps(overrides)
         return
     for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None):
         yield from batch
 
 
-def _in_one_line(error: Exception) -> str:
+def _seeds_as_list(argument: str) -> str:
+    """``seeds=1,2`` as ``seeds=[1,2]``: every configuration of an ablation with each, not an ablation for each."""
+    return re.sub(r"^seeds=([^\[\]]+)$", r"seeds=[\1]", argument)
+
+
+def _in_one_line(error: Exception, conf: Path) -> str:
     """What was wrong and what is accepted, without Hydra's hints over several lines."""
     if isinstance(error, KidasrError):
         return str(error)
@@ -144,4 +189,7 @@ def _in_one_line(error: Exception) -> str:
         return unknown_key(match[1])
     if match := re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*?) Config search path", text):
         return f"{match[1]}={match[2]}: no such choice; accepted: {', '.join(match[3].split())}"
+    if match := re.search(r"Could not load '([^'/]+)/([^']+)'", text):  # one of a list
+        choices = sorted(path.stem for path in (conf / match[1]).glob("*.yaml"))
+        return f"{match[1]}=[{match[2]}]: no such choice; accepted: {', '.join(choices)}"
     return text

@@ -129,6 +129,7 @@ class Trainer(Group):
     torch_compile: bool
     generation_max_length: PositiveInt | None
     generation_num_beams: PositiveInt
+    zero_shot: bool
 
 
 class NoLogger(Group):
@@ -149,6 +150,13 @@ class TensorBoardLogger(Group):
     logging_dir: Text
 
 
+class Report(Part):
+    html: bool
+    replicates: PositiveInt
+    max_utterances: PositiveInt
+    embed_audio_mb: NonNegativeFloat
+
+
 class RunConfig(Group):
     """The whole config of one training run."""
 
@@ -165,9 +173,10 @@ class RunConfig(Group):
     checkpoint: Checkpoint
     trainer: Trainer
     logger: Annotated[NoLogger | WandbLogger | TensorBoardLogger, Field(discriminator="target")]
+    report: Report
     seed: Seed
     step_scale: PositiveFloat
-    # Of job=compare.
-    runs: Text | list[Text] | None = None
+    # Of an ablation, and of job=compare.
+    seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
     baseline: Text | None = None
-    replicates: PositiveInt | None = None
+    runs: Text | list[Text] | None = None

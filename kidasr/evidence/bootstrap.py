@@ -3,12 +3,16 @@
 The bootstrap of Bisani and Ney (2004, "Bootstrap estimates for confidence intervals in ASR performance evaluation"), with
 whole speakers as its units: the utterances of a child are alike, and taken as independent they would make an interval too
 narrow (Liu and Peng, 2020, arXiv 1912.09508, on blocks).
+
+Percentiles of few speakers' replicates are too narrow as well; they are taken further out, as Student's t is against the
+normal distribution (the expanded percentile interval of Hesterberg, 2015, "What teachers should know about the bootstrap").
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm, t
 
 from kidasr.seeding import generator_for
 
@@ -18,11 +22,16 @@ CHUNK = 2000
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its 95% interval (percentiles of the replicates)."""
+    """An estimate and its 95% interval; from minus to plus infinity for a single speaker, who says nothing of others."""
 
     value: float
     low: float
     high: float
+
+    @property
+    def ends(self) -> list[float] | None:
+        """Both ends, None if they say nothing."""
+        return [self.low, self.high] if np.isfinite(self.low) else None
 
 
 @dataclass(frozen=True)
@@ -31,13 +40,13 @@ class Difference(Interval):
 
     #: Share of the replicates in which the run has the lower WER; ties count half.
     p_improvement: float
-    #: Standard deviation of the replicates.
+    #: Standard deviation of the replicates, corrected for the number of speakers.
     standard_error: float
 
     @property
     def detectable(self) -> float:
         """The smallest true difference that a test on this set, at 5% and two-sided, would find with 80% probability."""
-        return (1.959964 + 0.841621) * self.standard_error
+        return (self.high - self.low) / 2 + 0.841621 * self.standard_error
 
 
 def speaker_sums(speakers: Sequence[str] | np.ndarray, *counts: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -83,8 +92,18 @@ def wer_interval(
 ) -> Interval:
     """WER and its interval; the arguments are of each utterance."""
     sums = speaker_sums(speakers, errors, words)
-    low, high = np.percentile(replicate_rates(sums, replicates, seed), [2.5, 97.5])
-    return Interval(float(_rate(*sums.sum(axis=1))), float(low), float(high))
+    return Interval(
+        float(_rate(*sums.sum(axis=1))), *expanded_percentiles(replicate_rates(sums, replicates, seed), sums.shape[1])
+    )
+
+
+def expanded_percentiles(rates: np.ndarray, speakers: int) -> tuple[float, float]:
+    """Both ends of a 95% interval from the replicates of so many speakers."""
+    if speakers < 2:
+        return -np.inf, np.inf
+    tail = norm.cdf(-np.sqrt(speakers / (speakers - 1)) * t.ppf(0.975, speakers - 1))
+    low, high = np.quantile(rates, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def wer_difference(
@@ -111,13 +130,22 @@ class SeedError:
     degrees: int
 
 
-def seed_error(rates: Sequence[Sequence[float]]) -> SeedError | None:
-    """From the WER of each seed of two configurations, their variance taken as equal; None where each has one seed."""
+def seed_error(rates: Sequence[Sequence[float]], weights: Sequence[float]) -> SeedError | None:
+    """Of a weighted sum of configurations.
+
+    Args:
+        rates: The WER of each seed of each configuration; their variance is taken as equal.
+        weights: Of each configuration: 1 and -1 for a difference of two.
+
+    Returns:
+        None where each has one seed: then the spread is not known.
+    """
     degrees = sum(len(one) - 1 for one in rates)
     if degrees == 0:
         return None
     variance = sum(float(np.var(one)) * len(one) for one in rates) / degrees
-    return SeedError(float(np.sqrt(variance * sum(1 / len(one) for one in rates))), degrees)
+    factor = sum(weight**2 / len(one) for weight, one in zip(weights, rates, strict=True))
+    return SeedError(float(np.sqrt(variance * factor)), degrees)
 
 
 def summarize(sums: np.ndarray, rates: np.ndarray, seeds: SeedError | None = None) -> Difference:
@@ -131,10 +159,12 @@ def summarize(sums: np.ndarray, rates: np.ndarray, seeds: SeedError | None = Non
     if seeds is not None:
         drawn = generator_for("seeds", len(rates)).standard_t(seeds.degrees, len(rates))
         rates = rates + seeds.standard_error * drawn
-    low, high = np.percentile(rates, [2.5, 97.5])
+    speakers = sums.shape[1]
+    low, high = expanded_percentiles(rates, speakers)
     better = float(np.mean(rates < 0) + np.mean(rates == 0) / 2)
-    error = float(np.sqrt(np.var(rates))) if seeds is None else float((high - low) / (2 * 1.959964))
-    return Difference(float(_rate(*sums.sum(axis=1))), float(low), float(high), better, error)
+    # Student's t of few seeds has no variance: what its interval would be of, were it normal.
+    spread = np.sqrt(np.var(rates) * speakers / max(1, speakers - 1)) if seeds is None else (high - low) / (2 * 1.959964)
+    return Difference(float(_rate(*sums.sum(axis=1))), low, high, better, float(spread))
 
 
 def _rate(errors: np.ndarray, words: np.ndarray) -> np.ndarray:

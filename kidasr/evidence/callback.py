@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from kidasr.errors import KidasrError
@@ -19,15 +20,14 @@ class CompareRuns(Callback):
         """See :class:`kidasr.evidence.compare.Compare`; what can't be compared is said in one line."""
         if "job=compare" in list(config.hydra.overrides.task):
             return
-        from kidasr.evidence.compare import Compare  # heavy
+        from kidasr.evidence.compare import Compare, natural  # heavy, as what the report is made with
 
         folder = Path(config.hydra.sweep.dir)
-        jobs = sorted(
-            (path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")), key=lambda job: (len(str(job)), job)
-        )
+        jobs = sorted((path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")), key=natural)
         if len(jobs) < 2:
             return
         try:
-            Compare(str(folder), [str(job) for job in jobs], baseline=None, replicates=10_000).run()
+            report = instantiate(config.report)
+            Compare(str(folder), [str(job) for job in jobs], config.get("baseline"), report).run()
         except KidasrError as error:
             log.warning("no comparison of these runs: %s", error)

@@ -34,6 +34,10 @@ class EncoderUnfreezeCallback(TrainerCallback):
         """Whether the encoder is frozen in the step after this many."""
         return self.freeze_encoder_steps == -1 or step < self.freeze_encoder_steps
 
+    def frozen_steps(self, steps: int) -> int:
+        """For how many of a run's steps the encoder is frozen."""
+        return steps if self.freeze_encoder_steps == -1 else min(self.freeze_encoder_steps, steps)
+
     def on_train_begin(
         self,
         args: TrainingArguments,

@@ -1,5 +1,6 @@
 """Error rates: corpus WER and CER, overall and by age."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class Prediction:
     deletions: int
     insertions: int
     character_errors: int
+    audio_path: str
+    duration_sec: float | None
 
 
 class Rates(TypedDict):
@@ -84,6 +87,8 @@ def compare(utterances: Sequence[Utterance], hypotheses: Sequence[str], normaliz
                 deletions=errors["delete"],
                 insertions=errors["insert"],
                 character_errors=sum(_errors(by_character.alignments[place]).values()),
+                audio_path=utterance.audio_path,
+                duration_sec=utterance.duration_sec,
             )
         )
     return predictions
@@ -98,6 +103,19 @@ def score(predictions: Sequence[Prediction], buckets: AgeBuckets) -> Score:
         **_rates(predictions),
         "by_age": {name: _rates(by_age[name]) for name in sorted(by_age, key=buckets.order.__getitem__)},
     }
+
+
+#: A phrase of up to eight words, said at least four times in a row; or one to three letters ten times.
+_LOOP = re.compile(r"(?<!\S)(\S+(?: \S+){0,7}?)(?: \1){3,}(?!\S)|([^\W\d]{1,3})\2{9,}")
+
+
+def is_runaway(reference: str, hypothesis: str) -> bool:
+    """Whether a transcript repeats itself without end, as Whisper does where it has lost the audio, and the child did not.
+
+    Args:
+        reference, hypothesis: After normalization.
+    """
+    return any(found[0] not in reference for found in _LOOP.finditer(hypothesis))
 
 
 def _errors(alignment: Iterable[jiwer.AlignmentChunk]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The learning curve of a run."""
+"""Figures for papers: PNG or PDF, by the name of the file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,29 +8,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 
-def draw_learning_curve(
-    path: Path,
-    history: Sequence[Mapping[str, Any]],
-    zero_shot_wer: float | None,
-    best_step: int,
-    unfreeze_step: int | None,
-) -> None:
+def draw_learning_curve(path: Path, metrics: Mapping[str, Any]) -> None:
     """Draw WER above, loss and learning rate below, over the optimizer steps, with the best step and the unfreezing marked.
 
     Args:
         path: A picture file; its ending says the format.
-        history: The Trainer's log: ``step`` with ``eval_wer`` (a fraction), or with ``loss`` and ``learning_rate``.
-        zero_shot_wer: A fraction; drawn at step 0.
-        best_step: The step of the model that the run kept.
-        unfreeze_step: The step at which the encoder began to train; None where it was not frozen.
+        metrics: What ``metrics.json`` holds.
     """
+    history: Sequence[Mapping[str, Any]] = metrics["history"]
+    best_step, frozen_steps = metrics["best_step"], metrics["frozen_steps"]
     evaluations = [entry for entry in history if "eval_wer" in entry]
     losses = [entry for entry in history if "loss" in entry]
     figure = Figure(figsize=(7, 5.5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
 
-    points = [(0, zero_shot_wer)] if zero_shot_wer is not None else []
-    points += [(entry["step"], entry["eval_wer"]) for entry in evaluations]
+    points = wer_points(metrics)
     above.plot([step for step, _ in points], [100 * wer for _, wer in points], marker="o", markersize=3, color="tab:blue")
     best = dict(points).get(best_step)
     if best is not None:
@@ -58,10 +50,84 @@ def draw_learning_curve(
     rate.set_ylim(bottom=0)
     for axes in (above, below):
         axes.grid(alpha=0.3)
-        if unfreeze_step is not None:
-            axes.axvspan(0, unfreeze_step, color="tab:cyan", alpha=0.15, label="encoder frozen")
+        if frozen_steps:
+            axes.axvspan(0, frozen_steps, color="tab:cyan", alpha=0.15, label="encoder frozen")
     lines, labels = below.get_legend_handles_labels()
     more_lines, more_labels = rate.get_legend_handles_labels()
     below.legend(lines + more_lines, labels + more_labels, loc="upper right", fontsize="small")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.savefig(path, dpi=120)
+
+
+def wer_points(metrics: Mapping[str, Any]) -> list[tuple[int, float]]:
+    """Step and WER of each evaluation; zero-shot is step 0, where it is of the same utterances as the others."""
+    points = [(entry["step"], entry["eval_wer"]) for entry in metrics.get("history", []) if "eval_wer" in entry]
+    zero_shot = metrics.get("zero_shot")
+    return ([(0, zero_shot["wer"])] if zero_shot else []) + points
+
+
+def draw_wer_by_age(path: Path, runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Draw the WER of each age bucket with its 95% interval, the runs side by side.
+
+    Args:
+        path: A picture file; its ending says the format.
+        runs: By name, as :func:`kidasr.evidence.rates.describe` has them.
+    """
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    ages = [*next(iter(runs.values()))["by_age"], "all"]
+    for number, (name, run) in enumerate(runs.items()):
+        of_age = [(run if age == "all" else run["by_age"][age]) for age in ages]
+        known = [(place, one) for place, one in enumerate(of_age) if one["wer"] is not None]
+        axes.errorbar(
+            [place + (number - (len(runs) - 1) / 2) * 0.7 / len(runs) for place, _ in known],
+            [100 * one["wer"] for _, one in known],
+            yerr=reach([(one["wer"], one["ci95"]) for _, one in known]),
+            fmt="o",
+            markersize=4,
+            capsize=2,
+            label=_plain(name),
+        )
+    axes.set_xticks(range(len(ages)), ages)
+    axes.set_xlabel("age in years")
+    axes.set_ylabel("WER (%)")
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", alpha=0.3)
+    if len(runs) > 1:
+        axes.legend(fontsize="small")
+    figure.savefig(path, dpi=150)
+
+
+def draw_forest(path: Path, title: str, differences: Mapping[str, Mapping[str, Any]]) -> None:
+    """Draw differences of WER with their 95% intervals, one below the other, against no difference.
+
+    Args:
+        path: A picture file; its ending says the format.
+        title: Below the axis.
+        differences: By name: ``delta_wer`` and ``ci95``, fractions.
+    """
+    figure = Figure(figsize=(7, 1.2 + 0.35 * len(differences)), layout="constrained")
+    axes = figure.subplots()
+    values = [(one["delta_wer"], one["ci95"]) for one in differences.values()]
+    places = range(len(differences), 0, -1)
+    axes.errorbar([100 * value for value, _ in values], places, xerr=reach(values), fmt="s", markersize=5, capsize=3)
+    axes.axvline(0, color="gray", linestyle="--", linewidth=1)
+    axes.set_yticks(places, [_plain(name) for name in differences])
+    axes.set_ylim(0.3, len(differences) + 0.7)
+    axes.set_xlabel(_plain(title))
+    axes.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=150)
+
+
+def reach(values: Sequence[tuple[float, Sequence[float] | None]]) -> list[list[float]]:
+    """How far intervals reach below and above, in percent; not at all where there is none."""
+    ends = [(value, ci95 or (value, value)) for value, ci95 in values]
+    return [
+        [max(0.0, 100 * (value - low)) for value, (low, _) in ends],
+        [max(0.0, 100 * (high - value)) for value, (_, high) in ends],
+    ]
+
+
+def _plain(text: str) -> str:
+    """No mathematics, which matplotlib reads between dollars."""
+    return text.replace("$", r"\$")

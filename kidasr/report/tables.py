@@ -1,80 +1,183 @@
-"""Tables for the screen and the log."""
+"""Tables: what is in them, and how they look on the screen, in Markdown, in LaTeX and as CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
+from rich.text import Text
+from tabulate import tabulate
 
 if TYPE_CHECKING:  # they are heavy
     from kidasr.model.components import Component
     from kidasr.recognition.score import Rates, Score
 
+#: A cell that begins with one of these is a formula to a spreadsheet.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
-def component_table(components: Sequence[Component], learning_rate: float) -> str:
+
+#: What is said of a difference.
+CHANGE = ("change", "95% interval", "improved")
+
+
+@dataclass
+class Table:
+    """Cells as people read them; the first column is of words, the others of figures."""
+
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+    #: Places of the rows before which there is a rule.
+    rules: list[int] = field(default_factory=list)
+
+    def add(self, *cells: str) -> None:
+        """Add a row."""
+        self.rows.append(cells)
+
+    def rule(self) -> None:
+        """Draw a rule before the next row."""
+        self.rules.append(len(self.rows))
+
+    def text(self) -> str:
+        """For the screen and the log."""
+        table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+        for place, column in enumerate(self.columns):
+            table.add_column(Text(column), justify="right" if place else "left")
+        for place, row in enumerate(self.rows):
+            if place in self.rules:
+                table.add_section()
+            table.add_row(*map(Text, row))
+        console = Console(width=110, no_color=True)
+        with console.capture() as capture:
+            console.print(table)
+        return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines() if line.strip())
+
+    def markdown(self) -> str:
+        """GitHub's Markdown."""
+        columns, *rows = [
+            [cell.replace("|", r"\|").replace("<", "&lt;").replace("\n", " ") for cell in row]
+            for row in (self.columns, *self.rows)
+        ]
+        return tabulate(rows, columns, "github", disable_numparse=True, colalign=self._alignment()) + "\n"
+
+    def latex(self) -> str:
+        """With the rules of the booktabs package."""
+        return tabulate(self.rows, self.columns, "latex_booktabs", disable_numparse=True, colalign=self._alignment()) + "\n"
+
+    def _alignment(self) -> list[str] | None:
+        return ["left", *["right"] * (len(self.columns) - 1)] if self.rows else None
+
+
+def _in_markdown(cell: str) -> str:
+    return cell.replace("|", r"\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def to_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Values as they are; a text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in row])
+    return file.getvalue()
+
+
+def component_table(components: Sequence[Component], learning_rate: float) -> Table:
     """Each component of the model, its parameters, whether they train, and at which learning rate (the schedule's peak)."""
-    table = _table("component", "parameters", "trainable", "learning rate")
+    table = Table(["component", "parameters", "trainable", "learning rate"])
     for component in components:
         rate = f"{learning_rate:g}" if component.trainable else "-"
-        table.add_row(component.name, f"{component.parameters:,}", "yes" if component.trainable else "no", rate)
+        table.add(component.name, f"{component.parameters:,}", "yes" if component.trainable else "no", rate)
     total = sum(component.parameters for component in components)
     trainable = sum(component.trainable for component in components)
-    table.add_section()
-    table.add_row("all", f"{total:,}", f"{trainable:,}", "")
-    return _render(table)
+    table.rule()
+    table.add("all", f"{total:,}", f"{trainable:,}", "")
+    return table
 
 
-def result_table(zero_shot: Score, final: Score) -> str:
+def result_table(zero_shot: Score | None, final: Score) -> Table:
     """WER and CER before and after training, overall and by age."""
-    table = _table("age", "utterances", "words", "WER before", "after", "change", "CER before", "after")
+    table = Table(["age", "utterances", "words", "WER before", "after", "change", "CER before", "after"])
     for name, after in final["by_age"].items():
-        _result_row(table, name, zero_shot["by_age"][name], after)
-    table.add_section()
+        _result_row(table, name, zero_shot and zero_shot["by_age"][name], after)
+    table.rule()
     _result_row(table, "all", zero_shot, final)
-    return _render(table)
+    return table
 
 
-def comparison_table(runs: Sequence[Mapping[str, Any]]) -> str:
+def rates_table(described: Mapping[str, Any]) -> Table:
+    """A run's rates with 95% intervals and its kinds of errors, overall and by age."""
+    columns = ["age", "WER", "95% interval", "CER", "95% interval", "sub", "del", "ins", "runaway"]
+    table = Table([*columns, "speakers", "utterances", "words"])
+    for age, one in (*described["by_age"].items(), ("all", described)):
+        if age == "all":
+            table.rule()
+        counts = (str(one[name]) for name in ("speakers", "utterances", "words"))
+        rates = (percent(one["wer"]), interval(one["ci95"]), percent(one["cer"]), interval(one["cer_ci95"]))
+        table.add(age, *rates, *_kinds(one), *counts)
+    return table
+
+
+def comparison_table(runs: Sequence[Mapping[str, Any]]) -> Table:
     """Each run of a comparison, with the 95% interval of its WER."""
-    table = _table("run", "WER", "95% interval", "CER", "sub", "del", "ins", "youngest - oldest")
+    columns = ["run", "seed", "WER", "95% interval", "CER", "sub", "del", "ins", "runaway", "youngest - oldest"]
+    table = Table(columns)
     for run in runs:
-        low, high = run["ci95"] or (None, None)
         gap = run["gap_youngest_oldest"]
-        table.add_row(
-            _name(run["configuration"], run["path"]),
+        table.add(
+            run["configuration"],
+            str(run["seed"]),
             percent(run["wer"]),
-            f"{percent(low)} to {percent(high)}",
+            interval(run["ci95"]),
             percent(run["cer"]),
-            *(str(run[kind]) for kind in ("substitutions", "deletions", "insertions")),
+            *_kinds(run),
             "-" if gap is None else points(gap),
         )
-    return _render(table)
+    return table
 
 
-def pair_table(baseline: str, pairs: Sequence[Mapping[str, Any]]) -> str:
-    """Each configuration of a comparison against the baseline, overall and by age."""
-    table = _table(f"against {baseline}", "age", "change", "95% interval", "improved", "MAPSSWE", "Holm", "detectable")
+def _kinds(one: Mapping[str, Any]) -> list[str]:
+    return [str(one[kind]) for kind in ("substitutions", "deletions", "insertions", "runaways")]
+
+
+def pair_table(baseline: str, pairs: Sequence[Mapping[str, Any]], by_age: bool = True) -> Table:
+    """Each configuration of a comparison against the baseline, overall and, if wanted, by age."""
+    ages = ["age"] if by_age else []
+    table = Table([f"against {baseline}", *ages, *CHANGE, "MAPSSWE", "Holm", "detectable"])
     for pair in pairs:
-        table.add_row(
-            *(pair["run"], "all", *_change(pair), f"{pair['p_mapsswe']:.3f}", f"{pair['p_holm']:.3f}"),
-            percent(pair["detectable"]),
-        )
+        if by_age:
+            table.rule()
+        detectable = "-" if pair["detectable"] is None else points(pair["detectable"]).lstrip("+")
+        whole = (*_change(pair), _p_value(pair["p_mapsswe"]), _p_value(pair["p_holm"]), detectable)
+        if not by_age:
+            table.add(pair["run"], *whole)
+            continue
+        table.add(pair["run"], "all", *whole)
         for age, one in pair["by_age"].items():
-            table.add_row("", age, *_change(one))
-        table.add_section()
-    return _render(table)
+            table.add("", age, *_change(one), "", "", "")
+    return table
+
+
+def effect_table(effects: Sequence[Mapping[str, Any]]) -> Table:
+    """Main effects and interactions of a factorial."""
+    table = Table(["effect", *CHANGE])
+    for effect in effects:
+        table.add(effect["effect"], *_change(effect))
+    return table
 
 
 def _change(one: Mapping[str, Any]) -> tuple[str, str, str]:
-    low, high = one["ci95"]
-    return points(one["delta_wer"]), f"{points(low)} to {points(high)}", percent(one["p_improvement"])
+    ends = f"{points(one['ci95'][0])} to {points(one['ci95'][1])}" if one["ci95"] else "-"
+    return points(one["delta_wer"]), ends, percent(one["p_improvement"])
 
 
-def _name(configuration: str, path: str) -> str:
-    return path if configuration == path else f"{configuration} ({path})"
+def _p_value(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 def points(difference: float) -> str:
@@ -87,31 +190,22 @@ def percent(rate: float | None) -> str:
     return "-" if rate is None else f"{100 * rate:.1f}%"
 
 
-def _result_row(table: Table, name: str, before: Rates, after: Rates) -> None:
+def interval(ci95: Sequence[float] | None) -> str:
+    """``"10.1 to 14.8%"``."""
+    return "-" if ci95 is None else f"{100 * ci95[0]:.1f} to {100 * ci95[1]:.1f}%"
+
+
+def _result_row(table: Table, name: str, before: Rates | None, after: Rates) -> None:
     change = "-"
-    if before["wer"] is not None and after["wer"] is not None:
+    if before and before["wer"] is not None and after["wer"] is not None:
         change = f"{100 * (after['wer'] - before['wer']):+.1f}"
-    table.add_row(
+    table.add(
         name,
         str(after["utterances"]),
         str(after["words"]),
-        percent(before["wer"]),
+        percent(before and before["wer"]),
         percent(after["wer"]),
         change,
-        percent(before["cer"]),
+        percent(before and before["cer"]),
         percent(after["cer"]),
     )
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left")
-    return table
-
-
-def _render(table: Table) -> str:
-    console = Console(width=100, no_color=True)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines() if line.strip())

@@ -4,6 +4,7 @@ import logging
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kidasr.corpus.corpus import Corpus, Sets
 from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
+from kidasr.evidence.runs import make_run
 from kidasr.features.audio import check_audio, duration_sec
 from kidasr.features.augment import SpecAugment
 from kidasr.features.batch import EpochBatches
@@ -24,19 +26,22 @@ from kidasr.features.dataset import ChildSpeechDataset, check_text
 from kidasr.features.log_mel import FULL_WINDOW, Padding
 from kidasr.model.freeze import EncoderUnfreezeCallback
 from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
-from kidasr.recognition.score import Prediction, score
+from kidasr.recognition.score import Prediction, Score, score
 from kidasr.report.environment import environment
-from kidasr.report.figure import draw_learning_curve
 from kidasr.report.files import read_json, write_json, write_predictions
 from kidasr.report.loggers import NoLogger
+from kidasr.report.report import Report
 from kidasr.report.tables import result_table
 from kidasr.training.checkpoint import Checkpoint, last_checkpoint
 from kidasr.training.trainer import ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
 
+#: What a learning curve is made of, beside WER, overall and by age.
+LEARNING = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_cer")
+
 #: Keys of the ``trainer`` group that are kidasr's; the others are the Trainer's.
-OWN_KEYS = ("max_batch_sec", "num_threads")
+OWN_KEYS = ("max_batch_sec", "num_threads", "zero_shot")
 
 
 class Train:
@@ -50,7 +55,7 @@ class Train:
     - a frozen encoder at first (H3): ``freeze``
     - learning rate (H2), optimizer, stopping early (H2): ``schedule``, ``optim``, ``early_stopping``
     - evaluations, checkpoints, and which model is kept (H1): ``checkpoint``
-    - lengths, batches, precision: ``trainer``; where it is logged: ``logger``
+    - lengths, batches, precision: ``trainer``; where it is logged: ``logger``; what is reported: ``report``
 
     A run folder with checkpoints is continued from the newest whole one.
 
@@ -74,13 +79,14 @@ class Train:
         checkpoint: Checkpoint,
         trainer: Mapping[str, Any],
         logger: NoLogger,
+        report: Report,
     ):
         self.run_dir = Path(run_dir)
         self.seed = seed
         self.data, self.model, self.padding = data, model, padding
         self.curriculum, self.augment, self.freeze = curriculum, augment, freeze
         self.optim, self.schedule, self.early_stopping = optim, schedule, early_stopping
-        self.checkpoint, self.trainer, self.logger = checkpoint, trainer, logger
+        self.checkpoint, self.trainer, self.logger, self.report = checkpoint, trainer, logger, report
 
     def run(self) -> float:
         """Train, evaluate, report; returns the validation WER of the model that is kept, as a fraction."""
@@ -104,13 +110,9 @@ class Train:
         failed = True
         try:
             trainer = self._trainer(arguments, whisper, sets, batches, callbacks)
-            log.info("zero-shot: transcribing the validation set before training")
-            # On the full window, as the checkpoint was trained, whatever this run's padding is.
-            zero_shot = score(
-                trainer.transcribe(self._dataset(sets, shortest_first(sets.validation), whisper)), self.data.buckets
-            )
-            if zero_shot["wer"] is None:
+            if not any(trainer.normalize(utterance.text).strip() for utterance in sets.evaluation):
                 raise KidasrError("data.validation: no word is left after normalization, so there is no WER to train by")
+            zero_shot = self._zero_shot(trainer, sets)
             trainer.train_from(last_checkpoint(self.run_dir / "checkpoints"))
             self.checkpoint.report_kept(trainer.state)
 
@@ -125,6 +127,8 @@ class Train:
                 "final": final,
                 "best_step": kept_step,
                 "steps": trainer.state.global_step,
+                "frozen_steps": self.freeze.frozen_steps(trainer.state.global_step),
+                "history": learning_history(trainer.state.log_history),
             }
             test_predictions = []
             if sets.test:
@@ -140,10 +144,18 @@ class Train:
 
         if final["empty_references"]:
             log.warning("%d references have no word after normalization", final["empty_references"])
-        log.info("\nvalidation, zero-shot (before) against fine-tuned (after):\n%s", result_table(zero_shot, final))
+        log.info("\nvalidation, zero-shot (before) against fine-tuned (after):\n%s", result_table(zero_shot, final).text())
         log.info("run folder: %s", self.run_dir)
         assert final["wer"] is not None, "the same words as before training"
         return final["wer"]
+
+    def _zero_shot(self, trainer: ChildSpeechTrainer, sets: Sets) -> Score | None:
+        """What the model can do before training, on the full window, as it was trained, whatever this run's padding is."""
+        if not self.trainer["zero_shot"]:
+            return None
+        log.info("zero-shot: transcribing the validation set before training")
+        dataset = self._dataset(sets, shortest_first(sets.validation), trainer.whisper)
+        return score(trainer.transcribe(dataset), self.data.buckets)
 
     def _training_arguments(self) -> Seq2SeqTrainingArguments:
         """The groups' keys are the Trainer's own names, so they reach it as they are."""
@@ -253,15 +265,17 @@ class Train:
         write_predictions(self.run_dir / "predictions.jsonl", predictions)
         if test_predictions:
             write_predictions(self.run_dir / "predictions_test.jsonl", test_predictions)
-        unfreeze_step = self.freeze.freeze_encoder_steps
-        draw_learning_curve(
-            self.run_dir / "learning_curve.png",
-            trainer.state.log_history,
-            metrics["zero_shot"]["wer"],
-            metrics["best_step"],
-            (metrics["steps"] if unfreeze_step < 0 else min(unfreeze_step, metrics["steps"])) or None,
-        )
+        self.report.write_run(self.run_dir, make_run(self.run_dir, metrics, map(asdict, predictions)))
         write_json(self.run_dir / METRICS, metrics)  # last: where it is, the run is finished
+
+
+def learning_history(log_history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """What the Trainer logged at each step, without its timings: losses and learning rates, or WER by age and loss."""
+    return [
+        {name: value for name, value in entry.items() if name in LEARNING or name.startswith("eval_wer")}
+        for entry in log_history
+        if "loss" in entry or "eval_loss" in entry
+    ]
 
 
 def prepare_cpu(num_threads: int | None) -> None:

@@ -206,7 +206,7 @@ class LogCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
     ) -> None:
         if state.is_world_process_zero:
-            log.info("%s", component_table(components(model), args.learning_rate))
+            log.info("%s", component_table(components(model), args.learning_rate).text())
         self._first_step = state.global_step
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

@@ -132,6 +132,8 @@ def test_step_counts_are_scaled_in_one_place_and_taken_as_given_on_the_command_l
     assert (long["freeze.freeze_encoder_steps"], long["schedule.warmup_steps"]) == (1000, 500)
     assert values("freeze=encoder_1000", "freeze.freeze_encoder_steps=7")["freeze.freeze_encoder_steps"] == 7
     assert values("step_scale=0.1", "freeze=encoder_1000")["freeze.freeze_encoder_steps"] == 100
+    uneven = values("step_scale=0.005", "checkpoint=legacy")
+    assert uneven["checkpoint.save_steps"] == 2 * uneven["checkpoint.eval_steps"], "though 2.5 is rounded to 2"
 
 
 def test_a_key_on_the_command_line_wins_over_the_preset() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kidasr.evidence.bootstrap import replicate_sums, speaker_sums, wer_difference, wer_interval
+from kidasr.evidence.significance import mapsswe
 
 SPEAKERS, UTTERANCES, CORPORA = 40, 25, 300
 
@@ -47,6 +48,38 @@ def test_where_nothing_differs_few_intervals_say_that_it_does() -> None:
         one = wer_difference(speakers, run, baseline, words, replicates=400)
         found += not one.low <= 0 <= one.high
     assert 0.02 <= found / CORPORA <= 0.09
+
+
+def test_shuffled_labels_are_told_apart_once_in_twenty_and_far_more_often_without_speakers() -> None:
+    """A run that helps some speakers and harms others; a coin decides for each speaker which of the two is the run."""
+    rng, found, found_without, tested = np.random.default_rng(5), 0, 0, 0
+    speakers, run, baseline, words = corpus(rng, 0)
+    alone = np.arange(len(speakers)).astype(str)
+    for _ in range(CORPORA):
+        swapped = rng.random(SPEAKERS)[np.repeat(np.arange(SPEAKERS), UTTERANCES)] < 0.5
+        ours, theirs = np.where(swapped, baseline, run), np.where(swapped, run, baseline)
+        one = wer_difference(speakers, ours, theirs, words, replicates=400)
+        found += not one.low <= 0 <= one.high
+        one = wer_difference(alone, ours, theirs, words, replicates=400)
+        found_without += not one.low <= 0 <= one.high
+        tested += mapsswe(speaker_sums(speakers, ours - theirs)[0]) < 0.05
+    assert 0.02 <= found / CORPORA <= 0.085
+    assert 0.02 <= tested / CORPORA <= 0.085
+    assert found_without / CORPORA > 0.12
+
+
+def test_the_interval_of_few_speakers_covers_what_it_should() -> None:
+    rng, covered = np.random.default_rng(6), 0
+    for _ in range(CORPORA):
+        speakers, run, baseline, words = corpus(rng, -0.02)
+        few = np.isin(speakers, np.unique(speakers)[:6])
+        found = wer_difference(speakers[few], run[few], baseline[few], words[few], replicates=1000)
+        covered += found.low <= -0.02 <= found.high
+    assert covered / CORPORA >= 0.91
+
+
+def test_a_single_speaker_says_nothing_of_others() -> None:
+    assert wer_difference(["a", "a"], [1, 0], [1, 1], [5, 5]).ends is None
 
 
 def test_a_difference_as_large_as_detectable_is_detected_four_times_in_five() -> None:

@@ -1,0 +1,30 @@
+"""Main effects and interactions of a factorial design (Box, Hunter and Hunter, Statistics for Experimenters, chapter 5)."""
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+
+
+def factorial_contrasts(on: Mapping[str, frozenset[str]]) -> dict[str, dict[str, float]]:
+    """The weight of each configuration in each effect.
+
+    A main effect is the mean WER with a factor on minus the mean with it off, over all the others. An interaction of two is
+    half of: the effect of one with the other on, minus its effect with the other off. Below zero they help each other.
+
+    Args:
+        on: For each configuration, the factors that are on in it.
+
+    Returns:
+        For each effect, ``"h1"`` or ``"h1 x h2"``, a weight by configuration; empty if the configurations are not a full
+        factorial, or a fraction of one, that tells all of these effects from each other.
+    """
+    factors = sorted(set().union(*on.values())) if on else []
+    columns = {name: np.array([1 if name in switched else -1 for switched in on.values()]) for name in factors}
+    columns |= {f"{one} x {other}": columns[one] * columns[other] for one, other in combinations(factors, 2)}
+    if len(factors) < 2 or len(set(on.values())) < len(on):
+        return {}
+    matrix = np.array([np.ones(len(on), dtype=int), *columns.values()])
+    if (matrix @ matrix.T != len(on) * np.eye(len(matrix), dtype=int)).any():
+        return {}
+    return {name: dict(zip(on, (2 * column / len(on)).tolist(), strict=True)) for name, column in columns.items()}

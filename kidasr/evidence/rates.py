@@ -1,0 +1,119 @@
+"""Error rates of runs and differences between configurations, overall and by age, with their intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kidasr.evidence.bootstrap import (
+    Difference,
+    Interval,
+    expanded_percentiles,
+    replicate_rates,
+    seed_error,
+    speaker_sums,
+    summarize,
+    wer_interval,
+)
+from kidasr.evidence.runs import Run
+from kidasr.evidence.significance import mapsswe
+
+
+def describe(run: Run, replicates: int) -> dict[str, Any]:
+    """A run's WER and CER with 95% intervals, overall and by age, its kinds of errors, and the gap between the ages.
+
+    Args:
+        run: What was measured.
+        replicates: Of the bootstrap.
+
+    Returns:
+        Rates are fractions, None where there is no word; ``gap_youngest_oldest`` is the WER of the youngest age bucket minus
+        that of the oldest, None where there is one bucket.
+    """
+    gap = _gap(run, replicates)
+    return {
+        **_rates(run, np.ones(len(run.words), dtype=bool), replicates),
+        "gap_youngest_oldest": gap and gap.value,
+        "gap_ci95": gap and gap.ends,
+        "by_age": {age: _rates(run, run.ages == age, replicates) for age in run.age_buckets},
+    }
+
+
+def _rates(run: Run, chosen: np.ndarray, replicates: int) -> dict[str, Any]:
+    speakers, words, characters = run.speakers[chosen], run.words[chosen], run.characters[chosen]
+    substitutions, deletions, insertions = (int(one) for one in run.kinds[:, chosen].sum(axis=1))
+    wer = wer_interval(speakers, run.errors[chosen], words, replicates)
+    cer = wer_interval(speakers, run.character_errors[chosen], characters, replicates)
+    return {
+        "utterances": int(chosen.sum()),
+        "speakers": len(set(speakers)),
+        "words": int(words.sum()),
+        "wer": wer.value if words.any() else None,
+        "ci95": wer.ends if words.any() else None,
+        "cer": cer.value if words.any() else None,
+        "cer_ci95": cer.ends if words.any() else None,
+        "substitutions": substitutions,
+        "deletions": deletions,
+        "insertions": insertions,
+        "runaways": int(run.runaways[chosen].sum()),
+    }
+
+
+def _gap(run: Run, replicates: int) -> Interval | None:
+    known = [run.ages == age for age in run.age_buckets if age != "unknown" and run.words[run.ages == age].any()]
+    if len(known) < 2:
+        return None
+    sums = [speaker_sums(run.speakers[one], run.errors[one], run.words[one]) for one in (known[0], known[-1])]
+    # Different children: drawn apart.
+    young, old = (replicate_rates(one, replicates, seed) for seed, one in enumerate(sums, start=1))
+    value = _wer(run, known[0]) - _wer(run, known[-1])
+    return Interval(value, *expanded_percentiles(young - old, min(one.shape[1] for one in sums)))
+
+
+def compare_pair(baseline: Sequence[Run], members: Sequence[Run], replicates: int) -> dict[str, Any]:
+    """The WER of a configuration minus that of the baseline, overall and by age; each is given by its runs, a seed each."""
+    differences = np.mean([run.errors for run in members], axis=0) - np.mean([run.errors for run in baseline], axis=0)
+    first = baseline[0]
+    groups = {"run": members, "baseline": baseline}
+    weights = {"run": 1.0, "baseline": -1.0}
+    found = contrast(groups, weights, np.ones(len(differences), dtype=bool), replicates)
+    return {
+        "seeds": [len(baseline), len(members)],
+        **as_json(found),
+        # Whole speakers as segments: the test asks for segments that are independent.
+        "p_mapsswe": mapsswe(speaker_sums(first.speakers, differences)[0]),
+        "detectable": found.detectable if found.ends else None,
+        "by_age": {age: as_json(contrast(groups, weights, first.ages == age, replicates)) for age in first.age_buckets},
+    }
+
+
+def contrast(
+    groups: Mapping[str, Sequence[Run]], weights: Mapping[str, float], chosen: np.ndarray, replicates: int
+) -> Difference:
+    """A weighted sum of the WER of configurations; the weights add up to zero.
+
+    A configuration's WER is the mean over its seeds. A replicate draws the same speakers for all runs, and the spread
+    between seeds is added on top.
+
+    Args:
+        groups: The runs of each configuration, all of the same utterances.
+        weights: Of each configuration.
+        chosen: Which utterances count.
+        replicates: Of the bootstrap.
+    """
+    means = [weight * np.mean([run.errors[chosen] for run in groups[name]], axis=0) for name, weight in weights.items()]
+    first = next(iter(groups.values()))[0]
+    sums = speaker_sums(first.speakers[chosen], np.sum(means, axis=0), first.words[chosen])
+    rates = [[_wer(run, chosen) for run in groups[name]] for name in weights]
+    return summarize(sums, replicate_rates(sums, replicates, seed=1), seed_error(rates, list(weights.values())))
+
+
+def as_json(found: Difference) -> dict[str, Any]:
+    """As it stands in ``comparison.json``; of a single speaker there is no interval."""
+    improvement = found.p_improvement if found.ends else None
+    return {"delta_wer": found.value, "ci95": found.ends, "p_improvement": improvement}
+
+
+def _wer(run: Run, chosen: np.ndarray) -> float:
+    words = run.words[chosen].sum()
+    return float(run.errors[chosen].sum() / words) if words else 0.0

@@ -1,0 +1,224 @@
+"""What runs have left: their predictions as arrays, and which of them are the same configuration."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from kidasr.config.run_folder import METRICS
+from kidasr.errors import KidasrError
+from kidasr.recognition.score import is_runaway
+
+PREDICTIONS = "predictions.jsonl"
+
+#: Fields of a prediction that a comparison reads.
+TEXTS = ("utterance_id", "speaker_id", "age_bucket", "normalized_reference", "normalized_hypothesis")
+COUNTS = ("words", "characters", "substitutions", "deletions", "insertions", "character_errors")
+
+#: Parts of a config that make another run of the same configuration, or do not change its result.
+NOT_THE_CONFIGURATION = ("seed", "seeds", "hydra", "logger", "job", "runs", "baseline", "report")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, as its folder tells it. Arrays and lists are of each utterance, sorted by its id."""
+
+    folder: str
+    #: The config without its seed: runs that share it are one configuration.
+    configuration: str
+    #: What was said on the command line, without the seed.
+    overrides: frozenset[str]
+    seed: int | None
+    #: What ``metrics.json`` holds.
+    metrics: Mapping[str, Any]
+    utterance_ids: list[str]
+    speakers: np.ndarray
+    ages: np.ndarray
+    references: list[str]
+    hypotheses: list[str]
+    #: Empty where the run did not say.
+    audio_paths: list[str]
+    words: np.ndarray
+    characters: np.ndarray
+    #: Substitutions, deletions, insertions, shape ``(3, utterances)``.
+    kinds: np.ndarray
+    character_errors: np.ndarray
+
+    @cached_property
+    def errors(self) -> np.ndarray:
+        """Of each utterance."""
+        total: np.ndarray = self.kinds.sum(axis=0)
+        return total
+
+    @cached_property
+    def runaways(self) -> np.ndarray:
+        """Whether the hypothesis of each utterance repeats itself without end."""
+        pairs = zip(self.references, self.hypotheses, strict=True)
+        return np.array([is_runaway(reference, hypothesis) for reference, hypothesis in pairs])
+
+    @cached_property
+    def age_buckets(self) -> list[str]:
+        """The age buckets of the set, youngest first, unknown last."""
+        return sorted(
+            set(self.ages), key=lambda age: (age == "unknown", int("".join(filter(str.isdigit, age.split("-")[0])) or 0))
+        )
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder: its predictions, its metrics and its config.
+
+    Raises:
+        KidasrError: If it is no run, is not finished, or its files can't be read.
+    """
+    if not folder.is_dir():
+        raise KidasrError(f"{folder}: no such folder; accepted: run folders, or patterns such as 'outputs/multirun/*/*/*'")
+    if not (folder / METRICS).is_file():
+        raise KidasrError(f"{folder}: not finished: it has no {METRICS}")
+    try:
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise KidasrError(f"{folder / METRICS}: can't be read: {error}") from error
+    path = folder / PREDICTIONS
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KidasrError(f"{path}: can't be read: {error}") from error
+    for line, text in enumerate(lines, start=1):
+        try:
+            row = json.loads(text)
+            rows.append({name: row[name] for name in TEXTS + COUNTS} | {"audio_path": row.get("audio_path", "")})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise KidasrError(f"{path}:{line}: not a prediction: {type(error).__name__} {error}") from error
+    if not rows:
+        raise KidasrError(f"{path}: no prediction in it")
+    try:
+        return make_run(folder, metrics, rows)
+    except ValueError as error:
+        raise KidasrError(f"{path}: not predictions: {error}") from error
+
+
+def make_run(folder: Path, metrics: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Run:
+    """A run from what is in its files.
+
+    Args:
+        folder: Its folder, whose ``.hydra`` is read.
+        metrics: What ``metrics.json`` holds.
+        rows: Predictions, as in ``predictions.jsonl``.
+    """
+    in_order = sorted(rows, key=lambda row: str(row["utterance_id"]))
+    words, characters, *kinds, character_errors = np.array([[int(row[name]) for name in COUNTS] for row in in_order]).T
+    overrides, config = _overrides(folder), _config(folder)
+    # Of values, so that 5e-5 and 0.00005 are one.
+    configuration = {key: value for key, value in (config or {}).items() if key not in NOT_THE_CONFIGURATION}
+    return Run(
+        folder=str(folder),
+        configuration=json.dumps(configuration, sort_keys=True) if config else " ".join(sorted(overrides)),
+        overrides=overrides,
+        seed=config.get("seed") if config else None,
+        metrics=metrics,
+        utterance_ids=[str(row["utterance_id"]) for row in in_order],
+        speakers=np.array([str(row["speaker_id"]) for row in in_order]),
+        ages=np.array([str(row["age_bucket"]) for row in in_order]),
+        references=[str(row["normalized_reference"]) for row in in_order],
+        hypotheses=[str(row["normalized_hypothesis"]) for row in in_order],
+        audio_paths=[str(row["audio_path"]) for row in in_order],
+        words=words,
+        characters=characters,
+        kinds=np.array(kinds),
+        character_errors=character_errors,
+    )
+
+
+def _overrides(folder: Path) -> frozenset[str]:
+    overrides = _load(folder / ".hydra" / "overrides.yaml")
+    if overrides is None:
+        return frozenset([str(folder)])
+    return frozenset(one for one in map(str, overrides) if _key(one) not in NOT_THE_CONFIGURATION)
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").split("=")[0].split(".")[0]
+
+
+def _config(folder: Path) -> dict[str, Any] | None:
+    """The config's values, interpolations as they are; None where there is none."""
+    config = _load(folder / ".hydra" / "config.yaml")
+    values = OmegaConf.to_container(config) if isinstance(config, DictConfig) else None
+    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else None
+
+
+def _load(path: Path) -> Any:
+    try:
+        return OmegaConf.load(path) if path.is_file() else None
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise KidasrError(f"{path}: can't be read: {' '.join(str(error).split())}") from error
+
+
+def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs by their configuration, which is named by the overrides that not all of them have, or is the default.
+
+    ``hypotheses=[h1,h4]`` is named ``h1+h4``, and none of them ``baseline``.
+    """
+    grouped: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        grouped[run.configuration].append(run)
+    common = frozenset.intersection(*(run.overrides for run in runs)) if runs else frozenset()
+    named: dict[str, list[Run]] = {}
+    for members in grouped.values():
+        name = " ".join(map(_short, sorted(members[0].overrides - common))) or "default"
+        number = 2
+        while name in named:  # the same words, but with other files in conf/
+            name = f"{name.removesuffix(f' ({number - 1})')} ({number})"
+            number += 1
+        named[name] = members
+    return named
+
+
+def _short(override: str) -> str:
+    key, _, value = override.partition("=")
+    if key == "hypotheses":
+        return "+".join(part.strip() for part in value.strip("[]").split(",") if part.strip()) or "baseline"
+    return value if key == "experiment" else override
+
+
+def hypotheses_on(run: Run) -> frozenset[str] | None:
+    """Which hypotheses an ablation has switched on in a run; None for a run of no ablation."""
+    for override in run.overrides:
+        key, _, value = override.partition("=")
+        if key == "hypotheses":
+            return frozenset(part.strip() for part in value.strip("[]").split(",") if part.strip())
+    return None
+
+
+def check_same_set(one: Run, other: Run) -> None:
+    """Check that two runs were scored on the same utterances.
+
+    Raises:
+        KidasrError: How the sets differ.
+    """
+    if one.utterance_ids != other.utterance_ids:
+        ours, theirs = set(one.utterance_ids), set(other.utterance_ids)
+        raise KidasrError(
+            f"{other.folder}: another test set than {one.folder}: {len(ours - theirs)} of its {len(ours)} utterances are "
+            f"not there, {len(theirs - ours)} others are; accepted: runs on the same utterances"
+        )
+    for what, values, others in (
+        ("references", one.references, other.references),
+        ("speakers", one.speakers, other.speakers),
+        ("ages", one.ages, other.ages),
+    ):
+        changed = [place for place, (a, b) in enumerate(zip(values, others, strict=True)) if a != b]
+        if changed:
+            raise KidasrError(
+                f"{other.folder}: another test set than {one.folder}: {len(changed)} {what} differ, first that of "
+                f"{one.utterance_ids[changed[0]]}; accepted: runs on the same {what}"
+            )

@@ -1,0 +1,103 @@
+"""What the error browser of a page shows: utterances, what was said and what was heard, aligned, and the recordings."""
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jiwer
+import numpy as np
+import soundfile
+
+from kidasr.evidence.runs import Run
+
+#: How browsers call what libsndfile reads.
+MIME = {"WAV": "audio/wav", "FLAC": "audio/flac", "OGG": "audio/ogg", "MP3": "audio/mpeg"}
+
+#: The operations of an alignment, a letter each.
+LETTERS = {"equal": "=", "substitute": "S", "delete": "D", "insert": "I"}
+
+
+def browser_data(systems: Mapping[str, Run], folder: Path, max_utterances: int, embed_audio_mb: float) -> dict[str, Any]:
+    """The data of the browser.
+
+    Args:
+        systems: Runs on the same utterances, by the names to show; the first is the baseline if there are others.
+        folder: Where the page will be: recordings that are not embedded are linked from there.
+        max_utterances: Those with the most errors are taken; of several runs, those whose errors differ most.
+        embed_audio_mb: The recordings are in the page up to this size, in megabytes, the rest is linked.
+
+    Returns:
+        ``utterances``: id, speaker, age, words, audio (a URL, or null); ``systems``: name, and for each utterance ``heard``,
+        a list of ``[operation, reference, hypothesis]``, and ``runaway``; ``total``: utterances in all.
+    """
+    runs = list(systems.values())
+    errors = np.array([run.errors for run in runs])
+    weight = errors[0] if len(runs) == 1 else np.abs(errors - errors[0]).sum(axis=0)
+    chosen = np.lexsort((-errors.max(axis=0), -weight))[:max_utterances]
+    first = runs[0]
+    audio = _Audio(folder, embed_audio_mb)
+    return {
+        "total": len(first.utterance_ids),
+        "ages": first.age_buckets,
+        "utterances": [
+            {
+                "id": first.utterance_ids[place],
+                "speaker": str(first.speakers[place]),
+                "age": str(first.ages[place]),
+                "words": int(first.words[place]),
+                "audio": audio.url(first.audio_paths[place]),
+            }
+            for place in chosen
+        ],
+        "systems": [{"name": name, **_heard(run, chosen)} for name, run in systems.items()],
+    }
+
+
+def _heard(run: Run, chosen: np.ndarray) -> dict[str, Any]:
+    references, hypotheses = ([texts[place] for place in chosen] for texts in (run.references, run.hypotheses))
+    return {
+        "heard": [align(*pair) for pair in zip(references, hypotheses, strict=True)],
+        "runaway": [bool(run.runaways[place]) for place in chosen],
+    }
+
+
+def align(reference: str, hypothesis: str) -> list[list[str]]:
+    """The alignment of two normalized texts (jiwer): ``[["=", "two", "two"], ["S", "cats", "hats"]]``."""
+    aligned = jiwer.process_words(reference, hypothesis)
+    said, heard = aligned.references[0], aligned.hypotheses[0]
+    return [
+        [
+            LETTERS[chunk.type],
+            " ".join(said[chunk.ref_start_idx : chunk.ref_end_idx]),
+            " ".join(heard[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+        ]
+        for chunk in aligned.alignments[0]
+    ]
+
+
+class _Audio:
+    """Recordings as URLs: data while there is room, else links. Only what can be read as audio goes in."""
+
+    def __init__(self, folder: Path, embed_audio_mb: float):
+        self._folder = folder
+        self._room = 1e6 * embed_audio_mb
+
+    def url(self, path: str) -> str | None:
+        if not path:
+            return None
+        try:
+            mime, size = MIME.get(soundfile.info(path).format), Path(path).stat().st_size
+            if mime and size <= self._room:
+                self._room -= size
+                return f"data:{mime};base64,{base64.b64encode(Path(path).read_bytes()).decode()}"
+        except (OSError, soundfile.SoundFileError):
+            return None
+        return quote(os.path.relpath(path, self._folder))
+
+
+def changes(baseline: Run, run: Run) -> Sequence[int]:
+    """Utterances that the baseline got wrong and the run all right, and the reverse."""
+    return int(((baseline.errors > 0) & (run.errors == 0)).sum()), int(((baseline.errors == 0) & (run.errors > 0)).sum())

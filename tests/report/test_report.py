@@ -1,0 +1,232 @@
+"""Reports, made by the command line and looked at in a real browser."""
+
+import csv
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select
+
+from kidasr.corpus.manifest import Utterance
+from kidasr.evidence.compare import Compare
+from kidasr.evidence.runs import make_run
+from kidasr.recognition.score import compare, is_runaway
+from kidasr.report.browser import align
+from kidasr.report.report import Report
+from kidasr.report.tables import Table, to_csv
+from tests.conftest import read_json, run_py
+
+#: What a transcript, an id or a speaker may hold; each would run, were it taken for HTML.
+HOSTILE = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1></script>"
+
+#: As a run's ``metrics.json``, without anything learned.
+UNTRAINED: dict[str, Any] = {"history": [], "zero_shot": None, "best_step": 1, "steps": 1, "frozen_steps": 0}
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (browser and driver):
+        pytest.skip("no browser here: Debian's chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driven = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield driven
+    driven.quit()
+
+
+def opened(chromium: webdriver.Chrome, page: Path) -> None:
+    """Open a page, and check that it says nothing to the console and asks nothing of the network."""
+    chromium.get("about:blank")
+    chromium.get_log("performance")  # so far the browser's own
+    chromium.get(page.as_uri())
+    deadline = time.monotonic() + 30
+    charts = chromium.find_elements(By.CLASS_NAME, "chart")
+    while any(not chart.find_elements(By.CSS_SELECTOR, ".main-svg") for chart in charts):
+        assert time.monotonic() < deadline, "a chart was not drawn"
+        time.sleep(0.1)
+    assert charts
+    assert chromium.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
+    urls = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+    assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def shown(chromium: webdriver.Chrome) -> list[str]:
+    return [item.text for item in chromium.find_elements(By.CSS_SELECTOR, "#utterances li")]
+
+
+def choose(chromium: webdriver.Chrome, name: str, value: str) -> None:
+    Select(chromium.find_element(By.ID, name)).select_by_value(value)
+
+
+@pytest.mark.minutes
+def test_the_embedded_ablation_ends_in_a_report_that_a_browser_shows(tmp_path: Path, chromium: webdriver.Chrome) -> None:
+    """The whole design, each run cut short."""
+    short = ("data.limit_train=32", "data.limit_validation=48", "trainer.max_steps=4", "step_scale=0.004")
+    done = run_py("ablation=one_at_a_time", "seeds=3", *short, "trainer.zero_shot=false", f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    comparison = read_json(tmp_path / "comparison.json")
+    assert [(pair["baseline"], pair["run"], pair["seeds"]) for pair in comparison["pairs"]] == [
+        ("baseline", name, [1, 1]) for name in ("h1", "h2", "h3", "h4", "h5")
+    ]
+    assert len(comparison["runs"]) == 6 and not comparison["failed"] and not comparison["effects"]
+    for stem in ("forest", "wer_by_age"):
+        assert (tmp_path / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+
+    opened(chromium, tmp_path / "report.html")
+    for pair in comparison["pairs"]:
+        assert f"{pair['run']}: {100 * pair['delta_wer']:+.1f} points of WER" in chromium.page_source
+    baseline, h4 = (
+        [json.loads(line) for line in (tmp_path / number / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+        for number in ("0", "4")
+    )
+    errors = [
+        {row["utterance_id"]: row["substitutions"] + row["deletions"] + row["insertions"] for row in rows}
+        for rows in (baseline, h4)
+    ]
+    systems = Select(chromium.find_element(By.ID, "system"))
+    systems.select_by_visible_text("h4")
+    for kind, expected in (
+        ("fixed", {name for name in errors[0] if errors[0][name] > 0 == errors[1][name]}),
+        ("broken", {name for name in errors[0] if errors[0][name] == 0 < errors[1][name]}),
+    ):
+        choose(chromium, "kind", kind)
+        assert {text.split(" ")[0] for text in shown(chromium)} == expected
+    assert chromium.find_element(By.ID, "count").text == f"{len(expected)} of 48 utterances"
+
+    opened(chromium, tmp_path / "4" / "report.html")
+    assert len(shown(chromium)) == 30, "the first of them; the others are a click away"
+    chromium.find_element(By.ID, "more").click()
+    assert len(shown(chromium)) == 48
+    choose(chromium, "age", "3-4")
+    of_age = [row["utterance_id"] for row in h4 if row["age_bucket"] == "3-4"]
+    assert sorted(text.split(" ")[0] for text in shown(chromium)) == sorted(of_age)
+    counts = [errors[1][text.split(" ")[0]] for text in shown(chromium)]
+    assert counts == sorted(counts, reverse=True)
+    audio = chromium.find_elements(By.TAG_NAME, "audio")
+    assert audio and all(str(one.get_attribute("src")).startswith("data:audio/ogg;base64,") for one in audio)
+    play = "const [a, done] = arguments; a.addEventListener('loadedmetadata', () => done(a.duration)); a.load();"
+    assert chromium.execute_async_script(play, audio[0]) > 0.3, "seconds that the browser can play"
+
+
+def a_run(folder: Path, utterances: list[Utterance], hypotheses: list[str], *overrides: str) -> str:
+    """A finished run of these transcripts."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides), encoding="utf-8")
+    predictions = compare(utterances, hypotheses, str)
+    (folder / "predictions.jsonl").write_text(
+        "".join(json.dumps(asdict(prediction)) + "\n" for prediction in predictions), encoding="utf-8"
+    )
+    (folder / "metrics.json").write_text("{}", encoding="utf-8")
+    return str(folder)
+
+
+def test_what_comes_from_outside_is_text_and_nothing_else(
+    tmp_path: Path, chromium: webdriver.Chrome, utterance: Callable[..., Utterance]
+) -> None:
+    formula = '=HYPERLINK("http://x")'
+    rows: list[dict[str, Any]] = [{"utterance_id": f"{HOSTILE}1", "text": HOSTILE}, {"utterance_id": "two", "text": formula}]
+    utterances = [utterance(f"u{number}") for number in range(2)]
+    utterances = [
+        Utterance(**{**asdict(one), **row, "speaker_id": f"{HOSTILE}{row['text']}"})
+        for one, row in zip(utterances, rows, strict=True)
+    ]
+    a = a_run(tmp_path / "a", utterances, ["two", f"a {HOSTILE}"], f"x={HOSTILE}")
+    b = a_run(tmp_path / "b", utterances, [HOSTILE, "c"], f"{formula}=1")
+    folder = tmp_path / "report"
+    Compare(str(folder), [a, b], None, Report(True, 200, 100, 0)).run()
+    opened(chromium, folder / "report.html")
+    assert chromium.execute_script("return window.hacked") is None
+    assert chromium.find_elements(By.TAG_NAME, "img") == []
+    assert any(HOSTILE in text for text in shown(chromium))
+    sources = [str(one.get_attribute("src")) for one in chromium.find_elements(By.TAG_NAME, "audio")]
+    assert sources and all(
+        source.startswith("file:") and Path(source.removeprefix("file://")).is_file() for source in sources
+    )
+    with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
+        assert not [cell for row in csv.reader(file) for cell in row if cell.startswith("=")]
+    assert "<script>" not in (folder / "comparison.md").read_text(encoding="utf-8")
+
+
+def test_only_what_can_be_heard_is_put_into_a_page(tmp_path: Path, utterance: Callable[..., Utterance]) -> None:
+    secret = tmp_path / "secret.wav"
+    secret.write_text("not audio at all", encoding="utf-8")
+    spoken = utterance("u1")
+    unheard = Utterance(**{**asdict(spoken), "utterance_id": "u2", "audio_path": str(secret)})
+    rows = [asdict(one) for one in compare([spoken, unheard], ["", ""], str)]
+    Report(True, 200, 100, 1).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:audio/wav;base64,") == 1 and "secret.wav" not in page
+    Report(True, 200, 1, 0).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows[:1]))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "base64," not in page.split('id="browser-data"')[1] and f'"audio": "{Path(spoken.audio_path).name}"' in page
+
+
+def test_an_alignment_says_what_was_heard_for_what() -> None:
+    assert align("two red cats sat", "two blue cats sat down") == [
+        ["=", "two", "two"],
+        ["S", "red", "blue"],
+        ["=", "cats sat", "cats sat"],
+        ["I", "", "down"],
+    ]
+    assert align("", "a") == [["I", "", "a"]] and align("a", "") == [["D", "a", ""]]
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "runaway"),
+    [
+        ("two cats", "two cats two cats two cats two cats", True),
+        ("no", "no no no", False),
+        ("no no no no", "no no no no", False),
+        ("hello", "hellooooooooooooooo", True),
+        ("one thousand million", "1000000000000", False),
+        ("a", " ".join(map(str, range(2000))), False),
+    ],
+)
+def test_runaway_repetition(reference: str, hypothesis: str, runaway: bool) -> None:
+    assert is_runaway(reference, hypothesis) is runaway
+
+
+def test_tables_for_papers_escape_what_their_format_takes_for_its_own() -> None:
+    table = Table(["run", "WER"])
+    table.add("a|b_c & <b>", "10%")
+    assert r"a\|b_c & &lt;b>" in table.markdown()
+    assert r"a|b\_c \& <b>" in table.latex().replace(r"\textless{}", "<").replace(r"\ensuremath{<}b\ensuremath{>}", "<b>")
+    assert r"10\%" in table.latex()
+    assert to_csv(["x"], [["-1+2"], [-1.5], ["@a"]]) == "x\n'-1+2\n-1.5\n'@a\n"
+
+
+def test_a_large_set_shows_the_utterances_with_the_most_errors(tmp_path: Path, utterance: Callable[..., Utterance]) -> None:
+    one = utterance("u")
+    utterances = [Utterance(**{**asdict(one), "utterance_id": f"u{number:03}"}) for number in range(50)]
+    hypotheses = [" ".join(["x"] * int(count)) for count in np.random.default_rng(1).permutation(50)]
+    rows = [asdict(prediction) for prediction in compare(utterances, hypotheses, str)]
+    Report(True, 200, 10, 0).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    data = json.loads(page.split('id="browser-data">')[1].split("</script>")[0])
+    worst = sorted(rows, key=lambda row: -row["substitutions"] - row["insertions"])[:10]
+    assert data["total"] == 50
+    assert {row["id"] for row in data["utterances"]} == {row["utterance_id"] for row in worst}
