@@ -131,7 +131,7 @@ def comparison_table(runs: Sequence[Mapping[str, Any]]) -> Table:
         gap = run["gap_youngest_oldest"]
         table.add(
             run["configuration"],
-            str(run["seed"]),
+            "-" if run["seed"] is None else str(run["seed"]),
             percent(run["wer"]),
             interval(run["ci95"]),
             percent(run["cer"]),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap, norm, t
 
 from kidasr.evidence.bootstrap import replicate_sums, speaker_sums, wer_difference, wer_interval
 from kidasr.evidence.significance import mapsswe
@@ -104,6 +105,25 @@ def test_values_against_a_computation_of_another_kind() -> None:
     shares = {pair: np.mean((drawn == pair).all(axis=1)) for pair in ((2, 20), (3, 20), (4, 20))}
     assert shares == pytest.approx({(2, 20): 0.25, (3, 20): 0.5, (4, 20): 0.25}, abs=0.03)
     assert (replicate_sums(sums, 4000, seed=1) == drawn).all()
+
+
+def test_an_interval_against_scipys_bootstrap_of_the_same_speakers() -> None:
+    speakers, run, baseline, words = corpus(np.random.default_rng(7), -0.02)
+    found = wer_difference(speakers, run, baseline, words, replicates=20_000)
+    tail = norm.cdf(-np.sqrt(SPEAKERS / (SPEAKERS - 1)) * t.ppf(0.975, SPEAKERS - 1))
+    expected = bootstrap(
+        tuple(speaker_sums(speakers, run - baseline, words)),
+        lambda errors, words, axis: errors.sum(axis=axis) / words.sum(axis=axis),
+        n_resamples=20_000,
+        paired=True,
+        vectorized=True,
+        confidence_level=1 - 2 * tail,
+        method="percentile",
+        rng=np.random.default_rng(8),
+    )
+    assert found.ends == pytest.approx(list(expected.confidence_interval), abs=0.0007)
+    spread = expected.standard_error * np.sqrt(SPEAKERS / (SPEAKERS - 1))
+    assert found.standard_error == pytest.approx(spread, rel=0.03)
 
 
 def test_an_equal_run_is_as_likely_better_as_worse_and_silence_is_no_error() -> None:
