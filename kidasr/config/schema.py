@@ -52,6 +52,9 @@ class Data(Part):
     split_seed: Seed
     text_case: Literal["auto", "as_is", "lower"]
     validation_fraction: OpenFraction
+    on_bad_audio: Literal["error", "skip"]
+    max_bad_fraction: Fraction
+    decode_check_sec: NonNegativeFloat | None
     cache_sec: NonNegativeFloat
     age_buckets: Annotated[list[Text], Field(min_length=1)]
     fields: Fields

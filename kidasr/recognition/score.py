@@ -1,9 +1,9 @@
 """Error rates: corpus WER and CER, overall and by age."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import jiwer
 from transformers import WhisperProcessor
@@ -31,6 +31,8 @@ class Prediction:
     deletions: int
     insertions: int
     character_errors: int
+    #: What else the manifest says of it, as it says it.
+    extra: Mapping[str, Any] | None = None
 
 
 class Rates(TypedDict):
@@ -84,6 +86,7 @@ def compare(utterances: Sequence[Utterance], hypotheses: Sequence[str], normaliz
                 deletions=errors["delete"],
                 insertions=errors["insert"],
                 character_errors=sum(_errors(by_character.alignments[place]).values()),
+                extra=utterance.extra,
             )
         )
     return predictions

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate.utils import gather_object
 from transformers import EarlyStoppingCallback, Seq2SeqTrainingArguments
 
 from kidasr.config.checks import ConfigError, run_length_contradictions, run_length_warnings
@@ -17,7 +18,8 @@ from kidasr.corpus.corpus import Corpus, Sets
 from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
-from kidasr.features.audio import check_audio, duration_sec
+from kidasr.features.audio import duration_sec
+from kidasr.features.audio_check import AudioCheck, BadAudio
 from kidasr.features.augment import SpecAugment
 from kidasr.features.batch import EpochBatches
 from kidasr.features.dataset import ChildSpeechDataset, check_text
@@ -27,13 +29,16 @@ from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
 from kidasr.recognition.score import Prediction, score
 from kidasr.report.environment import environment
 from kidasr.report.figure import draw_learning_curve
-from kidasr.report.files import read_json, write_json, write_predictions
+from kidasr.report.files import read_bad_audio, read_json, write_bad_audio, write_json, write_predictions
 from kidasr.report.loggers import NoLogger
 from kidasr.report.tables import result_table
 from kidasr.training.checkpoint import Checkpoint, last_checkpoint
 from kidasr.training.trainer import ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
+
+#: Lists the recordings that can't be used.
+BAD_AUDIO = "bad_audio.jsonl"
 
 #: Keys of the ``trainer`` group that are kidasr's; the others are the Trainer's.
 OWN_KEYS = ("max_batch_sec", "num_threads")
@@ -88,9 +93,10 @@ class Train:
         if not torch.cuda.is_available():
             prepare_cpu(self.trainer["num_threads"])
         sets = self.data.load()
-        self.curriculum.describe(sets.train, self.data.buckets)
         arguments = self._training_arguments()
         whisper = self.model.load()
+        sets, skipped = self._check_audio(sets, arguments, whisper.window_sec)
+        self.curriculum.describe(sets.train, self.data.buckets)
         batches = self._batches(arguments, sets.train, whisper.window_sec)
         self._check_length(arguments, batches)
         self._check_utterances(sets, whisper)
@@ -125,6 +131,7 @@ class Train:
                 "final": final,
                 "best_step": kept_step,
                 "steps": trainer.state.global_step,
+                "skipped_audio": skipped,
             }
             test_predictions = []
             if sets.test:
@@ -234,12 +241,36 @@ class Train:
             utterances, whisper.processor, augment, self.seed, sets.lower_case, self.data.cache_sec, padding
         )
 
+    def _check_audio(
+        self, sets: Sets, arguments: Seq2SeqTrainingArguments, window_sec: float
+    ) -> tuple[Sets, dict[str, int]]:
+        """The sets without bad recordings, and how many each has lost; a continued run leaves out what it began without."""
+        check = AudioCheck(self.data.on_bad_audio, self.data.max_bad_fraction, self.data.decode_check_sec)
+        record = self.run_dir / BAD_AUDIO
+        continued = last_checkpoint(self.run_dir / "checkpoints") is not None
+        sets, bad = check.find(
+            sets,
+            window_sec,
+            decode=not continued,
+            gather=gather_object if arguments.world_size > 1 else lambda own: own,
+            processes=arguments.world_size,
+            process=arguments.process_index,
+        )
+        if continued:
+            recorded = [BadAudio(**row) for row in read_bad_audio(record)]
+            check.check_continued(bad, recorded)
+            bad = recorded
+        elif arguments.should_save:
+            record.unlink(missing_ok=True)
+            if bad:
+                write_bad_audio(record, bad)
+        return check.leave_out(sets, bad, str(record))
+
     def _check_utterances(self, sets: Sets, whisper: Whisper) -> None:
         mel_bins = whisper.processor.feature_extractor.feature_size
         if self.augment.freq_mask_param > mel_bins:
             raise ConfigError(f"augment.freq_mask_param={self.augment.freq_mask_param}: the model has {mel_bins} mel bins")
         for utterances in sets.named().values():
-            check_audio(utterances, whisper.window_sec)
             check_text(utterances, whisper.processor, whisper.model.config.max_target_positions)
 
     def _write(
