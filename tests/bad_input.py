@@ -43,8 +43,9 @@ def tables() -> dict[str, dict[str, Row]]:
     """Every table, by the heading that the page gives it."""
     from tests.corpus.test_bad_manifests import AGES, MANIFESTS
     from tests.features.test_bad_audio import AUDIO
+    from tests.features.test_bad_texts import TEXTS
 
-    return {"Manifests": MANIFESTS, "Ages": AGES, "Recordings": AUDIO}
+    return {"Manifests": MANIFESTS, "Ages": AGES, "Texts": TEXTS, "Recordings": AUDIO}
 
 
 def page() -> str:

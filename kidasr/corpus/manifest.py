@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBucke
     known = frozenset(fields.values())
     utterances: list[Utterance] = []
     seen: dict[str, str] = {}
+    extra: dict[str, Any] | None = None
     try:
         if not path.is_file():
             what = "not a file" if path.exists() else "no such file"
@@ -73,7 +75,9 @@ def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBucke
         if path.suffix.lower() not in readers:
             raise ManifestError(f"{name}: not a manifest by its name; accepted: .jsonl or .csv")
         for line, row in readers[path.suffix.lower()](path):
-            utterance = _utterance(row, f"{name}:{line}", folder, fields, known, buckets)
+            more = {column: row[column] for column in _unknown(tuple(row), known)} or None
+            extra = extra if more == extra else more  # utterances of a session share it
+            utterance = _utterance(row, f"{name}:{line}", folder, fields, buckets, extra)
             if utterance.utterance_id in seen:
                 which = f"{fields['utterance_id']} {shown(repr(utterance.utterance_id))}"
                 before = seen[utterance.utterance_id]
@@ -87,6 +91,11 @@ def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBucke
     if not utterances:
         raise ManifestError(f"{name}: no utterance in it")
     return utterances
+
+
+@lru_cache  # the lines of a manifest are alike
+def _unknown(columns: tuple[str, ...], known: frozenset[str]) -> tuple[str, ...]:
+    return tuple(column for column in columns if column not in known)
 
 
 def _undecodable_line(path: Path) -> int:
@@ -106,7 +115,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 continue
             try:
                 row = json.loads(text)
-                if "\\ud" in text or "\\uD" in text:  # half a surrogate pair is legal JSON, but no text
+                if "\\u" in text and "\\ud" in text.lower():  # half a surrogate pair is legal JSON, but no text
                     json.dumps(row, ensure_ascii=False).encode()
             except json.JSONDecodeError as error:
                 raise ManifestError(f"{shown(path)}:{line}: not JSON: {error.msg} at column {error.colno}") from error
@@ -145,8 +154,8 @@ def _utterance(
     source: str,
     folder: str,
     fields: Mapping[str, str],
-    known: frozenset[str],
     buckets: AgeBuckets,
+    extra: Mapping[str, Any] | None,
 ) -> Utterance:
     audio_path = _text(row, fields["audio_path"], source)
     text = row.get(fields["text"], "")  # an utterance without words is legal, one without the field is not
@@ -168,7 +177,7 @@ def _utterance(
         gender=_text(row, fields["gender"], source, default="") or None,
         split=_text(row, fields["split"], source, default="") or None,
         source=source,
-        extra=None if row.keys() <= known else {name: value for name, value in row.items() if name not in known},
+        extra=extra,
     )
 
 

@@ -271,7 +271,7 @@ class Train:
         if self.augment.freq_mask_param > mel_bins:
             raise ConfigError(f"augment.freq_mask_param={self.augment.freq_mask_param}: the model has {mel_bins} mel bins")
         for utterances in sets.named().values():
-            check_text(utterances, whisper.processor, whisper.model.config.max_target_positions)
+            check_text(utterances, whisper.processor, whisper.model.config.max_target_positions, sets.lower_case)
 
     def _write(
         self,
