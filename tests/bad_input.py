@@ -44,8 +44,9 @@ def tables() -> dict[str, dict[str, Row]]:
     from tests.corpus.test_bad_manifests import AGES, MANIFESTS
     from tests.features.test_bad_audio import AUDIO
     from tests.features.test_bad_texts import TEXTS
+    from tests.model.test_bad_models import MODELS
 
-    return {"Manifests": MANIFESTS, "Ages": AGES, "Texts": TEXTS, "Recordings": AUDIO}
+    return {"Manifests": MANIFESTS, "Ages": AGES, "Texts": TEXTS, "Recordings": AUDIO, "Models": MODELS}
 
 
 def page() -> str:
