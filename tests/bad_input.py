@@ -41,12 +41,20 @@ def assert_line(actual: str, expected: str, file: object = "FILE") -> None:
 
 def tables() -> dict[str, dict[str, Row]]:
     """Every table, by the heading that the page gives it."""
+    from tests.config.test_run_folders import RUN_FOLDERS
     from tests.corpus.test_bad_manifests import AGES, MANIFESTS
     from tests.features.test_bad_audio import AUDIO
     from tests.features.test_bad_texts import TEXTS
     from tests.model.test_bad_models import MODELS
 
-    return {"Manifests": MANIFESTS, "Ages": AGES, "Texts": TEXTS, "Recordings": AUDIO, "Models": MODELS}
+    return {
+        "Manifests": MANIFESTS,
+        "Ages": AGES,
+        "Texts": TEXTS,
+        "Recordings": AUDIO,
+        "Models": MODELS,
+        "Run folders": RUN_FOLDERS,
+    }
 
 
 def page() -> str:

@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,6 +63,18 @@ def run_py(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = No
     """``python run.py ARGUMENTS`` in a process of its own."""
     command = [sys.executable, str(ROOT / "run.py"), *arguments]
     return subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=600)
+
+
+def run_here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """``python run.py ARGUMENTS`` in this process; the exit code. What a new process imports would take most of the time."""
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    try:
+        runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+    except SystemExit as end:
+        assert isinstance(end.code, int | None)
+        return end.code or 0
+    return 0
 
 
 @contextmanager
