@@ -15,7 +15,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -46,7 +46,12 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         try:
             check_config(cfg)
             prepare_run_folder(Path(hydra.runtime.output_dir), cfg)
-            return job(cfg)
+            try:
+                return job(cfg)
+            except InstantiationException as error:  # of a _target_ that is none
+                text, _, key = str(error).partition("\nfull_key: ")
+                reason = " ".join(text.replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception.", "").split())
+                raise ConfigError(f"{key.removeprefix('job.') or 'job'}._target_: {shown(reason)}") from error
         except KidasrError as error:
             for line in str(error).splitlines():
                 log.error(line)

@@ -3,7 +3,7 @@
 A field's description says what is accepted where the type alone does not.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -152,10 +152,16 @@ class TensorBoardLogger(Group):
     logging_dir: Text
 
 
+class Job(Part):
+    """The other groups' values are its arguments."""
+
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
+
+
 class RunConfig(Group):
     """The whole config of one training run."""
 
-    job: dict[str, Any]
+    job: Job
     data: Data
     model: Model
     padding: Padding

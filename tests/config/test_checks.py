@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,7 @@ MISTAKES = {
     "early_stopping=patience_5 trainer.max_steps=10 schedule.warmup_steps=1": (
         "early_stopping.patience=5: the run's 10 steps end before the first evaluation; accepted: checkpoint.eval_steps"
     ),
+    "~job._target_": "job._target_ is missing",
     # data
     "data.on_bad_audio=ignore": "data.on_bad_audio=ignore: should be 'error' or 'skip'",
     "data.max_bad_fraction=1.1": "data.max_bad_fraction=1.1: should be less than or equal to 1",
@@ -73,6 +75,14 @@ def test_a_mistake_is_one_line(
     out, err = capsys.readouterr()
     assert err.startswith(f"error: {line}"), err
     assert (err.count("\n"), out, code) == (1, "", 2)
+
+
+def test_what_is_no_part_of_a_job_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run_here(monkeypatch, "freeze._target_=nowhere.Nothing", f"hydra.run.dir={tmp_path}")
+    told = capsys.readouterr()
+    assert (told.err, code) == ("error: freeze._target_: Error locating target 'nowhere.Nothing'\n", 2)
 
 
 def test_a_mistake_is_one_line_of_a_process_of_its_own() -> None:
