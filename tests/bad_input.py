@@ -13,7 +13,9 @@ from tests.conftest import ROOT
 PAGE = ROOT / "docs" / "bad_input.md"
 
 #: The tables stand below it.
-HEADING = "## Each kind\n"
+LAST_LINE = (
+    "A message begins with where it is: FILE is the path, `m.jsonl:1` the manifest and its line, `u` the utterance.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ def assert_line(actual: str, expected: str, file: object = "FILE") -> None:
 
 def tables() -> dict[str, dict[str, Row]]:
     """Every table, by the heading that the page gives it."""
+    from tests.config.test_checks import MISTAKES
     from tests.config.test_run_folders import RUN_FOLDERS
     from tests.corpus.test_bad_manifests import AGES, MANIFESTS
     from tests.features.test_bad_audio import AUDIO
@@ -53,13 +56,14 @@ def tables() -> dict[str, dict[str, Row]]:
         "Texts": TEXTS,
         "Recordings": AUDIO,
         "Models": MODELS,
+        "Configs": {f"`{command}`": Row(None, f"error: {line}...") for command, line in MISTAKES.items()},
         "Run folders": RUN_FOLDERS,
     }
 
 
 def page() -> str:
     """The page as it should be: what stands before its first table, then the tables."""
-    parts = [PAGE.read_text(encoding="utf-8").partition(HEADING)[0] + HEADING]
+    parts = [PAGE.read_text(encoding="utf-8").partition(LAST_LINE)[0] + LAST_LINE]
     for heading, rows in tables().items():
         parts.append(f"\n### {heading}\n\n| given | |\n|---|---|\n")
         for what, row in rows.items():

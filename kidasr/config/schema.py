@@ -92,7 +92,7 @@ class Freeze(Part):
 
 class Optim(Group):
     optim: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"]
-    learning_rate: PositiveFloat
+    learning_rate: Annotated[float, Field(gt=0, le=10)]
     weight_decay: NonNegativeFloat
     max_grad_norm: NonNegativeFloat
 

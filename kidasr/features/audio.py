@@ -28,6 +28,9 @@ LARGEST_SAMPLE = 1e10
 #: A recording may be so much shorter than it should be: encoders and manifests round.
 TOLERANCE_SEC, TOLERANCE = 0.1, 0.1
 
+#: In bytes.
+LARGEST_OGG_PAGE = 65_307
+
 #: libsndfile's remark on a WAV file with fewer bytes of samples than its header says.
 _CUT_WAV = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 
@@ -53,7 +56,8 @@ def load_audio(utterance: Utterance) -> Samples:
         raise _bad(utterance, " holds no samples")
     if len(samples) < frames - TOLERANCE_SEC * rate_hz:
         raise _bad(utterance, f" is cut short: {len(samples) / rate_hz:.2f} of {frames / rate_hz:.2f} s")
-    mono: Samples = samples.mean(axis=1)
+    with np.errstate(all="ignore"):  # infinities
+        mono: Samples = samples.mean(axis=1)
     if not np.abs(mono).max() <= LARGEST_SAMPLE:  # nor is NaN
         raise _bad(utterance, " holds samples that are no numbers, or too large ones")
     # To 25 Hz, since the filter between two rates without a common divisor takes gigabytes. The usual rates stay the same.
@@ -71,6 +75,7 @@ def measured_sec(utterance: Utterance, window_sec: float) -> float:
     """
     with _opened(utterance) as recording:
         rate_hz, frames, remarks = recording.samplerate, recording.frames, recording.extra_info
+        is_cut_ogg = recording.format == "OGG" and not _has_last_page(utterance.audio_path)
     if rate_hz not in RATES_HZ:
         raise _bad(utterance, f" has {rate_hz} samples a second; accepted: {RATES_HZ.start} to {RATES_HZ.stop}")
     if not frames:
@@ -80,6 +85,8 @@ def measured_sec(utterance: Utterance, window_sec: float) -> float:
         # A WAV file that was written to a pipe promises all that the format allows.
         if found < promised < 0x7FFFF000 and (1 - found / promised) * frames * promised / found > TOLERANCE_SEC * rate_hz:
             raise _bad(utterance, f" is cut short: {found} of {promised} bytes of samples")
+    if is_cut_ogg:
+        raise _bad(utterance, " is cut short: its last page is not marked as the last")
     lasts_sec = frames / rate_hz
     if lasts_sec > window_sec:
         raise _bad(utterance, f" lasts {lasts_sec:.1f} s; accepted: up to {window_sec:g} s, the model's window")
@@ -98,6 +105,18 @@ def duration_sec(utterance: Utterance) -> float:
     if utterance.duration_sec is not None:
         return utterance.duration_sec
     return measured_sec(utterance, float("inf"))
+
+
+def _has_last_page(path: str) -> bool:
+    """Whether an OGG file's last page has the flag of a stream's last one (RFC 3533, section 6), and is whole."""
+    with open(path, "rb") as file:  # noqa: PTH123
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 2 * LARGEST_OGG_PAGE))
+        tail = file.read()
+    page = tail.rpartition(b"OggS")[2]  # from the byte of the version on
+    if len(page) < 23:
+        return False
+    segments = page[22]
+    return bool(page[1] & 4) and len(page) >= 23 + segments + sum(page[23 : 23 + segments])
 
 
 @contextmanager

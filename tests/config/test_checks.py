@@ -60,7 +60,7 @@ MISTAKES = {
     "data.on_bad_audio=ignore": "data.on_bad_audio=ignore: should be 'error' or 'skip'",
     "data.max_bad_fraction=1.1": "data.max_bad_fraction=1.1: should be less than or equal to 1",
     "data.decode_check_sec=all": "data.decode_check_sec=all: should be a valid number",
-    "data=manifest": "data.train is missing; accepted: data.train=...",
+    "data=manifest": "data.train is missing; accepted: data.train=",
     # one bad job of a sweep, before the first starts
     "--multirun augment.freq_mask_param=27,-1": "augment.freq_mask_param=-1: should be greater than or equal to 0",
     "--multirun augment=none,specaug": "augment=specaug: no such choice",

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import WhisperProcessor
 
 from kidasr.corpus.corpus import Sets
@@ -88,14 +91,22 @@ AUDIO = {
         (lambda path: path.write_text("hello " * 99, encoding="utf-8"), "a.flac"),
         "m.jsonl:1: u: FILE can't be read: Format not recognised; accepted: WAV, FLAC, OGG or MP3",
     ),
+    "a pickle": Row(
+        (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "a.wav"),
+        "m.jsonl:1: u: FILE can't be read: Format not recognised; accepted: WAV, FLAC, OGG or MP3",
+    ),
     "WAV cut short": Row((cut(sound()), "a.wav"), "m.jsonl:1: u: FILE is cut short: 23978 of 48000 bytes of samples"),
     "FLAC cut short": Row(
         (cut(sound()), "a.flac"),
         "m.jsonl:1: u: FILE can't be read: flac decoder lost sync; accepted: WAV, FLAC, OGG or MP3",
     ),
     "MP3 cut short": Row((cut(sound()), "a.mp3"), "m.jsonl:1: u: FILE is cut short: ... of 1.50 s"),
-    "OGG cut short, where the manifest tells the length": Row(
-        (sound(tone(0.7)), "a.ogg", 1.5),
+    "OGG cut short": Row(
+        (cut(sound(np.random.default_rng(1).normal(0, 0.1, 40_000)), 0.9), "a.ogg"),
+        "m.jsonl:1: u: FILE is cut short: its last page is not marked as the last",
+    ),
+    "half as long as the manifest says": Row(
+        (sound(tone(0.7)), "a.wav", 1.5),
         "m.jsonl:1: u: FILE lasts 0.70 s, but the manifest says 1.5 s: is it cut short?",
     ),
     "NaN among the samples": Row(
@@ -148,6 +159,30 @@ AUDIO = {
     "longer than the manifest says": Row((sound(), "a.wav", 0.5), note="used whole, with a warning"),
     "a little shorter than the manifest says": Row((sound(), "a.wav", 1.6)),
 }
+
+
+SHORT_FILES = st.sampled_from(
+    [(".wav", "PCM_16"), (".wav", "FLOAT"), (".flac", "PCM_16"), (".ogg", "VORBIS"), (".mp3", None)]
+)
+
+
+@given(kind=SHORT_FILES, damage=st.lists(st.tuples(st.integers(0, 199), st.binary(min_size=1, max_size=4)), max_size=4))
+def test_any_damaged_recording_is_read_or_is_one_line(
+    tmp_path_factory: pytest.TempPathFactory, kind: tuple[str, str | None], damage: list[tuple[int, bytes]]
+) -> None:
+    ending, subtype = kind
+    path = tmp_path_factory.getbasetemp() / f"damaged{ending}"
+    sound(tone(0.3), subtype=subtype)(path)
+    content = bytearray(path.read_bytes())
+    for place, damaged in damage:
+        content[place : place + len(damaged)] = damaged
+    path.write_bytes(content)
+    one = Utterance("u", "s", str(path), "a", "5-6", None, None, None, None, "m.jsonl:1")
+    sets, bad = decoding_all().find(sets_of(one), WINDOW_SEC)
+    if bad:
+        assert bad[0].error.startswith(f"m.jsonl:1: u: {path}") and bad[0].error.isprintable()
+    else:
+        assert 0 < len(load_audio(sets.train[0])) <= WINDOW_SEC * 16_000 + 1
 
 
 @pytest.fixture(scope="module")

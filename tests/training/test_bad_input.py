@@ -1,7 +1,9 @@
 """Bad input by what it does to real runs."""
 
+import contextlib
 import json
 import logging
+import pickle
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,6 +111,38 @@ def test_a_recording_that_turns_out_broken_is_one_line_also_from_a_worker(tmp_pa
     options = (*SHORT, f"data.validation={write_rows(tmp_path / 'v.jsonl', [row])}", "data.decode_check_sec=0")
     with pytest.raises(KidasrError, match=r"^[^\n]*v\.jsonl:1: [^\n]*broken\.wav holds samples that are no numbers[^\n]*$"):
         job(tmp_path / "run", *options, f"trainer.dataloader_num_workers={workers}").run()
+
+
+class Evil:
+    """Leaves a trace when it is unpickled."""
+
+    def __init__(self, trace: Path):
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.trace,)
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
+    options = (*SHORT, "data.limit_validation=2", "checkpoint.save_total_limit=1")
+    whole = tmp_path / "whole"
+    job(whole, *options).run()
+    (whole / "metrics.json").unlink()
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "pytorch_model.bin"):
+        run_dir = tmp_path / name
+        shutil.copytree(whole, run_dir)
+        (checkpoint,) = (run_dir / "checkpoints").glob("checkpoint-*")
+        state = checkpoint / "trainer_state.json"
+        state.write_text(state.read_text(encoding="utf-8").replace('"max_steps": 8', '"max_steps": 9'), encoding="utf-8")
+        trace = tmp_path / f"trace of {name}"
+        torch.save({"evil": Evil(trace)}, checkpoint / name)
+        if name == "pytorch_model.bin":
+            (checkpoint / "model.safetensors").unlink()
+        with contextlib.suppress(pickle.UnpicklingError, KidasrError):  # or nobody reads it
+            job(run_dir, *options).run()
+        assert not trace.exists()
+        torch.load(checkpoint / name, weights_only=False)
+        assert trace.exists(), "it would have"
 
 
 def test_a_corpus_of_all_that_is_odd_but_good_is_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
