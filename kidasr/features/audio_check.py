@@ -91,8 +91,11 @@ class AudioCheck:
         found = look(range(len(places)), False)
         good = sorted(place for place, finding in found.items() if finding.error is None)
         total_sec = sum(found[place].lasts_sec for place in good)
-        if decode and (self.decode_check_sec is None or total_sec <= self.decode_check_sec):
+        decode = decode and (self.decode_check_sec is None or total_sec <= self.decode_check_sec)
+        if decode:
             found |= look(good, True)
+        how = "decoded" if decode else "headers read (data.decode_check_sec decodes all)"
+        log.info("data: %d recordings, %.2g hours: %s", len(places), total_sec / 3600, how)
         _warn(places, found)
         lengths = {
             (name, utterance.utterance_id): found[place].lasts_sec
