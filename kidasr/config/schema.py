@@ -130,7 +130,7 @@ class Trainer(Group):
     fp16: bool
     tf32: bool | None
     torch_compile: bool
-    generation_max_length: PositiveInt | None
+    generation_max_length: Annotated[int, Field(ge=5)] | None  # Whisper's prefix has up to four tokens
     generation_num_beams: PositiveInt
 
 

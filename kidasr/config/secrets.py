@@ -14,8 +14,8 @@ _ADDRESS = re.compile(r"://[^/@\s]+@")
 #: A shorter value would be found everywhere; it is none.
 SHORTEST = 8
 
-#: Hydra would write the value down with its own settings.
-_ENV_SET = re.compile(r"hydra\.job\.env_set\.(\w+)")
+#: Hydra would write the values down with its own settings.
+_ENV_SET = "hydra.job.env_set"
 
 
 def secrets() -> dict[str, str]:
@@ -55,9 +55,10 @@ def check_overrides(overrides: Iterable[str]) -> None:
         KidasrError: For the first override that does.
     """
     for override in overrides:
-        key = override.partition("=")[0]
+        key, _, value = override.partition("=")
         check_no_secret(key, override)
-        if (match := _ENV_SET.search(key)) and _NAME.search(match[1]):
+        names = [key.rpartition(".")[2], *re.findall(r"\w+(?=\W*:)", value)]
+        if _ENV_SET in key and any(map(_NAME.search, names)):
             raise KidasrError(f"{key}: Hydra would write it to the run's folder; accepted: to set it in the environment")
 
 

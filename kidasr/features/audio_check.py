@@ -84,9 +84,8 @@ class AudioCheck:
 
         def look(of: Sequence[int], decoded: bool) -> dict[int, Finding]:
             own = of[process::processes]
-            return dict(
-                gather(list(zip(own, examine([everyone[place] for place in own], window_sec, decoded), strict=True)))
-            )
+            findings = examine([everyone[place] for place in own], window_sec, decoded)
+            return dict(gather(list(zip(own, findings, strict=True))))
 
         found = look(range(len(places)), False)
         good = sorted(place for place, finding in found.items() if finding.error is None)

@@ -174,6 +174,10 @@ def _check_fit(model: WhisperForConditionalGeneration, processor: WhisperProcess
     tokens = max(tokenizer.get_vocab().values()) + 1
     if tokens > config.vocab_size:
         raise _UnfitError(f"the tokenizer has {tokens} tokens, the model {config.vocab_size}; are they of one checkpoint?")
+    generation = model.generation_config
+    suppressed = max([*(generation.suppress_tokens or []), *(generation.begin_suppress_tokens or []), 0])
+    if suppressed >= config.vocab_size:
+        raise _UnfitError(f"generation_config.json suppresses token {suppressed}; the model has {config.vocab_size}")
     for what, has, key, wanted in fits:
         if has != wanted:
             raise _UnfitError(f"{what}: {has}; the model's {key}: {wanted}; are they of one checkpoint?")

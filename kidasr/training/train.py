@@ -270,8 +270,12 @@ class Train:
         mel_bins = whisper.processor.feature_extractor.feature_size
         if self.augment.freq_mask_param > mel_bins:
             raise ConfigError(f"augment.freq_mask_param={self.augment.freq_mask_param}: the model has {mel_bins} mel bins")
+        positions = whisper.model.config.max_target_positions
+        longest = self.trainer["generation_max_length"]
+        if longest is not None and longest > positions:
+            raise ConfigError(f"trainer.generation_max_length={longest}: the model's decoder has {positions} positions")
         for utterances in sets.named().values():
-            check_text(utterances, whisper.processor, whisper.model.config.max_target_positions, sets.lower_case)
+            check_text(utterances, whisper.processor, positions, sets.lower_case)
 
     def _write(
         self,

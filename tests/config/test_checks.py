@@ -40,6 +40,7 @@ MISTAKES = {
     "augment.max_time_mask_fraction=2": "augment.max_time_mask_fraction=2: should be less than or equal to 1",
     "freeze.freeze_encoder_steps=-2": "freeze.freeze_encoder_steps=-2: should be greater than or equal to -1",
     "trainer.num_train_epochs=0": "trainer.num_train_epochs=0: should be greater than 0",
+    "trainer.generation_max_length=4": "trainer.generation_max_length=4: should be greater than or equal to 5",
     "data.validation_fraction=1": "data.validation_fraction=1: should be less than 1",
     "checkpoint=legacy checkpoint.eval_steps=0": "checkpoint.eval_steps=0: should be greater than 0",
     "seed=-1": "seed=-1: should be greater than or equal to 0",

@@ -103,6 +103,13 @@ MODELS = {
         written("generation_config.json", "[]"),
         "model.name_or_path=FILE: generation_config.json holds a list; accepted: a JSON object, {...}",
     ),
+    "a generation_config.json of another model": Row(
+        with_keys("generation_config.json", suppress_tokens=[1, 50361]),
+        "model.name_or_path=FILE: generation_config.json suppresses token 50361; the model has 415",
+    ),
+    "a generation_config.json with wrong types": Row(
+        with_keys("generation_config.json", begin_suppress_tokens=["a"]), f"{CAN_NOT}..."
+    ),
     "a wrong type in config.json": Row(with_keys("config.json", d_model="wide"), f"{CAN_NOT}Validation error for field..."),
     "a negative size in config.json": Row(with_keys("config.json", d_model=-64), f"{CAN_NOT}..."),
     "weights of another size": Row(

@@ -113,6 +113,11 @@ def test_a_recording_that_turns_out_broken_is_one_line_also_from_a_worker(tmp_pa
         job(tmp_path / "run", *options, f"trainer.dataloader_num_workers={workers}").run()
 
 
+def test_transcripts_longer_than_the_decoder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(KidasrError, match=r"^trainer\.generation_max_length=65: the model's decoder has 64 positions$"):
+        job(tmp_path, *SHORT, "trainer.generation_max_length=65").run()
+
+
 class Evil:
     """Leaves a trace when it is unpickled."""
 
@@ -162,11 +167,14 @@ def test_a_corpus_of_all_that_is_odd_but_good_is_trained_on(tmp_path: Path, capl
     soundfile.write(folder / "audio" / "silent.wav", np.zeros(16_000), 16_000)
     manifest = write_rows(folder / "train.jsonl", [*train, short, stereo, silent])
     manifest.write_bytes(b"\xef\xbb\xbf" + manifest.read_bytes().replace(b"\n", b"\r\n"))
+    for row in validation:
+        row["session"] = "s1"
     options = [f"data.train='{manifest}'", f"data.validation='{write_rows(folder / 'v.jsonl', validation)}'"]
     job(folder / "run", *SHORT, *options, "padding=longest", "augment=specaugment", "curriculum=age").run()
     metrics = read_json(folder / "run" / "metrics.json")
     assert metrics["skipped_audio"] == {"train": 0, "validation": 0}
     assert not (folder / "run" / "bad_audio.jsonl").exists()
+    assert [row["extra"] for row in read_jsonl(folder / "run" / "predictions.jsonl")] == [{"session": "s1"}] * 4
     state = read_json(folder / "run" / "checkpoints" / "checkpoint-8" / "trainer_state.json")
     losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
     assert len(losses) == 8 and np.isfinite(losses).all()
