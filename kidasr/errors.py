@@ -15,3 +15,12 @@ class KidasrError(Exception):
             # Raised in a data-loader worker: PyTorch puts the worker's whole traceback into the text.
             text = text.rstrip().splitlines()[-1].partition(": ")[2]
         super().__init__(text)
+
+
+def shown(text: object, longest: int = 500) -> str:
+    """How a message shows what it was given: on one line, control characters escaped, the middle of a long text left out."""
+    plain = str(text)
+    if len(plain) > longest:
+        half = longest // 2
+        plain = f"{plain[:half]} [... {len(plain) - 2 * half} characters ...] {plain[-half:]}"
+    return plain if plain.isprintable() else repr(plain)[1:-1]

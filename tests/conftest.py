@@ -7,9 +7,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import json
+import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,17 @@ import numpy as np
 import pytest
 import soundfile
 from hydra import compose, initialize_config_dir
+from hypothesis import settings
 from omegaconf import DictConfig
 
 from kidasr.config import check_config
 from kidasr.config.run_folder import prepare_run_folder
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
+
+# Any input: the same examples each time, so many that they take seconds.
+settings.register_profile("kidasr", deadline=None, max_examples=200, derandomize=True, database=None)
+settings.load_profile("kidasr")
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -56,6 +63,30 @@ def run_py(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = No
     """``python run.py ARGUMENTS`` in a process of its own."""
     command = [sys.executable, str(ROOT / "run.py"), *arguments]
     return subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=600)
+
+
+def run_here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """``python run.py ARGUMENTS`` in this process; the exit code. What a new process imports would take most of the time."""
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    try:
+        runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+    except SystemExit as end:
+        assert isinstance(end.code, int | None)
+        return end.code or 0
+    return 0
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read and write anything: where the tests run as root, go on as a user who may not."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 def read_json(path: Path) -> Any:

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from kidasr.config.schema import RunConfig
+from kidasr.config.secrets import check_no_secret
 from kidasr.corpus.age import AgeBuckets
-from kidasr.errors import KidasrError
+from kidasr.errors import KidasrError, shown
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,12 @@ def parse_config(cfg: DictConfig) -> RunConfig:
     Raises:
         ConfigError: For a missing, unknown or mistyped key, or a value out of range.
     """
-    scale = cfg.step_scale  # others are computed from it
+    try:
+        scale = OmegaConf.select(cfg, "step_scale")  # others are computed from it
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"step_scale: {str(error).splitlines()[0]}") from error
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < inf:
-        raise ConfigError(f"step_scale={scale}: should be a number greater than 0")
+        raise ConfigError(f"step_scale={_value(scale)}: should be a number greater than 0")
     plain: dict[str, Any] = {}
     for key in cfg:
         if OmegaConf.is_missing(cfg, key):
@@ -63,10 +67,21 @@ def parse_config(cfg: DictConfig) -> RunConfig:
     missing = list(_missing(plain))
     if missing:
         raise ConfigError("\n".join(f"{key} is missing; accepted: {key}=..." for key in missing))
+    for path, text in _texts(plain):
+        check_no_secret(path, text)
     try:
         return RunConfig.model_validate(plain)
     except ValidationError as error:
         raise ConfigError("\n".join(_mistake(detail) for detail in error.errors())) from error
+
+
+def _texts(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every text of a config, with the path of its key."""
+    if isinstance(node, str):
+        yield path, node
+    children = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for name, child in children:
+        yield from _texts(child, f"{path}.{name}" if path else str(name))
 
 
 def _missing(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -87,7 +102,11 @@ def _mistake(detail: ErrorDetails) -> str:
         return unknown_key(key)
     if detail["type"] == "missing":
         return f"{key} is missing"
-    return f"{key}={'null' if value is None else value}: {detail['msg'].replace('Input should', 'should')}"
+    return f"{key}={_value(value)}: {detail['msg'].replace('Input should', 'should')}"
+
+
+def _value(value: Any) -> str:
+    return "null" if value is None else shown(value)
 
 
 def known_keys(prefix: str) -> list[str]:

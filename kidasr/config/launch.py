@@ -15,14 +15,15 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from kidasr.config.checks import ConfigError, check_config, unknown_key
-from kidasr.config.run_folder import check_run_folder, prepare_run_folder
-from kidasr.errors import KidasrError
+from kidasr.config.run_folder import check_place, check_run_folder, prepare_run_folder
+from kidasr.config.secrets import check_overrides, hidden
+from kidasr.errors import KidasrError, shown
 
 #: Exit codes: a mistake of the user's, and any other failure.
 USER_ERROR, FAILURE = 2, 1
@@ -58,7 +59,12 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         try:
             check_config(cfg)
             prepare_run_folder(Path(hydra.runtime.output_dir), cfg)
-            return job(cfg)
+            try:
+                return job(cfg)
+            except InstantiationException as error:  # of a _target_ that is none
+                text, _, key = str(error).partition("\nfull_key: ")
+                reason = " ".join(text.replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception.", "").split())
+                raise ConfigError(f"{key.removeprefix('job.') or 'job'}._target_: {shown(reason)}") from error
         except KidasrError as error:
             for line in str(error).splitlines():
                 log.error(line)
@@ -95,7 +101,7 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
     except (KidasrError, HydraException, OmegaConfBaseException, OSError) as error:
         if not getattr(error, "was_told", False):
             for line in _in_one_line(error, conf).splitlines():
-                print(f"error: {line}", file=sys.stderr)
+                print(f"error: {hidden(line)}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -105,6 +111,7 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
 def _check_command_line(conf: Path) -> None:
     """Compose and check what the command line asks for; other config folders and Hydra's own flags are left to Hydra."""
     arguments = get_args_parser().parse_args()
+    check_overrides(arguments.overrides)
     own_flags = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
     if any(getattr(arguments, flag) for flag in (*own_flags, "config_path", "config_name", "config_dir")):
         return
@@ -115,11 +122,13 @@ def _check_command_line(conf: Path) -> None:
             multirun = arguments.multirun or shared.hydra.mode == RunMode.MULTIRUN
             for overrides in planned_jobs(shared, arguments.overrides) if multirun else [arguments.overrides]:
                 cfg = _compose(overrides)
-                run_dir = Path(str(cfg.hydra.run.dir))
+                run_dir, sweep_dir = Path(str(cfg.hydra.run.dir)), Path(str(cfg.hydra.sweep.dir))
                 with open_dict(cfg):
                     del cfg["hydra"]
                 check_config(cfg)
-                if not multirun:
+                if multirun:
+                    check_place(sweep_dir, "hydra.sweep.dir")
+                else:
                     check_run_folder(run_dir, cfg)
     finally:
         logging.disable(logging.NOTSET)
@@ -131,8 +140,11 @@ def _compose(overrides: list[str]) -> DictConfig:
             raise ConfigError(f"{override.input_line}: each preset is a whole recipe; accepted: one of them")
     try:
         return compose("config", overrides, return_hydra_config=True)
-    except ValueError as error:  # Hydra's, for a group without a choice
-        raise ConfigError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
+    except (ValueError, TypeError, AttributeError, AssertionError) as error:  # Hydra's, for what it did not think of
+        reason = (
+            " ".join(str(error).split()) if isinstance(error, ValueError) else "not in the form group=choice or key=value"
+        )
+        raise ConfigError(f"{shown(' '.join(overrides))}: {reason}") from error
 
 
 def _without_sweeps(overrides: list[str]) -> list[str]:

@@ -3,7 +3,7 @@
 A field's description says what is accepted where the type alone does not.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -52,6 +52,9 @@ class Data(Part):
     split_seed: Seed
     text_case: Literal["auto", "as_is", "lower"]
     validation_fraction: OpenFraction
+    on_bad_audio: Literal["error", "skip"]
+    max_bad_fraction: Fraction
+    decode_check_sec: NonNegativeFloat | None
     cache_sec: NonNegativeFloat
     age_buckets: Annotated[list[Text], Field(min_length=1)]
     fields: Fields
@@ -89,7 +92,7 @@ class Freeze(Part):
 
 class Optim(Group):
     optim: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"]
-    learning_rate: PositiveFloat
+    learning_rate: Annotated[float, Field(gt=0, le=10)]
     weight_decay: NonNegativeFloat
     max_grad_norm: NonNegativeFloat
 
@@ -127,7 +130,7 @@ class Trainer(Group):
     fp16: bool
     tf32: bool | None
     torch_compile: bool
-    generation_max_length: PositiveInt | None
+    generation_max_length: Annotated[int, Field(ge=5)] | None  # Whisper's prefix has up to four tokens
     generation_num_beams: PositiveInt
     zero_shot: bool
 
@@ -157,10 +160,16 @@ class Report(Part):
     embed_audio_mb: NonNegativeFloat
 
 
+class Job(Part):
+    """The other groups' values are its arguments."""
+
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
+
+
 class RunConfig(Group):
     """The whole config of one training run."""
 
-    job: dict[str, Any]
+    job: Job
     data: Data
     model: Model
     padding: Padding

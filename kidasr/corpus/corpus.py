@@ -1,8 +1,9 @@
 """The corpus of one run: its manifests, read, divided and checked."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance, read_manifest
@@ -27,6 +28,16 @@ class Sets:
         """The sets by their names; none is a part of another."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
+    def changed(self, change: Callable[[str, Utterance], Utterance | None]) -> "Sets":
+        """The sets with each utterance as ``change(set's name, utterance)`` returns it; None leaves it out."""
+
+        def of(name: str, utterances: Sequence[Utterance]) -> list[Utterance]:
+            return [new for utterance in utterances if (new := change(name, utterance)) is not None]
+
+        named = {name: of(name, utterances) for name, utterances in self.named().items()}
+        evaluation = of("validation", self.evaluation)
+        return Sets(named["train"], named["validation"], evaluation, named["test"], self.lower_case)
+
 
 class Corpus:
     """Manifests and how to read them; the arguments are the keys of the ``data`` group.
@@ -41,6 +52,8 @@ class Corpus:
             Whisper never writes and would first have to learn.
         validation_fraction: Share of the speakers to hold out where there is no validation manifest.
         age_buckets: Names, youngest first.
+        on_bad_audio, max_bad_fraction, decode_check_sec: What is done about bad recordings: see
+            :class:`kidasr.features.audio_check.AudioCheck`.
         cache_sec: Seconds of decoded audio of each set to keep in memory.
         fields: Name in the manifests of each of kidasr's fields.
     """
@@ -57,6 +70,9 @@ class Corpus:
         split_seed: int,
         text_case: str,
         validation_fraction: float,
+        on_bad_audio: Literal["error", "skip"],
+        max_bad_fraction: float,
+        decode_check_sec: float | None,
         cache_sec: float,
         age_buckets: Sequence[str],
         fields: Mapping[str, str],
@@ -67,6 +83,8 @@ class Corpus:
         self.split_seed = split_seed
         self.text_case = text_case
         self.validation_fraction = validation_fraction
+        self.on_bad_audio: Literal["error", "skip"] = on_bad_audio
+        self.max_bad_fraction, self.decode_check_sec = max_bad_fraction, decode_check_sec
         self.cache_sec = cache_sec
         self.buckets = AgeBuckets(age_buckets)
         self.fields = dict(fields)  # a lookup in a DictConfig takes many times as long

@@ -4,13 +4,19 @@ import csv
 import json
 import math
 import os
+import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from kidasr.corpus.age import UNKNOWN, AgeBuckets
-from kidasr.errors import KidasrError
+from kidasr.errors import KidasrError, shown
+
+#: Years; a larger age is one in months, or a mistake.
+OLDEST_YEARS = 120
 
 
 class ManifestError(KidasrError):
@@ -35,6 +41,8 @@ class Utterance:
     split: str | None
     #: Where it was read, for messages: ``"train.jsonl:17"``.
     source: str
+    #: What else its line holds; it goes into ``predictions.jsonl``.
+    extra: Mapping[str, Any] | None = None
 
 
 def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBuckets) -> list[Utterance]:
@@ -53,31 +61,51 @@ def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBucke
         ManifestError: If the file is missing, empty or of another kind, or for a line that can't be used.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ManifestError(f"{path}: no such file; accepted: a manifest ending in .jsonl or .csv")
+    name = shown(path)
     readers = {".jsonl": _read_jsonl, ".csv": _read_csv}
-    if path.suffix.lower() not in readers:
-        raise ManifestError(f"{path}: not a manifest by its name; accepted: .jsonl or .csv")
     folder = str(path.parent)
+    known = frozenset(fields.values())
     utterances: list[Utterance] = []
     seen: dict[str, str] = {}
+    extra: dict[str, Any] | None = None
     try:
+        if not path.is_file():
+            what = "not a file" if path.exists() else "no such file"
+            raise ManifestError(f"{name}: {what}; accepted: a manifest ending in .jsonl or .csv")
+        if path.suffix.lower() not in readers:
+            raise ManifestError(f"{name}: not a manifest by its name; accepted: .jsonl or .csv")
         for line, row in readers[path.suffix.lower()](path):
-            utterance = _utterance(row, f"{path}:{line}", folder, fields, buckets)
+            more = {column: row[column] for column in _unknown(tuple(row), known)} or None
+            extra = extra if more == extra else more  # utterances of a session share it
+            utterance = _utterance(row, f"{name}:{line}", folder, fields, buckets, extra)
             if utterance.utterance_id in seen:
-                raise ManifestError(
-                    f"{utterance.source}: {fields['utterance_id']} {utterance.utterance_id!r} was used before, at "
-                    f"{seen[utterance.utterance_id]}; accepted: each only once"
-                )
+                which = f"{fields['utterance_id']} {shown(repr(utterance.utterance_id))}"
+                before = seen[utterance.utterance_id]
+                raise ManifestError(f"{utterance.source}: {which} was used before, at {before}; accepted: each only once")
             seen[utterance.utterance_id] = utterance.source
             utterances.append(utterance)
     except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: not text in UTF-8 ({error.reason} at byte {error.start})") from error
+        raise ManifestError(f"{name}:{_undecodable_line(path)}: not text in UTF-8: {error.reason}") from error
     except OSError as error:
-        raise ManifestError(f"{path}: can't be read: {error.strerror}") from error
+        raise ManifestError(f"{name}: can't be read: {error.strerror}") from error
     if not utterances:
-        raise ManifestError(f"{path}: no utterance in it")
+        raise ManifestError(f"{name}: no utterance in it")
     return utterances
+
+
+@lru_cache  # the lines of a manifest are alike
+def _unknown(columns: tuple[str, ...], known: frozenset[str]) -> tuple[str, ...]:
+    return tuple(column for column in columns if column not in known)
+
+
+def _undecodable_line(path: Path) -> int:
+    with path.open("rb") as file:
+        for line, content in enumerate(file, start=1):
+            try:
+                content.decode()
+            except UnicodeDecodeError:
+                return line
+    return line  # a character that a line end cuts in two
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -87,37 +115,57 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 continue
             try:
                 row = json.loads(text)
+                if "\\u" in text and "\\ud" in text.lower():  # half a surrogate pair is legal JSON, but no text
+                    json.dumps(row, ensure_ascii=False).encode()
             except json.JSONDecodeError as error:
-                raise ManifestError(f"{path}:{line}: not JSON: {error.msg} at column {error.colno}") from error
+                raise ManifestError(f"{shown(path)}:{line}: not JSON: {error.msg} at column {error.colno}") from error
+            except UnicodeEncodeError as error:
+                half = repr(error.object[error.start])
+                raise ManifestError(f"{shown(path)}:{line}: {half} is half a character; accepted: text") from error
+            except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets within brackets
+                raise ManifestError(f"{shown(path)}:{line}: not JSON that can be read: {shown(error)}") from error
             if not isinstance(row, dict):
-                raise ManifestError(f"{path}:{line}: {type(row).__name__}; accepted: a JSON object, {{...}}")
+                raise ManifestError(f"{shown(path)}:{line}: {type(row).__name__}; accepted: a JSON object, {{...}}")
             yield line, row
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
+        csv.field_size_limit(sys.maxsize)
+        reader = csv.reader(file, strict=True)
+        line = 1  # where a record begins: a quote that is not closed takes all that follows
         try:
-            for row in reader:
-                if None in row or None in row.values():
-                    raise ManifestError(
-                        f"{path}:{reader.line_num}: not as many columns as the header's {len(reader.fieldnames or ())}"
-                    )
-                yield reader.line_num, row
+            header = next(reader, [])
+            if twice := [name for name, times in Counter(header).items() if times > 1]:
+                raise ManifestError(f"{shown(path)}:1: column {shown(repr(twice[0]))} is there twice; accepted: each once")
+            line = reader.line_num + 1
+            for record in reader:
+                if record and len(record) != len(header):
+                    raise ManifestError(f"{shown(path)}:{line}: {len(record)} columns; accepted: the header's {len(header)}")
+                if record:
+                    yield line, dict(zip(header, record, strict=True))
+                line = reader.line_num + 1
         except csv.Error as error:
-            raise ManifestError(f"{path}:{reader.line_num}: not CSV: {error}") from error
+            raise ManifestError(f"{shown(path)}:{line}: not CSV: {error}; the record begins here") from error
 
 
 def _utterance(
-    row: Mapping[str, Any], source: str, folder: str, fields: Mapping[str, str], buckets: AgeBuckets
+    row: Mapping[str, Any],
+    source: str,
+    folder: str,
+    fields: Mapping[str, str],
+    buckets: AgeBuckets,
+    extra: Mapping[str, Any] | None,
 ) -> Utterance:
     audio_path = _text(row, fields["audio_path"], source)
     text = row.get(fields["text"], "")  # an utterance without words is legal, one without the field is not
     if fields["text"] not in row:
         raise _missing(row, fields["text"], source)
     if not isinstance(text, str):
-        raise ManifestError(f"{source}: {fields['text']}={text!r}; accepted: a text")
+        raise ManifestError(f"{source}: {fields['text']}={shown(repr(text))}; accepted: a text")
     age = _number(row, fields["age"], source)
+    if age is not None and age > OLDEST_YEARS:
+        raise ManifestError(f"{source}: {fields['age']}={shown(age)}; accepted: years from 0 to {OLDEST_YEARS}, or null")
     return Utterance(
         utterance_id=_text(row, fields["utterance_id"], source, default=audio_path),
         speaker_id=_text(row, fields["speaker_id"], source),
@@ -129,12 +177,13 @@ def _utterance(
         gender=_text(row, fields["gender"], source, default="") or None,
         split=_text(row, fields["split"], source, default="") or None,
         source=source,
+        extra=extra,
     )
 
 
 def _missing(row: Mapping[str, Any], name: str, source: str) -> ManifestError:
     return ManifestError(
-        f"{source}: field {name!r} is missing; this line has: {', '.join(map(str, row)) or 'nothing'} "
+        f"{source}: field {name!r} is missing; this line has: {shown(', '.join(row)) or 'nothing'} "
         "(data.fields says which of your names is which)"
     )
 
@@ -146,7 +195,7 @@ def _text(row: Mapping[str, Any], name: str, source: str, default: str | None = 
             raise _missing(row, name, source)
         return default
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ManifestError(f"{source}: {name}={value!r}; accepted: a text")
+        raise ManifestError(f"{source}: {name}={shown(repr(value))}; accepted: a text")
     return str(value)
 
 
@@ -160,7 +209,7 @@ def _number(row: Mapping[str, Any], name: str, source: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number < math.inf:
-        raise ManifestError(f"{source}: {name}={value!r}; accepted: a number from 0 up, or null")
+        raise ManifestError(f"{source}: {name}={shown(repr(value))}; accepted: a number from 0 up, or null")
     return number
 
 
@@ -174,6 +223,6 @@ def _bucket(row: Mapping[str, Any], age: float | None, source: str, fields: Mapp
     if named in (None, "", UNKNOWN):
         return UNKNOWN
     raise ManifestError(
-        f"{source}: {fields['age_bucket']}={named!r}; accepted: {', '.join(buckets.names)} "
+        f"{source}: {fields['age_bucket']}={shown(repr(named))}; accepted: {', '.join(buckets.names)} "
         "(data.age_buckets=[...] sets the buckets)"
     )

@@ -1,5 +1,6 @@
 """The utterances as the model sees them."""
 
+import re
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -12,6 +13,9 @@ from kidasr.errors import KidasrError
 from kidasr.features.audio import SAMPLE_RATE_HZ, Samples, load_audio
 from kidasr.features.augment import SpecAugment
 from kidasr.features.log_mel import FULL_WINDOW, Padding, log_mel
+
+#: No token of Whisper's has more characters.
+LONGEST_TOKEN = 128
 
 
 class Example(TypedDict):
@@ -67,8 +71,8 @@ class ChildSpeechDataset(Dataset[Example]):
         features, real_frames = log_mel(self._samples(place), self.processor.feature_extractor, self.padding)
         if self.augment is not None:
             features = self.augment(features, real_frames, seed=self.seed, epoch=epoch, utterance_id=utterance.utterance_id)
-        text = utterance.text.lower() if self.lower_case else utterance.text
-        return {"input_features": features, "labels": self.processor.tokenizer(text).input_ids}
+        labels = self.processor.tokenizer(label_text(utterance, self.lower_case)).input_ids
+        return {"input_features": features, "labels": labels}
 
     def _samples(self, place: int) -> Samples:
         if place in self._cache:
@@ -80,17 +84,37 @@ class ChildSpeechDataset(Dataset[Example]):
         return samples
 
 
-def check_text(utterances: Sequence[Utterance], processor: WhisperProcessor, max_tokens: int) -> None:
-    """Make sure before training that every text fits the decoder.
+def label_text(utterance: Utterance, lower_case: bool) -> str:
+    """The text that is trained on."""
+    return utterance.text.lower() if lower_case else utterance.text
+
+
+def check_text(utterances: Sequence[Utterance], processor: WhisperProcessor, max_tokens: int, lower_case: bool) -> None:
+    """Make sure before training that every text fits the decoder and holds no control token.
+
+    Whisper's tokenizer takes ``<|endoftext|>`` in a text for the token itself, which would teach the model to stop there.
+
+    Args:
+        utterances: A set.
+        processor: The checkpoint's.
+        max_tokens: Positions of the decoder.
+        lower_case: Whether the texts are trained on in lower case.
 
     Raises:
         KidasrError: For the first that does not.
     """
+    control = re.compile("|".join(map(re.escape, processor.tokenizer.get_added_vocab())))
     for utterance in utterances:
-        if len(utterance.text.encode()) + 4 <= max_tokens:  # a token has a byte at least, the prefix three tokens at most
+        text = label_text(utterance, lower_case)
+        if found := control.search(text):
+            line = f"{utterance.source}: the text holds {found[0]!r}, a control token of the model; accepted: what was said"
+            raise KidasrError(line)
+        if len(text.encode()) + 4 <= max_tokens:  # a token has a byte at least, the prefix three tokens at most
             continue
-        tokens = len(processor.tokenizer(utterance.text).input_ids)
+        part = text[: LONGEST_TOKEN * max_tokens]  # enough to tell
+        tokens = len(processor.tokenizer(part, verbose=False).input_ids)
         if tokens > max_tokens:
+            more = " or more" if part != text else ""
             raise KidasrError(
-                f"{utterance.source}: the text has {tokens} tokens; accepted: up to the decoder's {max_tokens}"
+                f"{utterance.source}: the text has {tokens} tokens{more}; accepted: up to the decoder's {max_tokens}"
             )

@@ -2,9 +2,9 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import jiwer
 from transformers import WhisperProcessor
@@ -34,6 +34,8 @@ class Prediction:
     character_errors: int
     audio_path: str
     duration_sec: float | None
+    #: What else the manifest says of it, as it says it.
+    extra: Mapping[str, Any] | None = None
 
 
 class Rates(TypedDict):
@@ -89,6 +91,7 @@ def compare(utterances: Sequence[Utterance], hypotheses: Sequence[str], normaliz
                 character_errors=sum(_errors(by_character.alignments[place]).values()),
                 audio_path=utterance.audio_path,
                 duration_sec=utterance.duration_sec,
+                extra=utterance.extra,
             )
         )
     return predictions

@@ -86,7 +86,7 @@ class _Audio:
         self._room = 1e6 * embed_audio_mb
 
     def url(self, path: str) -> str | None:
-        if not path:
+        if not path or not Path(path).is_file():  # a pipe would be waited for
             return None
         try:
             mime, size = MIME.get(soundfile.info(path).format), Path(path).stat().st_size

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from kidasr.config.secrets import hidden
+
 PACKAGES = ("kidasr", "torch", "torchaudio", "transformers", "accelerate", "hydra-core", "jiwer", "numpy", "soundfile")
 
 
@@ -18,7 +20,7 @@ def environment(seed: int) -> dict[str, Any]:
     """Versions, commit, hardware, seed and command line of the running process."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        "command": [hidden(argument) for argument in sys.argv],
         "seed": seed,
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": None if (status := _git("status", "--porcelain")) is None else bool(status),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # they are heavy
+    from kidasr.features.audio_check import BadAudio
     from kidasr.recognition.score import Prediction
 
 
@@ -26,6 +27,20 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
     """One JSON object a line, the fields of :class:`Prediction`."""
+    _write_lines(path, predictions)
+
+
+def write_bad_audio(path: Path, bad: Iterable[BadAudio]) -> None:
+    """One JSON object a line, the fields of :class:`BadAudio`."""
+    _write_lines(path, bad)
+
+
+def read_bad_audio(path: Path) -> list[dict[str, str]]:
+    """What :func:`write_bad_audio` wrote; nothing where it wrote nothing."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _write_lines(path: Path, records: Iterable[Any]) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for prediction in predictions:
-            file.write(json.dumps(asdict(prediction), ensure_ascii=False) + "\n")
+        for record in records:
+            file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")

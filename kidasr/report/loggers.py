@@ -1,7 +1,7 @@
 """Where a run is logged beside its folder: nowhere, Weights & Biases or TensorBoard."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class WandbLogger(NoLogger):
     def log_result(self, metrics: Mapping[str, Any], predictions: Sequence[Prediction]) -> None:
         import wandb
 
-        rows = [asdict(prediction) for prediction in predictions[: self.max_predictions]]
+        rows = [asdict(replace(prediction, extra=None)) for prediction in predictions[: self.max_predictions]]
         table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
         self._run.log({"predictions": table})
         self._run.summary.update(_flat(metrics))

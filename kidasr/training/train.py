@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate.utils import gather_object
 from transformers import EarlyStoppingCallback, Seq2SeqTrainingArguments
 
 from kidasr.config.checks import ConfigError, run_length_contradictions, run_length_warnings
@@ -19,7 +20,8 @@ from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
 from kidasr.evidence.runs import make_run
-from kidasr.features.audio import check_audio, duration_sec
+from kidasr.features.audio import duration_sec
+from kidasr.features.audio_check import AudioCheck, BadAudio
 from kidasr.features.augment import SpecAugment
 from kidasr.features.batch import EpochBatches
 from kidasr.features.dataset import ChildSpeechDataset, check_text
@@ -28,7 +30,7 @@ from kidasr.model.freeze import EncoderUnfreezeCallback
 from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
 from kidasr.recognition.score import Prediction, Score, score
 from kidasr.report.environment import environment
-from kidasr.report.files import read_json, write_json, write_predictions
+from kidasr.report.files import read_bad_audio, read_json, write_bad_audio, write_json, write_predictions
 from kidasr.report.loggers import NoLogger
 from kidasr.report.report import Report
 from kidasr.report.tables import result_table
@@ -36,6 +38,9 @@ from kidasr.training.checkpoint import Checkpoint, last_checkpoint
 from kidasr.training.trainer import ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
+
+#: Lists the recordings that can't be used.
+BAD_AUDIO = "bad_audio.jsonl"
 
 #: What a learning curve is made of, beside WER, overall and by age.
 LEARNING = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_cer")
@@ -94,9 +99,10 @@ class Train:
         if not torch.cuda.is_available():
             prepare_cpu(self.trainer["num_threads"])
         sets = self.data.load()
-        self.curriculum.describe(sets.train, self.data.buckets)
         arguments = self._training_arguments()
         whisper = self.model.load()
+        sets, skipped = self._check_audio(sets, arguments, whisper.window_sec)
+        self.curriculum.describe(sets.train, self.data.buckets)
         batches = self._batches(arguments, sets.train, whisper.window_sec)
         self._check_length(arguments, batches)
         self._check_utterances(sets, whisper)
@@ -129,6 +135,7 @@ class Train:
                 "steps": trainer.state.global_step,
                 "frozen_steps": self.freeze.frozen_steps(trainer.state.global_step),
                 "history": learning_history(trainer.state.log_history),
+                "skipped_audio": skipped,
             }
             test_predictions = []
             if sets.test:
@@ -246,13 +253,41 @@ class Train:
             utterances, whisper.processor, augment, self.seed, sets.lower_case, self.data.cache_sec, padding
         )
 
+    def _check_audio(
+        self, sets: Sets, arguments: Seq2SeqTrainingArguments, window_sec: float
+    ) -> tuple[Sets, dict[str, int]]:
+        """The sets without bad recordings, and how many each has lost; a continued run leaves out what it began without."""
+        check = AudioCheck(self.data.on_bad_audio, self.data.max_bad_fraction, self.data.decode_check_sec)
+        record = self.run_dir / BAD_AUDIO
+        continued = last_checkpoint(self.run_dir / "checkpoints") is not None
+        sets, bad = check.find(
+            sets,
+            window_sec,
+            decode=not continued,
+            gather=gather_object if arguments.world_size > 1 else lambda own: own,
+            processes=arguments.world_size,
+            process=arguments.process_index,
+        )
+        if continued:
+            recorded = [BadAudio(**row) for row in read_bad_audio(record)]
+            check.check_continued(bad, recorded)
+            bad = recorded
+        elif arguments.should_save:
+            record.unlink(missing_ok=True)
+            if bad:
+                write_bad_audio(record, bad)
+        return check.leave_out(sets, bad, str(record))
+
     def _check_utterances(self, sets: Sets, whisper: Whisper) -> None:
         mel_bins = whisper.processor.feature_extractor.feature_size
         if self.augment.freq_mask_param > mel_bins:
             raise ConfigError(f"augment.freq_mask_param={self.augment.freq_mask_param}: the model has {mel_bins} mel bins")
+        positions = whisper.model.config.max_target_positions
+        longest = self.trainer["generation_max_length"]
+        if longest is not None and longest > positions:
+            raise ConfigError(f"trainer.generation_max_length={longest}: the model's decoder has {positions} positions")
         for utterances in sets.named().values():
-            check_audio(utterances, whisper.window_sec)
-            check_text(utterances, whisper.processor, whisper.model.config.max_target_positions)
+            check_text(utterances, whisper.processor, positions, sets.lower_case)
 
     def _write(
         self,

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
 from kidasr.config.checks import ConfigError, check_config, run_length_contradictions, run_length_warnings
-from tests.conftest import composed, run_py
+from tests.conftest import composed, run_here, run_py
 
 MISTAKES = {
     # unknown groups, choices and keys
@@ -30,7 +31,8 @@ MISTAKES = {
     "logger.name=x": "logger.name: no such key with this choice of logger",
     "step_scale=x": "step_scale=x: should be a number greater than 0",
     "optim.learning_rate=inf": "optim.learning_rate=inf: should be a finite number",
-    "hydra.run.dir=/dev/null/x": "[Errno 20] Not a directory: '/dev/null/x'",
+    "hydra.run.dir=/dev/null/x": "hydra.run.dir=/dev/null/x: /dev/null is not a folder; accepted: a folder, there or new",
+    "--multirun hydra.sweep.dir=/dev/null seed=1,2": "hydra.sweep.dir=/dev/null: /dev/null is not a folder",
     "logger=wandb logger.max_predictions=few": "logger.max_predictions=few: should be a valid integer",
     "logger=wandb logger.projct=x": "logger.projct: no such key; did you mean logger.project?; accepted in logger: project",
     # ranges
@@ -38,6 +40,7 @@ MISTAKES = {
     "augment.max_time_mask_fraction=2": "augment.max_time_mask_fraction=2: should be less than or equal to 1",
     "freeze.freeze_encoder_steps=-2": "freeze.freeze_encoder_steps=-2: should be greater than or equal to -1",
     "trainer.num_train_epochs=0": "trainer.num_train_epochs=0: should be greater than 0",
+    "trainer.generation_max_length=4": "trainer.generation_max_length=4: should be greater than or equal to 5",
     "data.validation_fraction=1": "data.validation_fraction=1: should be less than 1",
     "checkpoint=legacy checkpoint.eval_steps=0": "checkpoint.eval_steps=0: should be greater than 0",
     "seed=-1": "seed=-1: should be greater than or equal to 0",
@@ -53,8 +56,12 @@ MISTAKES = {
     "early_stopping=patience_5 trainer.max_steps=10 schedule.warmup_steps=1": (
         "early_stopping.patience=5: the run's 10 steps end before the first evaluation; accepted: checkpoint.eval_steps"
     ),
+    "~job._target_": "job._target_ is missing",
     # data
-    "data=manifest": "data.train is missing; accepted: data.train=...",
+    "data.on_bad_audio=ignore": "data.on_bad_audio=ignore: should be 'error' or 'skip'",
+    "data.max_bad_fraction=1.1": "data.max_bad_fraction=1.1: should be less than or equal to 1",
+    "data.decode_check_sec=all": "data.decode_check_sec=all: should be a valid number",
+    "data=manifest": "data.train is missing; accepted: data.train=",
     # one bad job of a sweep, before the first starts
     "--multirun augment.freq_mask_param=27,-1": "augment.freq_mask_param=-1: should be greater than or equal to 0",
     "--multirun augment=none,specaug": "augment=specaug: no such choice",
@@ -62,10 +69,27 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("command", "line"), MISTAKES.items())
-def test_a_mistake_is_one_line(command: str, line: str) -> None:
-    done = run_py(*command.split())
-    assert done.stderr.startswith(f"error: {line}"), done.stderr
-    assert (done.stderr.count("\n"), done.stdout, done.returncode) == (1, "", 2)
+def test_a_mistake_is_one_line(
+    command: str, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run_here(monkeypatch, *command.split())
+    out, err = capsys.readouterr()
+    assert err.startswith(f"error: {line}"), err
+    assert (err.count("\n"), out, code) == (1, "", 2)
+
+
+def test_what_is_no_part_of_a_job_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run_here(monkeypatch, "freeze._target_=nowhere.Nothing", f"hydra.run.dir={tmp_path}")
+    told = capsys.readouterr()
+    assert (told.err, code) == ("error: freeze._target_: Error locating target 'nowhere.Nothing'\n", 2)
+
+
+def test_a_mistake_is_one_line_of_a_process_of_its_own() -> None:
+    done = run_py("seed=-1")
+    assert done.stderr == "error: seed=-1: should be greater than or equal to 0\n"
+    assert (done.stdout, done.returncode) == ("", 2)
 
 
 def test_two_mistakes_are_two_lines() -> None:

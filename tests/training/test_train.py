@@ -415,16 +415,6 @@ def test_a_speaker_in_two_sets_and_a_missing_recording_end_before_training(tmp_p
         job(tmp_path / "b", *SHORT, f"data.validation={tmp_path / 'v.jsonl'}").run()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_recording_that_turns_out_broken_is_one_line_also_from_a_worker(tmp_path: Path, workers: int) -> None:
-    (tmp_path / "broken.wav").write_bytes(b"RIFF, but nothing more")
-    row = {"audio_path": "broken.wav", "text": "a", "speaker_id": "s9", "duration_sec": 1}
-    (tmp_path / "v.jsonl").write_text(json.dumps(row), encoding="utf-8")
-    options = (*SHORT, f"data.validation={tmp_path / 'v.jsonl'}", f"trainer.dataloader_num_workers={workers}")
-    with pytest.raises(KidasrError, match=r"^[^\n]*v\.jsonl:1: [^\n]*broken\.wav can't be read: [^\n]*$"):
-        job(tmp_path / "run", *options).run()
-
-
 def test_a_validation_set_without_words_ends_before_training(tmp_path: Path) -> None:
     source = job(tmp_path / "x", *SHORT).data.load().validation[0].audio_path
     row = {"audio_path": str(source), "text": "[laughs]", "speaker_id": "s9"}

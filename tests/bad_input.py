@@ -1,0 +1,76 @@
+"""What the tables of bad input have in common.
+
+Each row of a table is a test. `python -m tests.bad_input` makes the tables of docs/bad_input.md of them, and a test
+checks that they are up to date.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tests.conftest import ROOT
+
+PAGE = ROOT / "docs" / "bad_input.md"
+
+#: The tables stand below it.
+LAST_LINE = (
+    "A message begins with where it is: FILE is the path, `m.jsonl:1` the manifest and its line, `u` the utterance.\n"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One bad input.
+
+    Args:
+        given: What is given, in the way of its table.
+        line: The line that it gives, with FILE for the file's path and ``...`` for anything; None where it must work.
+        note: What becomes of it where it works.
+    """
+
+    given: Any
+    line: str | None = None
+    note: str = "used as it is"
+
+
+def assert_line(actual: str, expected: str, file: object = "FILE") -> None:
+    """It is one line, and the one that is expected."""
+    parts = expected.replace("FILE", str(file)).split("...")
+    pattern = "[^\n]*".join(map(re.escape, parts))
+    assert re.fullmatch(pattern, actual), f"\n  {actual!r} is not\n  {expected!r}"
+    assert len(actual.splitlines()) == 1, actual
+
+
+def tables() -> dict[str, dict[str, Row]]:
+    """Every table, by the heading that the page gives it."""
+    from tests.config.test_checks import MISTAKES
+    from tests.config.test_run_folders import RUN_FOLDERS
+    from tests.corpus.test_bad_manifests import AGES, MANIFESTS
+    from tests.features.test_bad_audio import AUDIO
+    from tests.features.test_bad_texts import TEXTS
+    from tests.model.test_bad_models import MODELS
+
+    return {
+        "Manifests": MANIFESTS,
+        "Ages": AGES,
+        "Texts": TEXTS,
+        "Recordings": AUDIO,
+        "Models": MODELS,
+        "Configs": {f"`{command}`": Row(None, f"error: {line}...") for command, line in MISTAKES.items()},
+        "Run folders": RUN_FOLDERS,
+    }
+
+
+def page() -> str:
+    """The page as it should be: what stands before its first table, then the tables."""
+    parts = [PAGE.read_text(encoding="utf-8").partition(LAST_LINE)[0] + LAST_LINE]
+    for heading, rows in tables().items():
+        parts.append(f"\n### {heading}\n\n| given | |\n|---|---|\n")
+        for what, row in rows.items():
+            outcome = f"works: {row.note}" if row.line is None else f"`{row.line}`".replace("|", "\\|")
+            parts.append(f"| {what} | {outcome} |\n")
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,269 @@
+"""Each kind of bad manifest and age has its line, and each odd but good one is read; nothing else can happen."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kidasr.corpus.age import UNKNOWN, AgeBuckets
+from kidasr.corpus.manifest import ManifestError, Utterance, read_manifest
+from kidasr.errors import KidasrError
+from tests.bad_input import Row, assert_line
+from tests.conftest import as_nobody, composed
+
+FIELDS = {str(name): str(name) for name in composed().data.fields}
+ROW = {"audio_path": "a.flac", "text": "hello", "speaker_id": "s1"}
+COLUMNS = "audio_path,text,speaker_id"
+AGE_BUCKETS = "3-4, 5-6, 7-8, 9-10, 11-12, 13+, unknown (data.age_buckets=[...] sets the buckets)"
+
+
+def line(**changed: Any) -> str:
+    """A line of JSONL; a key with the value ... is left out."""
+    return json.dumps({key: value for key, value in {**ROW, **changed}.items() if value is not ...}) + "\n"
+
+
+#: The name of the file, and what it holds: text, bytes, or what is done to its path; where it works, what is read.
+MANIFESTS = {
+    "no such file": Row(("gone.jsonl", None), "FILE: no such file; accepted: a manifest ending in .jsonl or .csv"),
+    "a folder": Row(("m.jsonl", Path.mkdir), "FILE: not a file; accepted: a manifest ending in .jsonl or .csv"),
+    "a pipe": Row(("m.jsonl", os.mkfifo), "FILE: not a file; accepted: a manifest ending in .jsonl or .csv"),
+    "a name of 300 characters": Row(("m" * 300, None), "FILE: can't be read: File name too long"),
+    "another ending": Row(("m.txt", "x"), "FILE: not a manifest by its name; accepted: .jsonl or .csv"),
+    "no bytes": Row(("m.jsonl", ""), "FILE: no utterance in it"),
+    "empty lines only": Row(("m.jsonl", "\n \n"), "FILE: no utterance in it"),
+    "CSV, a header only": Row(("m.csv", COLUMNS), "FILE: no utterance in it"),
+    "malformed JSON": Row(
+        ("m.jsonl", line() + "{oops"),
+        "FILE:2: not JSON: Expecting property name enclosed in double quotes at column 2",
+    ),
+    "JSON cut short": Row(
+        ("m.jsonl", line() + '{"audio_path": "a'), "FILE:2: not JSON: Unterminated string starting at at column 16"
+    ),
+    "a JSON list": Row(("m.jsonl", "[1]"), "FILE:1: list; accepted: a JSON object, {...}"),
+    "a whole JSON file, over several lines": Row(
+        ("m.jsonl", json.dumps([ROW], indent=1)), "FILE:1: not JSON: Expecting value at column 1"
+    ),
+    "brackets in brackets": Row(("m.jsonl", "[" * 100_000), "FILE:1: not JSON that can be read: maximum recursion depth..."),
+    "a number of 5000 digits": Row(
+        ("m.jsonl", '{"age": ' + "9" * 5000 + "}"), "FILE:1: not JSON that can be read: Exceeds the limit (4300 digits)..."
+    ),
+    "invalid UTF-8": Row(
+        ("m.jsonl", "".join(line(utterance_id=n) for n in range(3000)).encode() + b'{"text": "\xff"}\n'),
+        "FILE:3001: not text in UTF-8: invalid start byte",
+    ),
+    "UTF-16": Row(("m.jsonl", line().encode("utf-16")), "FILE:1: not text in UTF-8: invalid start byte"),
+    "half a surrogate pair": Row(("m.jsonl", line(text="\ud83d!")), "FILE:1: '\\ud83d' is half a character; accepted: text"),
+    "audio_path missing": Row(
+        ("m.jsonl", line(audio_path=...)),
+        "FILE:1: field 'audio_path' is missing; this line has: text, speaker_id (data.fields says which of your names ...",
+    ),
+    "text missing": Row(("m.jsonl", line(text=...)), "FILE:1: field 'text' is missing; this line has: audio_path, ..."),
+    "text null": Row(("m.jsonl", line(text=None)), "FILE:1: text=None; accepted: a text"),
+    "text a number": Row(("m.jsonl", line(text=3)), "FILE:1: text=3; accepted: a text"),
+    "speaker_id missing": Row(
+        ("m.jsonl", line(speaker_id=...)), "FILE:1: field 'speaker_id' is missing; this line has: audio_path, text ..."
+    ),
+    "speaker_id a list": Row(("m.jsonl", line(speaker_id=[1])), "FILE:1: speaker_id=[1]; accepted: a text"),
+    "duration_sec in words": Row(
+        ("m.jsonl", line(duration_sec="long")), "FILE:1: duration_sec='long'; accepted: a number from 0 up, or null"
+    ),
+    "a value of 10 MB in the wrong place": Row(
+        ("m.jsonl", line(duration_sec="x" * 10_000_000)),
+        "FILE:1: duration_sec='xxx... [... 9999502 characters ...] ...xxx'; accepted: a number from 0 up, or null",
+    ),
+    "an id twice": Row(
+        ("m.jsonl", line(utterance_id="u") * 2),
+        "FILE:2: utterance_id 'u' was used before, at FILE:1; accepted: each only once",
+    ),
+    "a recording twice, without ids": Row(
+        ("m.jsonl", line() * 2), "FILE:2: utterance_id 'a.flac' was used before, at FILE:1; accepted: each only once"
+    ),
+    "CSV, a column missing": Row(
+        ("m.csv", "audio_path,transcript,speaker_id\na,hello,s\n"),
+        "FILE:2: field 'text' is missing; this line has: audio_path, transcript, speaker_id ...",
+    ),
+    "CSV, a column twice": Row(
+        ("m.csv", f"{COLUMNS},text\na,b,c,d\n"), "FILE:1: column 'text' is there twice; accepted: each once"
+    ),
+    "CSV, too few columns in a line": Row(("m.csv", f"{COLUMNS}\na,b\n"), "FILE:2: 2 columns; accepted: the header's 3"),
+    "CSV, too many columns in a line": Row(
+        ("m.csv", f"{COLUMNS}\na,yes, two,s\n"), "FILE:2: 4 columns; accepted: the header's 3"
+    ),
+    "CSV, a quote that does not end": Row(
+        ("m.csv", f'{COLUMNS}\na,b,c\nd,"e,f\ng,h,i\n'),
+        "FILE:3: not CSV: unexpected end of data; the record begins here",
+    ),
+    "CSV, text after a quote": Row(
+        ("m.csv", f'{COLUMNS}\na,"b"x,c\n'), "FILE:2: not CSV: ',' expected after '\"'; the record begins here"
+    ),
+    "CSV with semicolons": Row(
+        ("m.csv", f"{COLUMNS}\na;b;c\n".replace(",", ";")),
+        "FILE:2: field 'audio_path' is missing; this line has: audio_path;text;speaker_id ...",
+    ),
+    # odd, but good
+    "a byte order mark": Row(("m.jsonl", "\ufeff" + line(), {"text": "hello"}), note="ignored"),
+    "Windows line ends": Row(("m.jsonl", line().replace("\n", "\r\n"), {"text": "hello"})),
+    "CSV with a byte order mark and Windows line ends": Row(
+        ("m.csv", f"\ufeff{COLUMNS}\r\na,b,c\r\n", {"text": "b", "speaker_id": "c"})
+    ),
+    "CSV with quotes, commas and line ends in a text": Row(
+        ("m.csv", f'{COLUMNS}\na,"yes, ""two""\nlines",c\n', {"text": 'yes, "two"\nlines'})
+    ),
+    "CSV with a text of 10 MB": Row(("m.csv", f"{COLUMNS}\na,{'x' * 10_000_000},c\n", {"text": "x" * 10_000_000})),
+    "empty lines between": Row(("m.jsonl", f"\n{line()}\n", {"text": "hello"}), note="ignored"),
+    "no line end at the end": Row(("m.jsonl", line().rstrip(), {"text": "hello"})),
+    "unknown columns": Row(
+        ("m.jsonl", line(session="s1", noise=[1]), {"extra": {"session": "s1", "noise": [1]}}),
+        note="kept, under `extra` in `predictions.jsonl`",
+    ),
+    "unknown columns of 10 MB": Row(
+        ("m.jsonl", line(more="x" * 10_000_000), {"extra": {"more": "x" * 10_000_000}}), note="kept, too"
+    ),
+    "ids that are numbers": Row(
+        ("m.jsonl", line(utterance_id=7, speaker_id=0), {"utterance_id": "7", "speaker_id": "0"}), note="taken as text"
+    ),
+    "an empty text": Row(("m.jsonl", line(text=""), {"text": ""}), note="an utterance without words"),
+    "a path that goes up, or is absolute": Row(
+        ("m.jsonl", line(audio_path="../x/a.wav"), {"audio_path": "FOLDER/../x/a.wav"}), note="read as audio, and only so"
+    ),
+    "right-to-left text, emoji, combining accents": Row(
+        ("m.jsonl", line(text="مرحبا 🎉 e\u0301"), {"text": "مرحبا 🎉 e\u0301"})
+    ),
+}
+
+#: What the manifest says of the age, and the bucket that it gives.
+AGES = {
+    "-1": Row({"age": -1}, "FILE:1: age=-1; accepted: a number from 0 up, or null"),
+    "300": Row({"age": 300}, "FILE:1: age=300.0; accepted: years from 0 to 120, or null"),
+    '`"six"`': Row({"age": "six"}, "FILE:1: age='six'; accepted: a number from 0 up, or null"),
+    '`"5-6 yrs"`': Row({"age": "5-6 yrs"}, "FILE:1: age='5-6 yrs'; accepted: a number from 0 up, or null"),
+    "`true`": Row({"age": True}, "FILE:1: age=True; accepted: a number from 0 up, or null"),
+    "NaN": Row({"age": float("nan")}, "FILE:1: age=nan; accepted: a number from 0 up, or null"),
+    "a number of 400 digits": Row({"age": 10**400}, "FILE:1: age=1000...0; accepted: a number from 0 up, or null"),
+    "a bucket that is none of the run's": Row({"age_bucket": "5-7"}, f"FILE:1: age_bucket='5-7'; accepted: {AGE_BUCKETS}"),
+    "a bucket that is no text": Row({"age_bucket": ["3-4"]}, f"FILE:1: age_bucket=['3-4']; accepted: {AGE_BUCKETS}"),
+    "missing": Row(({}, UNKNOWN), note="unknown"),
+    "null": Row(({"age": None}, UNKNOWN), note="unknown"),
+    '`"unknown"`': Row(({"age": "unknown"}, UNKNOWN), note="unknown"),
+    "empty": Row(({"age": "", "age_bucket": ""}, UNKNOWN), note="unknown"),
+    "1, younger than every bucket": Row(({"age": 1}, UNKNOWN), note="unknown"),
+    '`"6.9"`': Row(({"age": "6.9"}, "5-6"), note="5-6"),
+    "6, and an unknown bucket": Row(({"age": 6, "age_bucket": "unknown"}, "5-6"), note="5-6"),
+    "6, and a bucket of other buckets": Row(({"age": 6, "age_bucket": "5-7"}, "5-6"), note="5-6"),
+    "40": Row(({"age": 40}, "13+"), note="13+"),
+}
+
+
+def read(path: Path) -> list[Utterance]:
+    return read_manifest(path, FIELDS, AgeBuckets())
+
+
+def write(folder: Path, row: Row) -> Path:
+    name, content, *_ = row.given
+    path = folder / name
+    if callable(content):
+        content(path)
+    elif content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def split(table: dict[str, Row], works: bool) -> dict[str, Any]:
+    """The arguments of ``parametrize`` for the rows that work, or for those that do not."""
+    chosen = {what: row for what, row in table.items() if (row.line is None) == works}
+    return {"argvalues": list(chosen.values()), "ids": list(chosen)}
+
+
+@pytest.mark.parametrize("row", **split(MANIFESTS, works=False))
+def test_a_bad_manifest_is_one_line(tmp_path: Path, row: Row) -> None:
+    path = write(tmp_path, row)
+    with pytest.raises(ManifestError) as caught:
+        read(path)
+    assert row.line is not None
+    assert_line(str(caught.value), row.line, path)
+    assert len(str(caught.value)) < 1500
+
+
+@pytest.mark.parametrize("row", **split(MANIFESTS, works=True))
+def test_an_odd_manifest_is_read(tmp_path: Path, row: Row) -> None:
+    (utterance,) = read(write(tmp_path, row))
+    for field, value in row.given[2].items():
+        expected = value.replace("FOLDER", str(tmp_path)) if isinstance(value, str) else value
+        assert getattr(utterance, field) == expected
+
+
+@pytest.mark.parametrize("row", **split(AGES, works=False))
+def test_a_bad_age_is_one_line(tmp_path: Path, row: Row) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(line(**row.given), encoding="utf-8")
+    with pytest.raises(ManifestError) as caught:
+        read(path)
+    assert row.line is not None
+    assert_line(str(caught.value), row.line, path)
+
+
+@pytest.mark.parametrize("row", **split(AGES, works=True))
+def test_an_age_gives_its_bucket(tmp_path: Path, row: Row) -> None:
+    fields, bucket = row.given
+    path = tmp_path / "m.jsonl"
+    path.write_text(line(**fields), encoding="utf-8")
+    assert read(path)[0].age_bucket == bucket
+
+
+def test_a_manifest_without_permission_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(line(), encoding="utf-8")
+    path.chmod(0)
+    with as_nobody(), pytest.raises(ManifestError) as caught:
+        read(path)
+    assert_line(str(caught.value), "FILE: can't be read: Permission denied", path)
+
+
+# Any input at all
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+likely = st.sampled_from(["a.wav", "5-6", "unknown", "", "train", 3, 7.5, -1, None, "\ud800", "a\nb", "\u2028"])
+rows = st.dictionaries(st.sampled_from(list(FIELDS)) | st.text(max_size=5), likely | json_values, max_size=10)
+whole_rows = st.builds(lambda row, rest: {**row, **rest}, st.fixed_dictionaries(dict.fromkeys(ROW, likely)), rows)
+jsonl = st.lists(rows | whole_rows, max_size=4).map(lambda some: "\n".join(json.dumps(row) for row in some).encode())
+
+
+@st.composite
+def csv_files(draw: Callable[..., Any]) -> bytes:
+    """Written by a spreadsheet, and then perhaps damaged."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator=draw(st.sampled_from(["\n", "\r\n", "\r"])))
+    cell = st.sampled_from(list(FIELDS)) | st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+    for cells in draw(st.lists(st.lists(cell, max_size=6), max_size=4)):
+        writer.writerow(cells)
+    content = file.getvalue().encode()
+    place = draw(st.integers(0, len(content)))
+    return content[:place] + draw(st.binary(max_size=3)) + content[place:]
+
+
+@given(ending=st.sampled_from(["jsonl", "csv"]), content=st.one_of(st.binary(max_size=200), jsonl, csv_files()))
+def test_any_manifest_is_read_whole_or_is_one_line(
+    tmp_path_factory: pytest.TempPathFactory, ending: str, content: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any.{ending}"
+    path.write_bytes(content)
+    try:
+        utterances = read(path)
+    except KidasrError as error:
+        assert str(error).startswith(str(path))
+        assert len(str(error).splitlines()) == 1 and str(error).isprintable()
+    else:
+        if ending == "jsonl":
+            assert len(utterances) == sum(bool(one.strip()) for one in content.decode("utf-8-sig").split("\n"))
+        json.dumps([utterance.text for utterance in utterances], ensure_ascii=False).encode()
