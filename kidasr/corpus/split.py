@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
-from kidasr.errors import KidasrError
+from kidasr.errors import KidasrError, shown
 from kidasr.seeding import generator_for
 
 
@@ -64,7 +64,9 @@ def divide_by_field(utterances: Sequence[Utterance]) -> dict[str, list[Utterance
     for utterance in utterances:
         name = SPLIT_NAMES.get((utterance.split or "").lower())
         if name is None:
-            raise KidasrError(f"{utterance.source}: split={utterance.split!r}; accepted: {', '.join(SPLIT_NAMES)}")
+            raise KidasrError(
+                f"{utterance.source}: split={shown(repr(utterance.split))}; accepted: {', '.join(SPLIT_NAMES)}"
+            )
         divided[name].append(utterance)
     if not divided["train"]:
         raise KidasrError("data.train: no line has split='train'")
@@ -81,7 +83,7 @@ def check_speakers_disjoint(
     """
     shared = sorted({one.speaker_id for one in one_set} & {one.speaker_id for one in other})
     if shared:
-        names = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+        names = shown(", ".join(shared[:5])) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
         raise KidasrError(
             f"data.{other_name}: {len(shared)} speaker(s) are in data.{one_name} too: {names}; accepted: each in one set"
         )

@@ -11,14 +11,20 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from kidasr.corpus.age import UNKNOWN, AgeBuckets
+from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.manifest import ManifestError, Utterance, read_manifest
 from kidasr.errors import KidasrError
 from tests.bad_input import Row, assert_line
 from tests.conftest import as_nobody, composed
 
-FIELDS = {str(name): str(name) for name in composed().data.fields}
+DATA: dict[str, Any] = {
+    **OmegaConf.to_container(composed("data=manifest", "data.train=x").data, resolve=True),  # type: ignore[dict-item]
+}
+del DATA["_target_"]
+FIELDS = DATA["fields"]
 ROW = {"audio_path": "a.flac", "text": "hello", "speaker_id": "s1"}
 COLUMNS = "audio_path,text,speaker_id"
 AGE_BUCKETS = "3-4, 5-6, 7-8, 9-10, 11-12, 13+, unknown (data.age_buckets=[...] sets the buckets)"
@@ -229,14 +235,19 @@ def test_a_manifest_without_permission_is_one_line(tmp_path: Path) -> None:
 # Any input at all
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_subnormal=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
     max_leaves=4,
 )
 likely = st.sampled_from(["a.wav", "5-6", "unknown", "", "train", 3, 7.5, -1, None, "\ud800", "a\nb", "\u2028"])
 rows = st.dictionaries(st.sampled_from(list(FIELDS)) | st.text(max_size=5), likely | json_values, max_size=10)
 whole_rows = st.builds(lambda row, rest: {**row, **rest}, st.fixed_dictionaries(dict.fromkeys(ROW, likely)), rows)
-jsonl = st.lists(rows | whole_rows, max_size=4).map(lambda some: "\n".join(json.dumps(row) for row in some).encode())
+several = st.lists(whole_rows, min_size=2, max_size=6).map(
+    lambda some: [{**row, "utterance_id": number, "text": "a", "audio_path": "b"} for number, row in enumerate(some)]
+)
+jsonl = (st.lists(rows | whole_rows, max_size=4) | several).map(
+    lambda some: "\n".join(json.dumps(row) for row in some).encode()
+)
 
 
 @st.composite
@@ -267,3 +278,9 @@ def test_any_manifest_is_read_whole_or_is_one_line(
         if ending == "jsonl":
             assert len(utterances) == sum(bool(one.strip()) for one in content.decode("utf-8-sig").split("\n"))
         json.dumps([utterance.text for utterance in utterances], ensure_ascii=False).encode()
+        try:
+            sets = Corpus(**{**DATA, "train": str(path)}).load()
+        except KidasrError as error:
+            assert str(error).isprintable()
+        else:
+            assert sum(map(len, sets.named().values())) == len(utterances)
