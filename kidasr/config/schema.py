@@ -167,6 +167,8 @@ class RunConfig(Group):
     logger: Annotated[NoLogger | WandbLogger | TensorBoardLogger, Field(discriminator="target")]
     seed: Seed
     step_scale: PositiveFloat
+    resume: Literal["auto", "latest", "never"]
+    overwrite: bool
     # Of job=compare.
     runs: Text | list[Text] | None = None
     baseline: Text | None = None

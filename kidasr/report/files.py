@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kidasr.durable import write_text
+
 if TYPE_CHECKING:  # they are heavy
     from kidasr.recognition.score import Prediction
 
@@ -19,13 +21,17 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write whole or not at all."""
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    aside.replace(path)
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
-    """One JSON object a line, the fields of :class:`Prediction`."""
-    with path.open("w", encoding="utf-8") as file:
-        for prediction in predictions:
-            file.write(json.dumps(asdict(prediction), ensure_ascii=False) + "\n")
+    """One JSON object a line, the fields of :class:`Prediction`; whole or not at all."""
+    write_text(path, "".join(json.dumps(asdict(prediction), ensure_ascii=False) + "\n" for prediction in predictions))
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """What :func:`write_predictions` wrote."""
+    from kidasr.recognition.score import Prediction
+
+    # Not splitlines(), which also divides at characters that JSON leaves in a text.
+    return [Prediction(**json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]

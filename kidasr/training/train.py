@@ -16,6 +16,7 @@ from kidasr.config.run_folder import CONFIG, METRICS
 from kidasr.corpus.corpus import Corpus, Sets
 from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
+from kidasr.durable import faults_told, folder_written
 from kidasr.errors import KidasrError
 from kidasr.features.audio import check_audio, duration_sec
 from kidasr.features.augment import SpecAugment
@@ -24,19 +25,23 @@ from kidasr.features.dataset import ChildSpeechDataset, check_text
 from kidasr.features.log_mel import FULL_WINDOW, Padding
 from kidasr.model.freeze import EncoderUnfreezeCallback
 from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
-from kidasr.recognition.score import Prediction, score
+from kidasr.recognition.score import Prediction, Score, score
 from kidasr.report.environment import environment
 from kidasr.report.figure import draw_learning_curve
 from kidasr.report.files import read_json, write_json, write_predictions
 from kidasr.report.loggers import NoLogger
 from kidasr.report.tables import result_table
-from kidasr.training.checkpoint import Checkpoint, last_checkpoint
+from kidasr.training.checkpoint import Checkpoint
+from kidasr.training.stopping import Stopped, StopSignals
 from kidasr.training.trainer import ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
 
 #: Keys of the ``trainer`` group that are kidasr's; the others are the Trainer's.
 OWN_KEYS = ("max_batch_sec", "num_threads")
+
+#: The score before training, so that a run that continues need not transcribe again.
+ZERO_SHOT = "zero_shot.json"
 
 
 class Train:
@@ -52,10 +57,12 @@ class Train:
     - evaluations, checkpoints, and which model is kept (H1): ``checkpoint``
     - lengths, batches, precision: ``trainer``; where it is logged: ``logger``
 
-    A run folder with checkpoints is continued from the newest whole one.
+    A run folder with checkpoints is continued from the newest whole one; a run that is stopped by a signal saves one first.
 
     Raises:
-        KidasrError: For a manifest, recording, text or checkpoint that can't be used; for a run too short for its schedule.
+        KidasrError: For a manifest, recording, text or checkpoint that can't be used; for a run too short for its schedule;
+            if the loss becomes NaN, memory does not suffice, or the disk is full.
+        Stopped: After SIGTERM, SIGINT or SIGUSR2.
     """
 
     def __init__(
@@ -84,6 +91,14 @@ class Train:
 
     def run(self) -> float:
         """Train, evaluate, report; returns the validation WER of the model that is kept, as a fraction."""
+        with StopSignals() as signals:
+            try:
+                return self._run(signals)
+            except Stopped as stopped:
+                log.warning("stopped by %s, nothing is lost; the same command continues: %s", stopped.by, self.run_dir)
+                raise
+
+    def _run(self, signals: StopSignals) -> float:
         _quiet_libraries()
         if not torch.cuda.is_available():
             prepare_cpu(self.trainer["num_threads"])
@@ -103,15 +118,11 @@ class Train:
         callbacks = logger.start(self.run_dir, config)
         failed = True
         try:
-            trainer = self._trainer(arguments, whisper, sets, batches, callbacks)
-            log.info("zero-shot: transcribing the validation set before training")
-            # On the full window, as the checkpoint was trained, whatever this run's padding is.
-            zero_shot = score(
-                trainer.transcribe(self._dataset(sets, shortest_first(sets.validation), whisper)), self.data.buckets
-            )
+            trainer = self._trainer(arguments, whisper, sets, batches, callbacks, signals)
+            zero_shot = self._zero_shot(trainer, sets)
             if zero_shot["wer"] is None:
                 raise KidasrError("data.validation: no word is left after normalization, so there is no WER to train by")
-            trainer.train_from(last_checkpoint(self.run_dir / "checkpoints"))
+            trainer.train_from(trainer.first_process(trainer.checkpoints.newest() if arguments.should_save else None))
             self.checkpoint.report_kept(trainer.state)
 
             kept_step = self.checkpoint.kept_step(trainer.state)
@@ -132,7 +143,9 @@ class Train:
                 test_predictions = in_order_of(sets.test, trainer.transcribe(test_set))
                 metrics["test"] = score(test_predictions, self.data.buckets)
             if arguments.should_save:
-                self._write(trainer, metrics, predictions, test_predictions)
+                size = sum(parameter.nbytes for parameter in whisper.model.parameters())
+                with faults_told(self.run_dir, "the results", size, "all checkpoints are kept"):
+                    self._write(trainer, metrics, predictions, test_predictions)
             logger.log_result(metrics, predictions)
             failed = False
         finally:
@@ -144,6 +157,20 @@ class Train:
         log.info("run folder: %s", self.run_dir)
         assert final["wer"] is not None, "the same words as before training"
         return final["wer"]
+
+    def _zero_shot(self, trainer: ChildSpeechTrainer, sets: Sets) -> Score:
+        """The score before training: on the full window, as the checkpoint was trained, whatever this run's padding is."""
+        path = self.run_dir / ZERO_SHOT
+        known = trainer.first_process(read_json(path) if trainer.args.should_save and path.exists() else None)
+        if known is not None:
+            log.info("zero-shot: transcribed before, kept in %s", ZERO_SHOT)
+            return known
+        log.info("zero-shot: transcribing the validation set before training")
+        dataset = self._dataset(sets, shortest_first(sets.validation), trainer.whisper)
+        zero_shot = score(trainer.transcribe(dataset), self.data.buckets)
+        if trainer.args.should_save:
+            write_json(path, zero_shot)
+        return zero_shot
 
     def _training_arguments(self) -> Seq2SeqTrainingArguments:
         """The groups' keys are the Trainer's own names, so they reach it as they are."""
@@ -210,6 +237,7 @@ class Train:
         sets: Sets,
         batches: EpochBatches,
         tracking: Sequence[Any],
+        signals: StopSignals,
     ) -> ChildSpeechTrainer:
         return ChildSpeechTrainer(
             whisper,
@@ -220,6 +248,7 @@ class Train:
             batches=batches,
             buckets=self.data.buckets,
             callbacks=[self.freeze, *([self.early_stopping] if self.early_stopping else []), *tracking],
+            signals=signals,
         )
 
     def _dataset(
@@ -249,7 +278,8 @@ class Train:
         predictions: Sequence[Prediction],
         test_predictions: Sequence[Prediction],
     ) -> None:
-        save_model(self.run_dir / "model", trainer.whisper)
+        with folder_written(self.run_dir / "model") as folder:
+            save_model(folder, trainer.whisper)
         write_predictions(self.run_dir / "predictions.jsonl", predictions)
         if test_predictions:
             write_predictions(self.run_dir / "predictions_test.jsonl", test_predictions)
