@@ -110,7 +110,7 @@ def test_a_finished_run_typed_again_says_so_and_nothing_is_touched(tmp_path: Pat
 
 
 def test_a_run_that_every_process_of_it_is_told_to_stop_continues_by_the_same_command(tmp_path: Path) -> None:
-    """Ctrl-C in a terminal reaches the data-loader workers too; ``resume=latest`` finds the folder, and no two go into it."""
+    """Ctrl-C in a terminal reaches the data-loader workers too; ``resume=latest`` finds the folder; no two go into it."""
     overrides = ["debug=smoke", "trainer.max_steps=500", "trainer.dataloader_num_workers=1", "resume=latest"]
     command = [sys.executable, str(ROOT / "run.py"), *overrides]
 

@@ -62,7 +62,9 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
         KidasrError: If the folder holds a run of another config; with ``resume=never``, if it holds anything.
     """
     if cfg.resume == "never":
-        if not cfg.overwrite and run_dir.is_dir() and any(one.name not in OF_HYDRA for one in run_dir.iterdir()):
+        # The other processes may come when the first has begun to write.
+        empty = not run_dir.is_dir() or all(one.name in OF_HYDRA for one in run_dir.iterdir())
+        if is_first_process() and not empty and not cfg.overwrite:
             raise KidasrError(
                 f"{run_dir} is not empty; accepted with resume=never: another hydra.run.dir=..., or overwrite=true, which "
                 "deletes the run in it"

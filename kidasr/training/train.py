@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate.utils import broadcast_object_list
 from transformers import EarlyStoppingCallback, Seq2SeqTrainingArguments
 
 from kidasr.config.checks import ConfigError, run_length_contradictions, run_length_warnings
@@ -102,9 +103,12 @@ class Train:
         _quiet_libraries()
         if not torch.cuda.is_available():
             prepare_cpu(self.trainer["num_threads"])
+        arguments = self._training_arguments()
+        # Of several processes each has composed its own, and the time in its name may be another second.
+        (run_dir,) = broadcast_object_list([self.run_dir])
+        self.run_dir, arguments.output_dir = run_dir, str(run_dir / "checkpoints")
         sets = self.data.load()
         self.curriculum.describe(sets.train, self.data.buckets)
-        arguments = self._training_arguments()
         whisper = self.model.load()
         batches = self._batches(arguments, sets.train, whisper.window_sec)
         self._check_length(arguments, batches)
