@@ -3,8 +3,7 @@
 ``python -m tests.soak.soak`` repeats the embedded default run, with all that could make a continued run another: the five
 hypotheses, short input, data-loader workers, accumulated batches, dropout. First it runs once undisturbed. Then each of
 RUNS runs, of the same command, is begun again and again: it is killed by SIGKILL after a random time, or in the middle of
-writing a checkpoint, or told to stop by SIGTERM, SIGINT or SIGUSR2; now and then a checkpoint is damaged while it lies still.
-When its time is over it is left to end; then its weights, scores, transcripts and log are compared with those of the
+writing a checkpoint, or told to stop by SIGTERM, SIGINT or SIGUSR2; now and then a checkpoint is damaged in between. When its time is over it is left to end; then its weights, scores, transcripts and log are compared with those of the
 undisturbed run, to the last bit.
 
 Lost is: an end with other bits; a run that does not begin again, or hangs; one that begins from an older checkpoint than the
@@ -53,7 +52,7 @@ class Soak:
     Args:
         folder: Where the runs go.
         chance: Draws the moments and the damage.
-        until: When, in the seconds of ``time.monotonic``, no further disturbance begins.
+        until: When the run should have ended, in the seconds of ``time.monotonic``.
     """
 
     folder: Path
@@ -62,6 +61,7 @@ class Soak:
     counts: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
     undisturbed_sec: float = 0.0
+    steps: int = 1
 
     def command(self, run_dir: Path) -> list[str]:
         model = f"model.name_or_path={self.folder / 'model'}"
@@ -78,6 +78,7 @@ class Soak:
         if done.returncode:
             raise SystemExit(f"the undisturbed run failed:\n{done.stderr}")
         self.undisturbed_sec = time.monotonic() - begun
+        self.steps = json.loads((self.folder / "undisturbed" / "metrics.json").read_text(encoding="utf-8"))["steps"]
 
     def run(self, name: str) -> bool:
         """One run, disturbed until the time is over, then left to end; returns whether it ended."""
@@ -85,7 +86,7 @@ class Soak:
         while True:
             self._damage_something(run_dir)
             expected, before = self._newest_whole(run_dir), damaged(run_dir)
-            disturbed = time.monotonic() < self.until
+            disturbed = time.monotonic() + self._needed_sec(run_dir) < self.until
             code, said = self._begin(run_dir, disturbed)
             self._check_continued(name, expected, said)
             if code == 0:
@@ -102,6 +103,12 @@ class Soak:
         else:
             shutil.rmtree(run_dir)
         return True
+
+    def _needed_sec(self, run_dir: Path) -> float:
+        """What the run still needs to end, if it is not disturbed."""
+        newest = CheckpointFolder(run_dir / "checkpoints").newest_name()
+        done = int(newest.rpartition("-")[2]) / self.steps if newest else 0.0
+        return self.undisturbed_sec * (1 - done) + 30
 
     def _begin(self, run_dir: Path, disturbed: bool) -> tuple[int, str]:
         """Begin the run, and disturb it; returns its exit code and what it said."""
@@ -121,8 +128,8 @@ class Soak:
 
     def _disturb(self, running: subprocess.Popen[bytes], run_dir: Path) -> None:
         kind = self.chance.choice(["kill", "kill", "kill", "kill in writing", "SIGTERM", "SIGINT", "SIGUSR2"])
-        # Most of a start is imports; a run that is killed in these only would never end.
-        moment = time.monotonic() + self.chance.uniform(0.1, max(20.0, 0.6 * self.undisturbed_sec))
+        # A start takes some ten seconds, a checkpoint comes every ten or twenty.
+        moment = time.monotonic() + self.chance.uniform(0.1, 45)
         while time.monotonic() < moment or kind == "kill in writing":
             if running.poll() is not None:
                 return
@@ -151,7 +158,7 @@ class Soak:
     def _damage_something(self, run_dir: Path) -> None:
         """One time in five: a bit, the end or the whole of a file of a checkpoint."""
         checkpoints = [one for one in (run_dir / "checkpoints").glob("*-*") if one.is_dir()]
-        if time.monotonic() > self.until or len(checkpoints) < 2 or self.chance.random() > 0.2:
+        if time.monotonic() + self.undisturbed_sec > self.until or len(checkpoints) < 2 or self.chance.random() > 0.2:
             return
         # The newest of them, mostly: only that is read in any case.
         checkpoints.sort(key=lambda one: int(one.name.rpartition("-")[2]))
@@ -225,9 +232,8 @@ def main() -> None:
     print(f"undisturbed: {soak.undisturbed_sec:.0f} s", flush=True)
     finished = 0
     for number in range(options.runs):
-        # Each has its share of what is left, less the time to end undisturbed.
         left = begun + 60 * options.minutes - time.monotonic()
-        soak.until = time.monotonic() + left / (options.runs - number) - soak.undisturbed_sec
+        soak.until = time.monotonic() + left / (options.runs - number)
         finished += soak.run(f"run-{number}")
         print(f"run {number}: {dict(soak.counts)}, lost: {len(soak.lost)}", flush=True)
     print()
