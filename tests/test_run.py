@@ -142,7 +142,10 @@ def test_a_run_that_every_process_of_it_is_told_to_stop_continues_by_the_same_co
     assert second.returncode == 2
     in_use = rf"^error: \S+ is in use by process {again.pid} on \S+; accepted: another hydra\.run\.dir=\.\.\., or wait$"
     assert re.search(in_use, second.stderr, re.MULTILINE), second.stderr
-    os.killpg(again.pid, signal.SIGKILL)
+    os.killpg(again.pid, signal.SIGINT)
+    time.sleep(0.01)
+    os.killpg(again.pid, signal.SIGINT)
+    assert again.wait(10) == -signal.SIGINT, "a second Ctrl-C ends at once"
     again.communicate()
     assert list((tmp_path / "outputs").glob("*/*")) == [run_dir]
 

@@ -165,7 +165,8 @@ def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> bool:
             print(f"resume=latest: {found}")
         if latest is not None:
             run_dir = latest
-            sys.argv.append(f"hydra.run.dir='{_escaped(str(latest))}'")
+    # Hydra composes again, when the time in the folder's name may be another.
+    sys.argv.append(f"hydra.run.dir='{_escaped(str(run_dir))}'")
     if not is_first_process():
         sys.argv.append("hydra.output_subdir=null")  # one process writes
     lock_run_folder(run_dir)

@@ -104,7 +104,11 @@ def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
 
 def finished_wer(run_dir: Path) -> float | None:
     """The validation WER of a finished run, as a fraction."""
-    wer: float | None = json.loads((run_dir / METRICS).read_text(encoding="utf-8"))["final"]["wer"]
+    path = run_dir / METRICS
+    try:
+        wer: float | None = json.loads(path.read_text(encoding="utf-8"))["final"]["wer"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KidasrError(f"{path} is not as a finished run writes it; accepted: another hydra.run.dir=...") from error
     return wer
 
 

@@ -36,6 +36,7 @@ class StopSignals:
     def __init__(self) -> None:
         #: Name of the signal that came first; None as long as none did.
         self.received: str | None = None
+        self._process = os.getpid()
         self._interrupted_at: float | None = None
         self._before: dict[int, Any] = {}
 
@@ -49,6 +50,10 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a data-loader worker, not yet shielded
+            if number == signal.SIGTERM:
+                os._exit(1)
+            return
         now = time.monotonic()
         if number == signal.SIGINT and self._interrupted_at is not None:
             passed_on = "TORCHELASTIC_RUN_ID" in os.environ and now - self._interrupted_at < _TORCHRUN_PASSES_ON_SEC

@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 #: Keys of the ``trainer`` group that are kidasr's; the others are the Trainer's.
 OWN_KEYS = ("max_batch_sec", "num_threads")
 
+#: Of ``environment.json``: what a run must have in common with the one that it continues, to be the same to the last bit.
+DECIDES_BITS = ("commit", "packages", "cpu", "threads")
+
 #: The score before training, so that a run that continues need not transcribe again.
 ZERO_SHOT = "zero_shot.json"
 
@@ -118,7 +121,7 @@ class Train:
         # Of several processes, one writes.
         logger = self.logger if arguments.should_save else NoLogger()
         if arguments.should_save:
-            write_json(self.run_dir / "environment.json", environment(self.seed))
+            self._record_environment()
         callbacks = logger.start(self.run_dir, config)
         failed = True
         try:
@@ -162,10 +165,29 @@ class Train:
         assert final["wer"] is not None, "the same words as before training"
         return final["wer"]
 
+    def _record_environment(self) -> None:
+        """Write what the run runs on; say so where a run continues on something that may round otherwise."""
+        path = self.run_dir / "environment.json"
+        now = environment(self.seed)
+        try:
+            before = read_json(path) if path.exists() else now
+            changed = [f"{key}: {before[key]}, now {now[key]}" for key in DECIDES_BITS if before[key] != now[key]]
+        except (ValueError, KeyError):
+            changed = [f"{path} can't be read"]
+        if changed:
+            log.warning("the run continues, but may end with other bits than one never stopped: %s", "; ".join(changed))
+        write_json(path, now)
+
     def _zero_shot(self, trainer: ChildSpeechTrainer, sets: Sets) -> Score:
         """The score before training: on the full window, as the checkpoint was trained, whatever this run's padding is."""
         path = self.run_dir / ZERO_SHOT
-        known = trainer.first_process(read_json(path) if trainer.args.should_save and path.exists() else None)
+        known = None
+        if trainer.args.should_save and path.exists():
+            try:
+                known = read_json(path)
+            except ValueError:
+                log.warning("%s can't be read; transcribing again", path)
+        known = trainer.first_process(known)
         if known is not None:
             log.info("zero-shot: transcribed before, kept in %s", ZERO_SHOT)
             return known

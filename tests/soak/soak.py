@@ -3,8 +3,9 @@
 ``python -m tests.soak.soak`` repeats the embedded default run, with all that could make a continued run another: the five
 hypotheses, short input, data-loader workers, accumulated batches, dropout. First it runs once undisturbed. Then each of
 RUNS runs, of the same command, is begun again and again: it is killed by SIGKILL after a random time, or in the middle of
-writing a checkpoint, or told to stop by SIGTERM, SIGINT or SIGUSR2; now and then a checkpoint is damaged in between. When its time is over it is left to end; then its weights, scores, transcripts and log are compared with those of the
-undisturbed run, to the last bit.
+writing a checkpoint, or told to stop by SIGTERM, SIGINT or SIGUSR2; now and then a checkpoint is damaged in between. When
+its time is over it is left to end; then its weights, scores, transcripts and log are compared with those of the undisturbed
+run, to the last bit.
 
 Lost is: an end with other bits; a run that does not begin again, or hangs; one that begins from an older checkpoint than the
 newest whole one; a checkpoint that is damaged though nobody damaged it.
@@ -32,8 +33,8 @@ from kidasr.training.stopping import STOPPED
 ROOT = Path(__file__).parents[2]
 MICRO = ROOT / "kidasr" / "embedded" / "micro_whisper"
 
-#: A run that takes so much longer than the undisturbed one is taken to hang.
-PATIENCE = 10
+#: A run is taken to hang that takes so many times as long as the undisturbed one, or so long to stop after a signal.
+PATIENCE, STOP_SEC = 4, 180
 
 OPTIONS = (
     "experiment=all",
@@ -120,7 +121,7 @@ class Soak:
         try:
             if disturbed:
                 self._disturb(running, run_dir)
-            running.wait(timeout=PATIENCE * self.undisturbed_sec)
+            running.wait(timeout=STOP_SEC if disturbed else PATIENCE * self.undisturbed_sec)
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)
             self.lost.append(f"{run_dir.name}: did not end; the last it said: {said.read_text(encoding='utf-8')[-500:]}")
