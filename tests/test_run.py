@@ -1,11 +1,14 @@
 """The command line, as a user types it."""
 
+import os
 import re
 import runpy
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,13 +87,67 @@ def test_a_mistake_in_the_data_is_one_line_and_nothing_is_trained(tmp_path: Path
     assert not (tmp_path / "run" / "model").exists()
 
 
-def test_a_finished_run_and_its_record_are_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / ".hydra").mkdir()
-    for name in ("metrics.json", ".hydra/config.yaml"):
-        (tmp_path / name).write_text("{}", encoding="utf-8")
-    done = run_py("debug=smoke", f"hydra.run.dir={tmp_path}")
-    assert done.stderr == f"error: {tmp_path} holds a finished run; accepted: another hydra.run.dir=...\n"
-    assert (tmp_path / ".hydra" / "config.yaml").read_text(encoding="utf-8") == "{}"
+def test_a_finished_run_typed_again_says_so_and_nothing_is_touched(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    job(run_dir, "debug=smoke").run()
+    (run_dir / ".hydra").mkdir()
+    (run_dir / ".hydra" / "config.yaml").write_text("{}", encoding="utf-8")
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*") if path.is_file()}
+    wer = read_json(run_dir / "metrics.json")["final"]["wer"]
+    again = run_py("debug=smoke", f"hydra.run.dir={run_dir}", "resume=latest")
+    assert again.returncode == 0, again.stderr
+    said = f"{run_dir} holds the finished run of this config (WER {100 * wer:.1f}%): nothing to do\n"
+    assert again.stdout.endswith(said) and "Traceback" not in again.stderr
+    other = run_py("debug=smoke", "seed=2", f"hydra.run.dir={run_dir}")
+    assert other.stderr == f"error: {run_dir} holds a finished run of another config; accepted: another hydra.run.dir=...\n"
+    never = run_py("debug=smoke", "resume=never", f"hydra.run.dir={run_dir}")
+    assert never.returncode == 2 and "is not empty; accepted with resume=never: " in never.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    anew = run_py("debug=smoke", "resume=never", "overwrite=true", f"hydra.run.dir={run_dir}")
+    assert anew.returncode == 0, anew.stderr
+    assert before[run_dir / "metrics.json"] < (run_dir / "metrics.json").stat().st_mtime_ns
+    assert read_json(run_dir / "metrics.json")["final"]["wer"] == wer
+
+
+def test_a_run_that_every_process_of_it_is_told_to_stop_continues_by_the_same_command(tmp_path: Path) -> None:
+    """Ctrl-C in a terminal reaches the data-loader workers too; ``resume=latest`` finds the folder; no two go into it."""
+    overrides = ["debug=smoke", "trainer.max_steps=500", "trainer.dataloader_num_workers=1", "resume=latest"]
+    command = [sys.executable, str(ROOT / "run.py"), *overrides]
+
+    def begin() -> subprocess.Popen[str]:
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+    def stop(running: subprocess.Popen[str]) -> str:
+        """Two steps later; returns all that was said."""
+        assert running.stdout is not None
+        lines: list[str] = []
+        for line in running.stdout:
+            lines.append(line)
+            if len(re.findall(r"training loss", "".join(lines))) == 2:
+                break
+        os.killpg(running.pid, signal.SIGINT)
+        lines += running.stdout
+        return "".join(lines)
+
+    first = begin()
+    said = stop(first)
+    assert first.wait(60) == 75
+    assert "resume=latest: no unfinished run of this config in outputs, so a new one begins" in said
+    assert "stopped by SIGINT, nothing is lost; the same command continues" in said
+    (run_dir,) = (tmp_path / "outputs").glob("*/*")
+    again = begin()
+    while f"continuing from {run_dir}" not in (run_dir / "run.log").read_text(encoding="utf-8"):
+        time.sleep(0.1)
+    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert second.returncode == 2
+    in_use = rf"^error: \S+ is in use by process {again.pid} on \S+; accepted: another hydra\.run\.dir=\.\.\., or wait$"
+    assert re.search(in_use, second.stderr, re.MULTILINE), second.stderr
+    os.killpg(again.pid, signal.SIGINT)
+    time.sleep(0.01)
+    os.killpg(again.pid, signal.SIGINT)
+    assert again.wait(10) == -signal.SIGINT, "a second Ctrl-C ends at once"
+    again.communicate()
+    assert list((tmp_path / "outputs").glob("*/*")) == [run_dir]
 
 
 def test_hydras_own_ways_to_sweep_still_work(tmp_path: Path) -> None:

@@ -139,6 +139,8 @@ def _contradictions(run: RunConfig) -> Iterator[str]:
             f"checkpoint.save_steps={checkpoint.save_steps}: should be a multiple of "
             f"checkpoint.eval_steps={checkpoint.eval_steps}, or the best checkpoint can't be known"
         )
+    if run.overwrite and run.resume != "never":
+        yield "overwrite=true: a run is only begun anew, and what it left deleted, with resume=never"
     if trainer.max_steps == 0:
         yield "trainer.max_steps=0: should be 1 or more, or -1 to train for trainer.num_train_epochs"
     if trainer.bf16 and trainer.fp16:

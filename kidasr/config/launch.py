@@ -1,11 +1,13 @@
 """From the command line to the job: every config is checked first, and a mistake is one line, not a traceback."""
 
+import errno
 import functools
 import logging
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from kidasr.config.checks import ConfigError, check_config, unknown_key
-from kidasr.config.run_folder import check_place, check_run_folder, prepare_run_folder
+from kidasr.config.run_folder import (
+    check_run_folder,
+    finished_wer,
+    is_first_process,
+    lock_run_folder,
+    newest_unfinished,
+    prepare_run_folder,
+)
 from kidasr.config.secrets import check_overrides, hidden
 from kidasr.errors import KidasrError, shown
 
@@ -40,6 +49,8 @@ DESIGNED = (
     "augment",
     "curriculum",
 )
+#: What the user puts right by making room: no space, quota, limit of a file's size.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 log = logging.getLogger("kidasr")
 
@@ -54,17 +65,22 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     @functools.wraps(job)
     def run(cfg: DictConfig) -> Any:
         hydra = HydraConfig.get()
-        if os.environ.get("RANK", "0") != "0":  # of several processes, one talks; any may fail
+        if not is_first_process():  # of several processes, one talks; any may fail
             logging.getLogger().setLevel(logging.ERROR)
+        run_dir = Path(hydra.runtime.output_dir)
         try:
-            check_config(cfg)
-            prepare_run_folder(Path(hydra.runtime.output_dir), cfg)
-            try:
-                return job(cfg)
-            except InstantiationException as error:  # of a _target_ that is none
-                text, _, key = str(error).partition("\nfull_key: ")
-                reason = " ".join(text.replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception.", "").split())
-                raise ConfigError(f"{key.removeprefix('job.') or 'job'}._target_: {shown(reason)}") from error
+            with _full_disk_told():
+                check_config(cfg)
+                lock_run_folder(run_dir)
+                if prepare_run_folder(run_dir, cfg):
+                    log.info(_nothing_to_do(run_dir))
+                    return finished_wer(run_dir)
+                try:
+                    return job(cfg)
+                except InstantiationException as error:  # of a _target_ that is none
+                    text, _, key = str(error).partition("\nfull_key: ")
+                    reason = " ".join(text.replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception.", "").split())
+                    raise ConfigError(f"{key.removeprefix('job.') or 'job'}._target_: {shown(reason)}") from error
         except KidasrError as error:
             for line in str(error).splitlines():
                 log.error(line)
@@ -81,6 +97,22 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     return run
 
 
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise KidasrError(
+            f"{error.filename or 'the run folder'}: {error.strerror}; with more room, the same command continues"
+        ) from error
+
+
+def _nothing_to_do(run_dir: Path) -> str:
+    return f"{run_dir} holds the finished run of this config (WER {100 * (finished_wer(run_dir) or 0):.1f}%): nothing to do"
+
+
 def launch(main: Callable[[], Any], conf: Path) -> None:
     """Run a ``hydra.main`` function from the command line.
 
@@ -95,9 +127,10 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, so that they can be told here in one line
     sys.argv[1:] = [_seeds_as_list(argument) for argument in sys.argv[1:]]
+    logging.raiseExceptions = False  # what a full disk keeps out of run.log is still on the screen
     try:
-        _check_command_line(conf)
-        main()
+        if _check_command_line(conf):
+            main()
     except (KidasrError, HydraException, OmegaConfBaseException, OSError) as error:
         if not getattr(error, "was_told", False):
             for line in _in_one_line(error, conf).splitlines():
@@ -108,30 +141,80 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
         sys.exit(130)
 
 
-def _check_command_line(conf: Path) -> None:
-    """Compose and check what the command line asks for; other config folders and Hydra's own flags are left to Hydra."""
+def _check_command_line(conf: Path) -> bool:
+    """Compose and check what the command line asks for; other config folders and Hydra's own flags are left to Hydra.
+
+    Of a single run the folder is found (``resume=latest``) and locked.
+
+    Returns:
+        Whether there is anything to do.
+    """
     arguments = get_args_parser().parse_args()
     check_overrides(arguments.overrides)
     own_flags = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
     if any(getattr(arguments, flag) for flag in (*own_flags, "config_path", "config_name", "config_dir")):
-        return
+        return True
     logging.disable(logging.WARNING)  # each job says its warnings itself, into its own run.log
     try:
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
             shared = _compose(_without_sweeps(arguments.overrides))
             multirun = arguments.multirun or shared.hydra.mode == RunMode.MULTIRUN
-            for overrides in planned_jobs(shared, arguments.overrides) if multirun else [arguments.overrides]:
+            jobs = planned_jobs(shared, arguments.overrides) if multirun else [arguments.overrides]
+            for number, overrides in enumerate(jobs):
                 cfg = _compose(overrides)
-                run_dir, sweep_dir = Path(str(cfg.hydra.run.dir)), Path(str(cfg.hydra.sweep.dir))
+                hydra = cfg.hydra
                 with open_dict(cfg):
                     del cfg["hydra"]
                 check_config(cfg)
                 if multirun:
-                    check_place(sweep_dir, "hydra.sweep.dir")
-                else:
-                    check_run_folder(run_dir, cfg)
+                    _check_job_of_multirun(number, hydra, cfg)
+                elif not _check_single_run(hydra, cfg):
+                    return False
     finally:
         logging.disable(logging.NOTSET)
+    return True
+
+
+def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> bool:
+    """Find, lock and check the folder, before Hydra writes to it; returns whether there is anything to do."""
+    run_dir = Path(str(hydra.run.dir))
+    if cfg.resume == "latest":
+        # The folders of the runs are beside each other up to where the time comes in.
+        pattern = str(OmegaConf.to_container(hydra.run, resolve=False)["dir"])  # type: ignore[index, call-overload]
+        base = Path(pattern.partition("${")[0] or ".")
+        latest = newest_unfinished(base, cfg)
+        if is_first_process():
+            found = f"continuing {latest}" if latest else f"no unfinished run of this config in {base}, so a new one begins"
+            print(f"resume=latest: {found}")
+        if latest is not None:
+            run_dir = latest
+    # Hydra composes again, when the time in the folder's name may be another.
+    sys.argv.append(f"hydra.run.dir='{_escaped(str(run_dir))}'")
+    if not is_first_process():
+        sys.argv.append("hydra.output_subdir=null")  # one process writes
+    lock_run_folder(run_dir)
+    if not check_run_folder(run_dir, cfg):
+        return True
+    if is_first_process():
+        print(_nothing_to_do(run_dir))
+    return False
+
+
+def _check_job_of_multirun(number: int, hydra: DictConfig, cfg: DictConfig) -> None:
+    if cfg.resume == "latest":
+        raise ConfigError("resume=latest: of one run; accepted with --multirun: hydra.sweep.dir=... of the one to continue")
+    with open_dict(hydra):
+        hydra.job.num = number
+    HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra})  # type: ignore[assignment]
+    try:
+        check_run_folder(Path(str(hydra.sweep.dir)) / str(hydra.sweep.subdir), cfg)
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+def _escaped(text: str) -> str:
+    """As it stands between quotes in Hydra's grammar of overrides."""
+    return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _compose(overrides: list[str]) -> DictConfig:

@@ -1,23 +1,55 @@
-"""A run's folder and its config: what is in it is never overwritten by another run."""
+"""A run's folder and its config: what is in it is continued, or left alone, but never overwritten by another run."""
 
 import json
 import os
+import shutil
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from kidasr.durable import write_text
 from kidasr.errors import KidasrError, shown
 
 #: The resolved config, which a continued run must have too.
 CONFIG = "config.json"
 #: Written last: where it is, the run is finished.
 METRICS = "metrics.json"
+#: Locked by the process that runs.
+LOCK = ".lock"
+
+#: Keys that say what is done with the folder, not what is run in it.
+NOT_THE_RUN = ("job", "resume", "overwrite")
+
+#: What Hydra writes before a job begins; a folder with nothing else is an empty one.
+OF_HYDRA = (".hydra", "run.log", LOCK)
+
+#: What a run leaves and ``overwrite=true`` deletes.
+OF_A_RUN = (
+    METRICS,  # first: without it, the run is not finished
+    "predictions.jsonl",
+    "predictions_test.jsonl",
+    "learning_curve.png",
+    "wer_by_age.png",
+    "report.html",
+    "bad_audio.jsonl",
+    "environment.json",
+    "zero_shot.json",
+    "model",
+    "checkpoints",
+    CONFIG,
+)
+
+#: The folders that this process has, which it keeps to its end. Its forked data-loader workers have no part in them.
+_held: dict[Path, FileLock] = {}
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """Every value of a config filled in, without the job node, which only repeats the others."""
-    keys = [str(key) for key in cfg if key != "job"]
+    """What is run: every value filled in, without the job node, which only repeats the others."""
+    keys = [str(key) for key in cfg if key not in NOT_THE_RUN]
     return {
         key: OmegaConf.to_container(cfg[key], resolve=True) if OmegaConf.is_config(cfg[key]) else cfg[key] for key in keys
     }
@@ -48,30 +80,128 @@ def check_place(folder: Path, key: str = "hydra.run.dir") -> None:
         raise KidasrError(f"{name}: a name too long for a folder; accepted: up to {longest} bytes")
 
 
-def check_run_folder(run_dir: Path, cfg: DictConfig) -> None:
-    """Make sure that a run may go into this folder: it is new, or holds an unfinished run of the very same config.
+def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
+    """Make sure that a run may go into this folder: it is new, or holds a run of the very same config.
+
+    Returns:
+        Whether that run is finished, so that nothing is to be done.
 
     Raises:
-        KidasrError: If the folder can't be written, or holds a finished run or one of another config.
+        KidasrError: If the folder holds a run of another config; with ``resume=never``, if it holds anything; if it
+            can't be written.
     """
     check_place(run_dir)
-    if (run_dir / METRICS).exists():
-        raise KidasrError(f"{run_dir} holds a finished run; accepted: another hydra.run.dir=...")
-    record = run_dir / CONFIG
-    if record.exists() and json.loads(record.read_text(encoding="utf-8")) != json.loads(json.dumps(resolved(cfg))):
+    if cfg.resume == "never":
+        # The other processes may come when the first has begun to write.
+        empty = not run_dir.is_dir() or all(one.name in OF_HYDRA for one in run_dir.iterdir())
+        if is_first_process() and not empty and not cfg.overwrite:
+            raise KidasrError(
+                f"{run_dir} is not empty; accepted with resume=never: another hydra.run.dir=..., or overwrite=true, which "
+                "deletes the run in it"
+            )
+        return False
+    finished = (run_dir / METRICS).exists()
+    record = _recorded(run_dir)
+    if record is None and not finished:
+        return False
+    if record != _as_recorded(cfg):
         raise KidasrError(
-            f"{run_dir} holds an unfinished run of another config; accepted: another hydra.run.dir=..., or the very same "
-            "config to continue it"
+            f"{run_dir} holds {'a finished' if finished else 'an unfinished'} run of another config; accepted: another "
+            f"hydra.run.dir=...{'' if finished else ', or the very same config to continue it'}"
         )
+    return finished
 
 
-def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> None:
-    """Check the folder and record the config in it.
+def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
+    """Check the folder and record the config in it; with ``resume=never overwrite=true`` what a run left there is deleted.
+
+    Returns:
+        Whether the run in it is finished.
 
     Raises:
         KidasrError: As :func:`check_run_folder`.
     """
-    check_run_folder(run_dir, cfg)
-    if os.environ.get("RANK", "0") == "0":  # of several processes, one writes
+    if check_run_folder(run_dir, cfg):
+        return True
+    if is_first_process():
+        if cfg.resume == "never":
+            _delete_run(run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / CONFIG).write_text(json.dumps(resolved(cfg), indent=2) + "\n", encoding="utf-8")
+        if _recorded(run_dir) is None:
+            write_text(run_dir / CONFIG, json.dumps(resolved(cfg), indent=2) + "\n")
+    return False
+
+
+def finished_wer(run_dir: Path) -> float | None:
+    """The validation WER of a finished run, as a fraction."""
+    path = run_dir / METRICS
+    try:
+        wer: float | None = json.loads(path.read_text(encoding="utf-8"))["final"]["wer"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KidasrError(f"{path} is not as a finished run writes it; accepted: another hydra.run.dir=...") from error
+    return wer
+
+
+def newest_unfinished(base: Path, cfg: DictConfig) -> Path | None:
+    """The unfinished run of this very config that was begun last, anywhere in a folder."""
+    wanted = _as_recorded(cfg)
+    found = [run_dir for run_dir in _run_folders(base) if not (run_dir / METRICS).exists() and _recorded(run_dir) == wanted]
+    return max(found, key=lambda run_dir: (run_dir / CONFIG).stat().st_mtime, default=None)
+
+
+def lock_run_folder(run_dir: Path) -> None:
+    """Keep the folder for this process until it ends, however it ends; a process may do so twice.
+
+    Raises:
+        KidasrError: If another process has it.
+    """
+    if not is_first_process():
+        return
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir.resolve() / LOCK
+    if path in _held:
+        return
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        holder = path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+        raise KidasrError(f"{run_dir} is in use by {holder}; accepted: another hydra.run.dir=..., or wait") from error
+    _held[path] = lock
+    path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+
+
+def is_first_process() -> bool:
+    """Of several processes of torchrun, one writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _as_recorded(cfg: DictConfig) -> Any:
+    return json.loads(json.dumps(resolved(cfg)))
+
+
+def _recorded(run_dir: Path) -> Any:
+    """The config of the run in a folder; None where there is none."""
+    path = run_dir / CONFIG
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise KidasrError(f"{path} can't be read: {error}; accepted: another hydra.run.dir=...") from error
+
+
+def _run_folders(base: Path) -> Iterator[Path]:
+    for folder, inside, files in os.walk(base):
+        if CONFIG in files and ".hydra" in inside:
+            inside.clear()  # the folders of models and checkpoints in it
+            yield Path(folder)
+
+
+def _delete_run(run_dir: Path) -> None:
+    for name in OF_A_RUN:
+        path = run_dir / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -185,6 +185,8 @@ class RunConfig(Group):
     report: Report
     seed: Seed
     step_scale: PositiveFloat
+    resume: Literal["auto", "latest", "never"]
+    overwrite: bool
     # Of an ablation, and of job=compare.
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
     baseline: Text | None = None

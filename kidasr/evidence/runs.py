@@ -24,7 +24,7 @@ TEXTS = ("utterance_id", "speaker_id", "age_bucket", "normalized_reference", "no
 COUNTS = ("words", "characters", "substitutions", "deletions", "insertions", "character_errors")
 
 #: Parts of a config that make another run of the same configuration, or do not change its result.
-NOT_THE_CONFIGURATION = ("seed", "seeds", "hydra", "logger", "job", "runs", "baseline", "report")
+NOT_THE_CONFIGURATION = ("seed", "seeds", "hydra", "logger", "job", "runs", "baseline", "report", "resume", "overwrite")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def read_run(folder: Path) -> Run:
     path = folder / PREDICTIONS
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(), which also divides at characters that JSON leaves in a text.
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise KidasrError(f"{path}: can't be read: {error}") from error
     for line, text in enumerate(lines, start=1):

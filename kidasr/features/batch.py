@@ -114,9 +114,17 @@ class EpochBatches(BatchRebalanceSampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch = self.current_epoch()
         for batch in self.batches(epoch):
-            # Where there are fewer utterances than processes, some are drawn twice, as in PyTorch's DistributedSampler.
-            filled = np.resize(batch, max(len(batch), self.processes))
-            yield [(epoch, place) for place in filled[self.process :: self.processes].tolist()]
+            yield [(epoch, place) for place in self._share(batch)]
+
+    def _share(self, batch: Indices) -> list[int]:
+        """This process's part of a batch."""
+        # Where there are fewer utterances than processes, some are drawn twice, as in PyTorch's DistributedSampler.
+        filled = np.resize(batch, max(len(batch), self.processes))
+        return filled[self.process :: self.processes].tolist()
+
+    def utterance_ids(self, epoch: int, number: int) -> list[str]:
+        """The utterances in one of an epoch's batches, this process's share."""
+        return [self.utterances[place].utterance_id for place in self._share(self.batches(epoch)[number])]
 
     def batches(self, epoch: int) -> list[Indices]:
         """The batches of an epoch, those of all processes together: indices into the utterances."""

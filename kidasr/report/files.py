@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kidasr.durable import write_text
+
 if TYPE_CHECKING:  # they are heavy
     from kidasr.features.audio_check import BadAudio
     from kidasr.recognition.score import Prediction
@@ -20,14 +22,20 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write whole or not at all."""
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    aside.replace(path)
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
-    """One JSON object a line, the fields of :class:`Prediction`."""
+    """One JSON object a line, the fields of :class:`Prediction`; whole or not at all."""
     _write_lines(path, predictions)
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """What :func:`write_predictions` wrote."""
+    from kidasr.recognition.score import Prediction
+
+    # Not splitlines(), which also divides at characters that JSON leaves in a text.
+    return [Prediction(**json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def write_bad_audio(path: Path, bad: Iterable[BadAudio]) -> None:
@@ -41,6 +49,4 @@ def read_bad_audio(path: Path) -> list[dict[str, str]]:
 
 
 def _write_lines(path: Path, records: Iterable[Any]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+    write_text(path, "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records))

@@ -1,21 +1,11 @@
 """H1: when to evaluate and save, and which model is kept."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainerState
-from transformers.trainer import TRAINER_STATE_NAME
 
 log = logging.getLogger(__name__)
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; the Trainer writes its state last, so one without it was cut short."""
-    steps = {
-        int(path.parent.name.rpartition("-")[2]): path.parent for path in folder.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")
-    }
-    return steps[max(steps)] if steps else None
 
 
 class Checkpoint:

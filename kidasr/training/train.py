@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import transformers
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from transformers import EarlyStoppingCallback, Seq2SeqTrainingArguments
 
 from kidasr.config.checks import ConfigError, run_length_contradictions, run_length_warnings
@@ -18,6 +18,7 @@ from kidasr.config.run_folder import CONFIG, METRICS
 from kidasr.corpus.corpus import Corpus, Sets
 from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
+from kidasr.durable import faults_told, folder_written
 from kidasr.errors import KidasrError
 from kidasr.evidence.runs import make_run
 from kidasr.features.audio import duration_sec
@@ -34,7 +35,9 @@ from kidasr.report.files import read_bad_audio, read_json, write_bad_audio, writ
 from kidasr.report.loggers import NoLogger
 from kidasr.report.report import Report
 from kidasr.report.tables import result_table
-from kidasr.training.checkpoint import Checkpoint, last_checkpoint
+from kidasr.training.checkpoint import Checkpoint
+from kidasr.training.checkpoint_folder import CheckpointFolder
+from kidasr.training.stopping import Stopped, StopSignals
 from kidasr.training.trainer import ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
@@ -47,6 +50,12 @@ LEARNING = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", 
 
 #: Keys of the ``trainer`` group that are kidasr's; the others are the Trainer's.
 OWN_KEYS = ("max_batch_sec", "num_threads", "zero_shot")
+
+#: Of ``environment.json``: what a run must have in common with the one that it continues, to be the same to the last bit.
+DECIDES_BITS = ("commit", "packages", "cpu", "threads")
+
+#: The score before training, so that a run that continues need not transcribe again.
+ZERO_SHOT = "zero_shot.json"
 
 
 class Train:
@@ -62,10 +71,12 @@ class Train:
     - evaluations, checkpoints, and which model is kept (H1): ``checkpoint``
     - lengths, batches, precision: ``trainer``; where it is logged: ``logger``; what is reported: ``report``
 
-    A run folder with checkpoints is continued from the newest whole one.
+    A run folder with checkpoints is continued from the newest whole one; a run that is stopped by a signal saves one first.
 
     Raises:
-        KidasrError: For a manifest, recording, text or checkpoint that can't be used; for a run too short for its schedule.
+        KidasrError: For a manifest, recording, text or checkpoint that can't be used; for a run too short for its schedule;
+            if the loss becomes NaN, memory does not suffice, or the disk is full.
+        Stopped: After SIGTERM, SIGINT or SIGUSR2.
     """
 
     def __init__(
@@ -95,11 +106,22 @@ class Train:
 
     def run(self) -> float:
         """Train, evaluate, report; returns the validation WER of the model that is kept, as a fraction."""
+        with StopSignals() as signals:
+            try:
+                return self._run(signals)
+            except Stopped as stopped:
+                log.warning("stopped by %s, nothing is lost; the same command continues: %s", stopped.by, self.run_dir)
+                raise
+
+    def _run(self, signals: StopSignals) -> float:
         _quiet_libraries()
         if not torch.cuda.is_available():
             prepare_cpu(self.trainer["num_threads"])
-        sets = self.data.load()
         arguments = self._training_arguments()
+        # Of several processes each has composed its own, and the time in its name may be another second.
+        (run_dir,) = broadcast_object_list([self.run_dir])
+        self.run_dir, arguments.output_dir = run_dir, str(run_dir / "checkpoints")
+        sets = self.data.load()
         whisper = self.model.load()
         sets, skipped = self._check_audio(sets, arguments, whisper.window_sec)
         self.curriculum.describe(sets.train, self.data.buckets)
@@ -111,15 +133,15 @@ class Train:
         # Of several processes, one writes.
         logger = self.logger if arguments.should_save else NoLogger()
         if arguments.should_save:
-            write_json(self.run_dir / "environment.json", environment(self.seed))
+            self._record_environment()
         callbacks = logger.start(self.run_dir, config)
         failed = True
         try:
-            trainer = self._trainer(arguments, whisper, sets, batches, callbacks)
+            trainer = self._trainer(arguments, whisper, sets, batches, callbacks, signals)
             if not any(trainer.normalize(utterance.text).strip() for utterance in sets.evaluation):
                 raise KidasrError("data.validation: no word is left after normalization, so there is no WER to train by")
             zero_shot = self._zero_shot(trainer, sets)
-            trainer.train_from(last_checkpoint(self.run_dir / "checkpoints"))
+            trainer.train_from(trainer.first_process(trainer.checkpoints.newest() if arguments.should_save else None))
             self.checkpoint.report_kept(trainer.state)
 
             kept_step = self.checkpoint.kept_step(trainer.state)
@@ -143,7 +165,9 @@ class Train:
                 test_predictions = in_order_of(sets.test, trainer.transcribe(test_set))
                 metrics["test"] = score(test_predictions, self.data.buckets)
             if arguments.should_save:
-                self._write(trainer, metrics, predictions, test_predictions)
+                size = sum(parameter.nbytes for parameter in whisper.model.parameters())
+                with faults_told(self.run_dir, "the results", size, "all checkpoints are kept"):
+                    self._write(trainer, metrics, predictions, test_predictions)
             logger.log_result(metrics, predictions)
             failed = False
         finally:
@@ -156,13 +180,40 @@ class Train:
         assert final["wer"] is not None, "the same words as before training"
         return final["wer"]
 
+    def _record_environment(self) -> None:
+        """Write what the run runs on; say so where a run continues on something that may round otherwise."""
+        path = self.run_dir / "environment.json"
+        now = environment(self.seed)
+        try:
+            before = read_json(path) if path.exists() else now
+            changed = [f"{key}: {before[key]}, now {now[key]}" for key in DECIDES_BITS if before[key] != now[key]]
+        except (ValueError, KeyError):
+            changed = [f"{path} can't be read"]
+        if changed:
+            log.warning("the run continues, but may end with other bits than one never stopped: %s", "; ".join(changed))
+        write_json(path, now)
+
     def _zero_shot(self, trainer: ChildSpeechTrainer, sets: Sets) -> Score | None:
-        """What the model can do before training, on the full window, as it was trained, whatever this run's padding is."""
+        """The score before training: on the full window, as the checkpoint was trained, whatever this run's padding is."""
         if not self.trainer["zero_shot"]:
             return None
+        path = self.run_dir / ZERO_SHOT
+        known = None
+        if trainer.args.should_save and path.exists():
+            try:
+                known = read_json(path)
+            except ValueError:
+                log.warning("%s can't be read; transcribing again", path)
+        known = trainer.first_process(known)
+        if known is not None:
+            log.info("zero-shot: transcribed before, kept in %s", ZERO_SHOT)
+            return known
         log.info("zero-shot: transcribing the validation set before training")
         dataset = self._dataset(sets, shortest_first(sets.validation), trainer.whisper)
-        return score(trainer.transcribe(dataset), self.data.buckets)
+        zero_shot = score(trainer.transcribe(dataset), self.data.buckets)
+        if trainer.args.should_save:
+            write_json(path, zero_shot)
+        return zero_shot
 
     def _training_arguments(self) -> Seq2SeqTrainingArguments:
         """The groups' keys are the Trainer's own names, so they reach it as they are."""
@@ -229,6 +280,7 @@ class Train:
         sets: Sets,
         batches: EpochBatches,
         tracking: Sequence[Any],
+        signals: StopSignals,
     ) -> ChildSpeechTrainer:
         return ChildSpeechTrainer(
             whisper,
@@ -239,6 +291,7 @@ class Train:
             batches=batches,
             buckets=self.data.buckets,
             callbacks=[self.freeze, *([self.early_stopping] if self.early_stopping else []), *tracking],
+            signals=signals,
         )
 
     def _dataset(
@@ -259,7 +312,7 @@ class Train:
         """The sets without bad recordings, and how many each has lost; a continued run leaves out what it began without."""
         check = AudioCheck(self.data.on_bad_audio, self.data.max_bad_fraction, self.data.decode_check_sec)
         record = self.run_dir / BAD_AUDIO
-        continued = last_checkpoint(self.run_dir / "checkpoints") is not None
+        continued = CheckpointFolder(self.run_dir / "checkpoints").newest_name() is not None
         sets, bad = check.find(
             sets,
             window_sec,
@@ -296,7 +349,8 @@ class Train:
         predictions: Sequence[Prediction],
         test_predictions: Sequence[Prediction],
     ) -> None:
-        save_model(self.run_dir / "model", trainer.whisper)
+        with folder_written(self.run_dir / "model") as folder:
+            save_model(folder, trainer.whisper)
         write_predictions(self.run_dir / "predictions.jsonl", predictions)
         if test_predictions:
             write_predictions(self.run_dir / "predictions_test.jsonl", test_predictions)

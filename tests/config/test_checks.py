@@ -48,7 +48,10 @@ MISTAKES = {
     "schedule.lr_scheduler_type=cos": "schedule.lr_scheduler_type=cos: should be 'linear', 'cosine'",
     "data.age_buckets=[5-6,3-4]": "data.age_buckets: '3-4' does not come after the bucket before it",
     "data.age_buckets=[young]": "data.age_buckets: 'young' is no bucket; accepted: like '5-6' or '13+'",
+    "resume=sometimes": "resume=sometimes: should be 'auto', 'latest' or 'never'",
     # combinations
+    "overwrite=true": "overwrite=true: a run is only begun anew, and what it left deleted, with resume=never",
+    "--multirun seed=1,2 resume=latest": "resume=latest: of one run; accepted with --multirun: hydra.sweep.dir=...",
     "checkpoint.save_steps=30": "checkpoint.save_steps=30: should be a multiple of checkpoint.eval_steps=25",
     "trainer.max_steps=10": "schedule.warmup_steps=25: longer than the run; should be at most its 10 steps",
     "trainer.max_steps=0": "trainer.max_steps=0: should be 1 or more, or -1",

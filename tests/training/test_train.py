@@ -393,8 +393,8 @@ def test_the_run_folder_holds_what_it_should(tmp_path: Path) -> None:
 
 def test_a_finished_folder_and_one_of_another_config_are_not_overwritten(tmp_path: Path) -> None:
     job(tmp_path, *SHORT).run()
-    with pytest.raises(KidasrError, match="holds a finished run"):
-        job(tmp_path, *SHORT).run()
+    with pytest.raises(KidasrError, match="holds a finished run of another config"):
+        job(tmp_path, *SHORT, "seed=2").run()
     (tmp_path / "metrics.json").unlink()
     with pytest.raises(KidasrError, match="holds an unfinished run of another config"):
         job(tmp_path, *SHORT, "seed=2").run()
