@@ -90,10 +90,12 @@ def read_run(folder: Path) -> Run:
     rows = []
     try:
         # Not splitlines(), which also divides at characters that JSON leaves in a text.
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise KidasrError(f"{path}: can't be read: {error}") from error
     for line, text in enumerate(lines, start=1):
+        if not text:
+            continue
         try:
             row = json.loads(text)
             rows.append({name: row[name] for name in TEXTS + COUNTS} | {"audio_path": row.get("audio_path", "")})
