@@ -67,8 +67,9 @@ def page() -> str:
     for heading, rows in tables().items():
         parts.append(f"\n### {heading}\n\n| given | |\n|---|---|\n")
         for what, row in rows.items():
-            outcome = f"works: {row.note}" if row.line is None else f"`{row.line}`".replace("|", "\\|")
-            parts.append(f"| {what} | {outcome} |\n")
+            outcome = f"works: {row.note}" if row.line is None else f"`{row.line}`"
+            cells = [cell.replace("|", "\\|") for cell in (what, outcome)]
+            parts.append(f"| {' | '.join(cells)} |\n")
     return "".join(parts)
 
 

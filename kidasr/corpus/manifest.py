@@ -163,9 +163,7 @@ def _utterance(
         raise _missing(row, fields["text"], source)
     if not isinstance(text, str):
         raise ManifestError(f"{source}: {fields['text']}={shown(repr(text))}; accepted: a text")
-    age = _number(row, fields["age"], source)
-    if age is not None and age > OLDEST_YEARS:
-        raise ManifestError(f"{source}: {fields['age']}={shown(age)}; accepted: years from 0 to {OLDEST_YEARS}, or null")
+    age = _number(row, fields["age"], source, f"years from 0 to {OLDEST_YEARS}, or null", OLDEST_YEARS)
     return Utterance(
         utterance_id=_text(row, fields["utterance_id"], source, default=audio_path),
         speaker_id=_text(row, fields["speaker_id"], source),
@@ -199,7 +197,13 @@ def _text(row: Mapping[str, Any], name: str, source: str, default: str | None = 
     return str(value)
 
 
-def _number(row: Mapping[str, Any], name: str, source: str) -> float | None:
+def _number(
+    row: Mapping[str, Any],
+    name: str,
+    source: str,
+    accepted: str = "a number from 0 up, or null",
+    largest: float = sys.float_info.max,
+) -> float | None:
     """A number that is not negative; None where the field is missing, null or ``"unknown"``."""
     value = row.get(name)
     if value is None or (isinstance(value, str) and value.strip().lower() in ("", UNKNOWN)):
@@ -208,8 +212,8 @@ def _number(row: Mapping[str, Any], name: str, source: str) -> float | None:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not 0 <= number < math.inf:
-        raise ManifestError(f"{source}: {name}={shown(repr(value))}; accepted: a number from 0 up, or null")
+    if not 0 <= number <= largest:
+        raise ManifestError(f"{source}: {name}={shown(repr(value))}; accepted: {accepted}")
     return number
 
 

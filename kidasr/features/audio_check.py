@@ -87,6 +87,8 @@ class AudioCheck:
             findings = examine([everyone[place] for place in own], window_sec, decoded)
             return dict(gather(list(zip(own, findings, strict=True))))
 
+        if len(places) > 10_000:  # it may take minutes
+            log.info("data: reading the headers of %d recordings", len(places))
         found = look(range(len(places)), False)
         good = sorted(place for place, finding in found.items() if finding.error is None)
         total_sec = sum(found[place].lasts_sec for place in good)

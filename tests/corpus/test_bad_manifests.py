@@ -146,13 +146,13 @@ MANIFESTS = {
 
 #: What the manifest says of the age, and the bucket that it gives.
 AGES = {
-    "-1": Row({"age": -1}, "FILE:1: age=-1; accepted: a number from 0 up, or null"),
-    "300": Row({"age": 300}, "FILE:1: age=300.0; accepted: years from 0 to 120, or null"),
-    '`"six"`': Row({"age": "six"}, "FILE:1: age='six'; accepted: a number from 0 up, or null"),
-    '`"5-6 yrs"`': Row({"age": "5-6 yrs"}, "FILE:1: age='5-6 yrs'; accepted: a number from 0 up, or null"),
-    "`true`": Row({"age": True}, "FILE:1: age=True; accepted: a number from 0 up, or null"),
-    "NaN": Row({"age": float("nan")}, "FILE:1: age=nan; accepted: a number from 0 up, or null"),
-    "a number of 400 digits": Row({"age": 10**400}, "FILE:1: age=1000...0; accepted: a number from 0 up, or null"),
+    "-1": Row({"age": -1}, "FILE:1: age=-1; accepted: years from 0 to 120, or null"),
+    "300": Row({"age": 300}, "FILE:1: age=300; accepted: years from 0 to 120, or null"),
+    '`"six"`': Row({"age": "six"}, "FILE:1: age='six'; accepted: years from 0 to 120, or null"),
+    '`"5-6 yrs"`': Row({"age": "5-6 yrs"}, "FILE:1: age='5-6 yrs'; accepted: years from 0 to 120, or null"),
+    "`true`": Row({"age": True}, "FILE:1: age=True; accepted: years from 0 to 120, or null"),
+    "NaN": Row({"age": float("nan")}, "FILE:1: age=nan; accepted: years from 0 to 120, or null"),
+    "a number of 400 digits": Row({"age": 10**400}, "FILE:1: age=1000...0; accepted: years from 0 to 120, or null"),
     "a bucket that is none of the run's": Row({"age_bucket": "5-7"}, f"FILE:1: age_bucket='5-7'; accepted: {AGE_BUCKETS}"),
     "a bucket that is no text": Row({"age_bucket": ["3-4"]}, f"FILE:1: age_bucket=['3-4']; accepted: {AGE_BUCKETS}"),
     "missing": Row(({}, UNKNOWN), note="unknown"),
