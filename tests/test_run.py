@@ -110,7 +110,7 @@ def test_a_finished_run_typed_again_says_so_and_nothing_is_touched(tmp_path: Pat
 
 
 def test_a_run_that_every_process_of_it_is_told_to_stop_continues_by_the_same_command(tmp_path: Path) -> None:
-    """Ctrl-C in a terminal reaches the data-loader workers too; ``resume=latest`` finds the folder; no two go into it."""
+    """A scheduler's signal reaches the data-loader workers too; ``resume=latest`` finds the folder; no two go into it."""
     overrides = ["debug=smoke", "trainer.max_steps=500", "trainer.dataloader_num_workers=1", "resume=latest"]
     command = [sys.executable, str(ROOT / "run.py"), *overrides]
 
@@ -125,7 +125,7 @@ def test_a_run_that_every_process_of_it_is_told_to_stop_continues_by_the_same_co
             lines.append(line)
             if len(re.findall(r"training loss", "".join(lines))) == 2:
                 break
-        os.killpg(running.pid, signal.SIGINT)
+        os.killpg(running.pid, signal.SIGTERM)
         lines += running.stdout
         return "".join(lines)
 
@@ -133,7 +133,7 @@ def test_a_run_that_every_process_of_it_is_told_to_stop_continues_by_the_same_co
     said = stop(first)
     assert first.wait(60) == 75
     assert "resume=latest: no unfinished run of this config in outputs, so a new one begins" in said
-    assert "stopped by SIGINT, nothing is lost; the same command continues" in said
+    assert "stopped by SIGTERM, nothing is lost; the same command continues" in said
     (run_dir,) = (tmp_path / "outputs").glob("*/*")
     again = begin()
     while f"continuing from {run_dir}" not in (run_dir / "run.log").read_text(encoding="utf-8"):

@@ -50,9 +50,9 @@ class CheckpointFolder:
 
         The newest and the best are kept, whatever the limit is.
         """
-        for checkpoint in self._all("stopped"):
+        for checkpoint in self.by_step("stopped"):
             self._delete(checkpoint)
-        checkpoints = self._all("checkpoint")
+        checkpoints = self.by_step("checkpoint")
         deletable = [one for one in checkpoints[:-1] if best is None or one.name != best.name]
         for checkpoint in deletable[: max(0, len(checkpoints) - limit)]:
             self._delete(checkpoint)
@@ -65,7 +65,7 @@ class CheckpointFolder:
         """
         for leftover in self.path.glob(".*"):  # of a run that was killed in writing or deleting
             remove(leftover)
-        for checkpoint in reversed(self._all("checkpoint", "stopped")):
+        for checkpoint in reversed(self.by_step("checkpoint", "stopped")):
             if not checkpoint.exists():  # set aside with one after it
                 continue
             fault = damage(checkpoint)
@@ -85,7 +85,7 @@ class CheckpointFolder:
 
     def newest_name(self) -> str | None:
         """The newest checkpoint by its number alone."""
-        names = [one.name for one in self._all("checkpoint", "stopped")]
+        names = [one.name for one in self.by_step("checkpoint", "stopped")]
         return names[-1] if names else None
 
     def best_of(self, checkpoint: Path) -> Path | None:
@@ -94,7 +94,7 @@ class CheckpointFolder:
         best = state["best_model_checkpoint"]
         return self.path / Path(best).name if best else None
 
-    def _all(self, *kinds: str) -> list[Path]:
+    def by_step(self, *kinds: str) -> list[Path]:
         """Checkpoints by step, the oldest first; of one step, that of the plan, which is further on, last."""
         found = []
         for path in self.path.glob("*-*"):

@@ -133,7 +133,8 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
     def _get_dataloader(self, *arguments: Any, **options: Any) -> DataLoader[Any]:
         loader = super()._get_dataloader(*arguments, **options)
         if loader.num_workers:
-            loader.worker_init_fn = shield_worker
+            loader.worker_init_fn = shield_worker  # what a loader that skips batches is made from
+            getattr(loader, "base_dataloader", loader).worker_init_fn = shield_worker  # what accelerate's loader iterates
         return loader
 
     def first_process(self, value: Any) -> Any:

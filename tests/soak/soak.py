@@ -52,11 +52,13 @@ class Soak:
 
     Args:
         folder: Where the runs go.
+        overrides: Of the runs, beside :data:`OPTIONS`.
         chance: Draws the moments and the damage.
         until: When the run should have ended, in the seconds of ``time.monotonic``.
     """
 
     folder: Path
+    overrides: list[str]
     chance: random.Random
     until: float
     counts: Counter[str] = field(default_factory=Counter)
@@ -66,7 +68,7 @@ class Soak:
 
     def command(self, run_dir: Path) -> list[str]:
         model = f"model.name_or_path={self.folder / 'model'}"
-        return [sys.executable, str(ROOT / "run.py"), *OPTIONS, model, f"hydra.run.dir={run_dir}"]
+        return [sys.executable, str(ROOT / "run.py"), *OPTIONS, model, *self.overrides, f"hydra.run.dir={run_dir}"]
 
     def prepare(self) -> None:
         """Write the model with dropout, and run undisturbed."""
@@ -92,7 +94,8 @@ class Soak:
             self._check_continued(name, expected, said)
             if code == 0:
                 break
-            if code not in (STOPPED, -signal.SIGKILL):
+            ended = (run_dir / "metrics.json").exists()  # and the signal came after that, when nobody listens any more
+            if code not in (STOPPED, -signal.SIGKILL) and not ended:
                 self.lost.append(f"{name}: ended with {code}: {said[-500:]}")
                 return False
             for one in damaged(run_dir) - before:
@@ -158,11 +161,10 @@ class Soak:
 
     def _damage_something(self, run_dir: Path) -> None:
         """One time in five: a bit, the end or the whole of a file of a checkpoint."""
-        checkpoints = [one for one in (run_dir / "checkpoints").glob("*-*") if one.is_dir()]
+        checkpoints = CheckpointFolder(run_dir / "checkpoints").by_step("checkpoint", "stopped")
         if time.monotonic() + self.undisturbed_sec > self.until or len(checkpoints) < 2 or self.chance.random() > 0.2:
             return
         # The newest of them, mostly: only that is read in any case.
-        checkpoints.sort(key=lambda one: int(one.name.rpartition("-")[2]))
         checkpoint = checkpoints[-1] if self.chance.random() < 0.7 else self.chance.choice(checkpoints)
         path = self.chance.choice(sorted(one for one in checkpoint.iterdir() if one.stat().st_size))
         content = bytearray(path.read_bytes())
@@ -179,7 +181,7 @@ class Soak:
     def _newest_whole(self, run_dir: Path) -> Path | None:
         """What the run should continue from: the newest that is whole, and whose best model is."""
         folder = CheckpointFolder(run_dir / "checkpoints")
-        for checkpoint in reversed(folder._all("checkpoint", "stopped")):
+        for checkpoint in reversed(folder.by_step("checkpoint", "stopped")):
             if damage(checkpoint) is None:
                 best = folder.best_of(checkpoint)
                 if best is None or damage(best) is None:
@@ -196,13 +198,13 @@ class Soak:
 
 def damaged(run_dir: Path) -> set[str]:
     """The checkpoints that are not whole."""
-    checkpoints = CheckpointFolder(run_dir / "checkpoints")._all("checkpoint", "stopped")
+    checkpoints = CheckpointFolder(run_dir / "checkpoints").by_step("checkpoint", "stopped")
     return {one.name for one in checkpoints if damage(one) is not None}
 
 
 def result(run_dir: Path) -> dict[str, Any]:
     """All that a run ends with, but for what it says of times."""
-    last = CheckpointFolder(run_dir / "checkpoints")._all("checkpoint")[-1]
+    last = CheckpointFolder(run_dir / "checkpoints").by_step("checkpoint")[-1]
     state = json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))
     timed = re.compile(r"_runtime|_per_second|_time$")
     return {
@@ -222,18 +224,21 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30, help="for all of them, about (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=None, help="of the moments and the damage (default: the time)")
     parser.add_argument("--folder", type=Path, default=None, help="where to (default: a new temporary one)")
+    parser.add_argument("overrides", nargs="*", help="of the runs, e.g. trainer.max_steps=150 on a busy machine")
     options = parser.parse_args()
     seed = int(time.time()) if options.seed is None else options.seed
     begun = time.monotonic()
     folder = Path(options.folder or tempfile.mkdtemp(prefix="soak"))
     folder.mkdir(parents=True, exist_ok=True)
-    soak = Soak(folder.resolve(), random.Random(seed), until=0.0)
+    soak = Soak(folder.resolve(), options.overrides, random.Random(seed), until=0.0)
     print(f"seed {seed}, in {folder}; first the undisturbed run", flush=True)
     soak.prepare()
     print(f"undisturbed: {soak.undisturbed_sec:.0f} s", flush=True)
     finished = 0
     for number in range(options.runs):
         left = begun + 60 * options.minutes - time.monotonic()
+        if number and left < soak.undisturbed_sec + 60:
+            break  # no time to disturb it
         soak.until = time.monotonic() + left / (options.runs - number)
         finished += soak.run(f"run-{number}")
         print(f"run {number}: {dict(soak.counts)}, lost: {len(soak.lost)}", flush=True)
