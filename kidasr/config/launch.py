@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kidasr.config.checks import ConfigError, check_config, unknown_key
 from kidasr.config.run_folder import (
+    check_place,
     check_run_folder,
     finished_wer,
     is_first_process,
@@ -192,6 +193,7 @@ def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> bool:
     sys.argv.append(f"hydra.run.dir='{_escaped(str(run_dir))}'")
     if not is_first_process():
         sys.argv.append("hydra.output_subdir=null")  # one process writes
+    check_place(run_dir)
     lock_run_folder(run_dir)
     if not check_run_folder(run_dir, cfg):
         return True
@@ -203,6 +205,7 @@ def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> bool:
 def _check_job_of_multirun(number: int, hydra: DictConfig, cfg: DictConfig) -> None:
     if cfg.resume == "latest":
         raise ConfigError("resume=latest: of one run; accepted with --multirun: hydra.sweep.dir=... of the one to continue")
+    check_place(Path(str(hydra.sweep.dir)), "hydra.sweep.dir")
     with open_dict(hydra):
         hydra.job.num = number
     HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra})  # type: ignore[assignment]

@@ -361,7 +361,8 @@ class Train:
 def learning_history(log_history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     """What the Trainer logged at each step, without its timings: losses and learning rates, or WER by age and loss."""
     return [
-        {name: value for name, value in entry.items() if name in LEARNING or name.startswith("eval_wer")}
+        # Sorted, as they are in the log of a run that was continued.
+        {name: entry[name] for name in sorted(entry) if name in LEARNING or name.startswith("eval_wer")}
         for entry in log_history
         if "loss" in entry or "eval_loss" in entry
     ]

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from kidasr.errors import KidasrError
+from kidasr.training.checkpoint_folder import write_checksums
 from tests.conftest import MICRO, job, read_json, read_jsonl
 from tests.training.test_train import SHORT
 
@@ -140,13 +141,16 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
         state = checkpoint / "trainer_state.json"
         state.write_text(state.read_text(encoding="utf-8").replace('"max_steps": 8', '"max_steps": 9'), encoding="utf-8")
         trace = tmp_path / f"trace of {name}"
-        torch.save({"evil": Evil(trace)}, checkpoint / name)
+        evil = tmp_path / f"evil {name}"
+        torch.save({"evil": Evil(trace)}, evil)
+        shutil.copy(evil, checkpoint / name)
         if name == "pytorch_model.bin":
             (checkpoint / "model.safetensors").unlink()
+        write_checksums(checkpoint)  # as who plants it would
         with contextlib.suppress(pickle.UnpicklingError, KidasrError):  # or nobody reads it
             job(run_dir, *options).run()
         assert not trace.exists()
-        torch.load(checkpoint / name, weights_only=False)
+        torch.load(evil, weights_only=False)
         assert trace.exists(), "it would have"
 
 

@@ -267,7 +267,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_says_what_was_needed(
 
 def test_a_loss_that_is_no_number_stops_the_run_with_its_utterances(tmp_path: Path, everything: tuple[str, ...]) -> None:
     """Plain gradient descent with a step so large that the second loss is NaN."""
-    descent = ("optim.optim=sgd", "optim.learning_rate=1e30", "optim.max_grad_norm=0", "schedule.warmup_steps=0")
+    descent = ("optim.optim=sgd", "optim.weight_decay=1e30", "optim.max_grad_norm=0", "schedule.warmup_steps=0")
     run = job(tmp_path, *everything, *descent, "freeze=none", "checkpoint.eval_steps=1")
     with pytest.raises(KidasrError, match=r"^step 2: the loss became NaN or infinite on the batch of utterances ") as told:
         run.run()
