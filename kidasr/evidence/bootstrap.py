@@ -8,7 +8,7 @@ Percentiles of few speakers' replicates are too narrow as well; they are taken f
 normal distribution (the expanded percentile interval of Hesterberg, 2015, "What teachers should know about the bootstrap").
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,21 +130,22 @@ class SeedError:
     degrees: int
 
 
-def seed_error(rates: Sequence[Sequence[float]], weights: Sequence[float]) -> SeedError | None:
+def seed_error(rates: Mapping[str, Sequence[float]], weights: Mapping[str, float]) -> SeedError | None:
     """Of a weighted sum of configurations.
 
     Args:
-        rates: The WER of each seed of each configuration; their variance is taken as equal.
-        weights: Of each configuration: 1 and -1 for a difference of two.
+        rates: The WER of each seed of each configuration, also of such as are not in the sum: the variance between seeds is
+            taken as equal in all, and estimated from all.
+        weights: Of each configuration in the sum: 1 and -1 for a difference of two.
 
     Returns:
         None where each has one seed: then the spread is not known.
     """
-    degrees = sum(len(one) - 1 for one in rates)
+    degrees = sum(len(one) - 1 for one in rates.values())
     if degrees == 0:
         return None
-    variance = sum(float(np.var(one)) * len(one) for one in rates) / degrees
-    factor = sum(weight**2 / len(one) for weight, one in zip(weights, rates, strict=True))
+    variance = sum(float(np.var(one)) * len(one) for one in rates.values()) / degrees
+    factor = sum(weight**2 / len(rates[name]) for name, weight in weights.items())
     return SeedError(float(np.sqrt(variance * factor)), degrees)
 
 

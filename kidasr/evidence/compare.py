@@ -99,9 +99,9 @@ class Compare:
             {
                 "baseline": baseline,
                 "run": other,
-                **compare_pair(configurations[baseline], members, self.report.replicates),
+                **compare_pair(configurations, baseline, other, self.report.replicates),
             }
-            for other, members in configurations.items()
+            for other in configurations
             if other != baseline
         ]
         for pair, corrected in zip(pairs, holm([pair["p_mapsswe"] for pair in pairs]), strict=True):

@@ -70,15 +70,21 @@ def _gap(run: Run, replicates: int) -> Interval | None:
     return Interval(value, *expanded_percentiles(young - old, min(one.shape[1] for one in sums)))
 
 
-def compare_pair(baseline: Sequence[Run], members: Sequence[Run], replicates: int) -> dict[str, Any]:
-    """The WER of a configuration minus that of the baseline, overall and by age; each is given by its runs, a seed each."""
-    differences = np.mean([run.errors for run in members], axis=0) - np.mean([run.errors for run in baseline], axis=0)
-    first = baseline[0]
-    groups = {"run": members, "baseline": baseline}
-    weights = {"run": 1.0, "baseline": -1.0}
+def compare_pair(groups: Mapping[str, Sequence[Run]], baseline: str, run: str, replicates: int) -> dict[str, Any]:
+    """The WER of a configuration minus that of the baseline, overall and by age.
+
+    Args:
+        groups: The runs, a seed each, of every configuration; from all of them the spread between seeds is estimated.
+        baseline, run: Names of the two to compare.
+        replicates: Of the bootstrap.
+    """
+    members, others = groups[run], groups[baseline]
+    differences = np.mean([one.errors for one in members], axis=0) - np.mean([one.errors for one in others], axis=0)
+    first = others[0]
+    weights = {run: 1.0, baseline: -1.0}
     found = contrast(groups, weights, np.ones(len(differences), dtype=bool), replicates)
     return {
-        "seeds": [len(baseline), len(members)],
+        "seeds": [len(others), len(members)],
         **as_json(found),
         # Whole speakers as segments: the test asks for segments that are independent.
         "p_mapsswe": mapsswe(speaker_sums(first.speakers, differences)[0]),
@@ -96,16 +102,17 @@ def contrast(
     between seeds is added on top.
 
     Args:
-        groups: The runs of each configuration, all of the same utterances.
-        weights: Of each configuration.
+        groups: The runs of each configuration, all of the same utterances; from all of them the spread between seeds is
+            estimated.
+        weights: Of the configurations in the sum.
         chosen: Which utterances count.
         replicates: Of the bootstrap.
     """
     means = [weight * np.mean([run.errors[chosen] for run in groups[name]], axis=0) for name, weight in weights.items()]
     first = next(iter(groups.values()))[0]
     sums = speaker_sums(first.speakers[chosen], np.sum(means, axis=0), first.words[chosen])
-    rates = [[_wer(run, chosen) for run in groups[name]] for name in weights]
-    return summarize(sums, replicate_rates(sums, replicates, seed=1), seed_error(rates, list(weights.values())))
+    rates = {name: [_wer(run, chosen) for run in runs] for name, runs in groups.items()}
+    return summarize(sums, replicate_rates(sums, replicates, seed=1), seed_error(rates, weights))
 
 
 def as_json(found: Difference) -> dict[str, Any]:

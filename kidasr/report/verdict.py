@@ -33,7 +33,10 @@ def about_seeds(pairs: Sequence[Mapping[str, Any]]) -> str:
     """What the intervals know of the spread between seeds."""
     if all(max(pair["seeds"]) == 1 for pair in pairs):
         return "One seed each: what another seed would change is not known, and the intervals are too narrow by that."
-    return "The intervals hold the spread between speakers and between seeds."
+    return (
+        "The intervals hold the spread between speakers and that between seeds, which is taken as equal in all "
+        "configurations and estimated from all."
+    )
 
 
 def ages_that_differ(pair: Mapping[str, Any]) -> Sequence[str]:

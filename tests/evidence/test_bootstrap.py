@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, norm, t
 
-from kidasr.evidence.bootstrap import replicate_sums, speaker_sums, wer_difference, wer_interval
+from kidasr.evidence.bootstrap import replicate_sums, seed_error, speaker_sums, wer_difference, wer_interval
 from kidasr.evidence.significance import mapsswe
 
 SPEAKERS, UTTERANCES, CORPORA = 40, 25, 300
@@ -77,6 +77,15 @@ def test_the_interval_of_few_speakers_covers_what_it_should() -> None:
         found = wer_difference(speakers[few], run[few], baseline[few], words[few], replicates=1000)
         covered += found.low <= -0.02 <= found.high
     assert covered / CORPORA >= 0.91
+
+
+def test_the_spread_between_seeds_is_pooled_over_all_configurations() -> None:
+    """Variances 2, 0 and 6 of 2, 2 and 3 seeds: together 14 / 4; a difference of the first two has 3.5 (1/2 + 1/2)."""
+    rates = {"a": [1.0, 3.0], "b": [5.0, 5.0], "c": [0.0, 0.0, np.sqrt(18)]}
+    found = seed_error(rates, {"a": 1, "b": -1})
+    assert found is not None and found.degrees == 4
+    assert found.standard_error == pytest.approx(np.sqrt(3.5))
+    assert seed_error({"a": [1.0], "b": [2.0]}, {"a": 1, "b": -1}) is None
 
 
 def test_a_single_speaker_says_nothing_of_others() -> None:
