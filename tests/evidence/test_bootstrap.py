@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, norm, t
 
-from kidasr.evidence.bootstrap import replicate_sums, seed_error, speaker_sums, wer_difference, wer_interval
+from kidasr.evidence.bootstrap import (
+    replicate_rates,
+    replicate_sums,
+    seed_error,
+    speaker_sums,
+    summarize,
+    wer_difference,
+    wer_interval,
+)
 from kidasr.evidence.significance import mapsswe
 
 SPEAKERS, UTTERANCES, CORPORA = 40, 25, 300
@@ -86,6 +94,28 @@ def test_the_spread_between_seeds_is_pooled_over_all_configurations() -> None:
     assert found is not None and found.degrees == 4
     assert found.standard_error == pytest.approx(np.sqrt(3.5))
     assert seed_error({"a": [1.0], "b": [2.0]}, {"a": 1, "b": -1}) is None
+
+
+def test_an_interval_with_two_seeds_of_four_configurations_covers_it_and_one_that_forgets_the_seeds_does_not() -> None:
+    """What a run is worth depends on its seed too: the configurations differ by nothing but 2 points of the second."""
+    rng, covered, covered_without = np.random.default_rng(9), 0, 0
+    for _ in range(CORPORA):
+        speakers = np.repeat(np.arange(SPEAKERS), UTTERANCES)
+        words = rng.integers(3, 9, len(speakers))
+        hard = rng.normal(0.3, 0.08, SPEAKERS)[speakers]
+        runs = {}
+        for name, change in (("a", 0), ("b", -0.02), ("c", 0), ("d", 0)):
+            chances = [np.clip(hard + change + rng.normal(0, 0.01), 0.02, 0.98) for _ in range(2)]
+            runs[name] = [rng.binomial(words, chance) for chance in chances]
+        sums = speaker_sums(speakers, np.mean(runs["b"], axis=0) - np.mean(runs["a"], axis=0), words)
+        replicates = replicate_rates(sums, 400, seed=1)
+        rates = {name: [one.sum() / words.sum() for one in some] for name, some in runs.items()}
+        found = summarize(sums, replicates, seed_error(rates, {"b": 1, "a": -1}))
+        covered += found.low <= -0.02 <= found.high
+        found = summarize(sums, replicates)
+        covered_without += found.low <= -0.02 <= found.high
+    assert 0.91 <= covered / CORPORA <= 0.99
+    assert covered_without / CORPORA < 0.85
 
 
 def test_a_single_speaker_says_nothing_of_others() -> None:
