@@ -163,14 +163,15 @@ class Report:
             )
             chart = forest_chart("effect on WER (percentage points)", {one["effect"]: one for one in effects})
             sections.append(Section("Effects and interactions", chart=chart, table=tables[1], note=note))
-        more = f" Drawn are the first {MAX_DRAWN}, one run each." if len(pairs) >= MAX_DRAWN else ""
+        drawn_only = f" Drawn are the first {MAX_DRAWN} configurations." if len(pairs) >= MAX_DRAWN else ""
+        which = f"Of each configuration the first run is drawn and counted.{drawn_only}"
         rows = [
             f"{name}: {fixed} utterances that the baseline got wrong are right, {broken} that it got right are wrong."
             for name, (fixed, broken) in {
                 pair["run"]: changes(configurations[baseline][0], configurations[pair["run"]][0]) for pair in pairs
             }.items()
         ]
-        sections.append(Section("Runs by age", [more] if more else (), rows, wer_by_age_chart(drawn), tables[-1]))
+        sections.append(Section("Runs by age", [which], rows, wer_by_age_chart(drawn), tables[-1]))
         curves = {name: configurations[name][0].metrics for name in drawn if configurations[name][0].metrics.get("history")}
         if curves:
             sections.append(Section("Training", chart=learning_chart(curves)))
