@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -115,7 +116,8 @@ def test_a_run_that_every_process_of_it_is_told_to_stop_continues_by_the_same_co
     command = [sys.executable, str(ROOT / "run.py"), *overrides]
 
     def begin() -> subprocess.Popen[str]:
-        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, cwd=tmp_path, text=True, start_new_session=True, **pipes)
 
     def stop(running: subprocess.Popen[str]) -> str:
         """Two steps later; returns all that was said."""
@@ -143,7 +145,8 @@ def test_a_run_that_every_process_of_it_is_told_to_stop_continues_by_the_same_co
     in_use = rf"^error: \S+ is in use by process {again.pid} on \S+; accepted: another hydra\.run\.dir=\.\.\., or wait$"
     assert re.search(in_use, second.stderr, re.MULTILINE), second.stderr
     os.killpg(again.pid, signal.SIGINT)
-    time.sleep(0.01)
+    assert again.stdout is not None
+    assert any("SIGINT: stopping" in line for line in again.stdout), "two at once may be one to it"
     os.killpg(again.pid, signal.SIGINT)
     assert again.wait(10) == -signal.SIGINT, "a second Ctrl-C ends at once"
     again.communicate()
