@@ -1,4 +1,7 @@
-"""What a user can put right."""
+"""What a user can put right, and what is no error: that a run was stopped and can be continued."""
+
+#: Exit code of a run that was stopped and can be continued: EX_TEMPFAIL of sysexits.h, "try again".
+STOPPED = 75
 
 
 class KidasrError(Exception):
@@ -15,6 +18,15 @@ class KidasrError(Exception):
             # Raised in a data-loader worker: PyTorch puts the worker's whole traceback into the text.
             text = text.rstrip().splitlines()[-1].partition(": ")[2]
         super().__init__(text)
+
+
+class Stopped(SystemExit):
+    """The run was stopped by a signal. It ends the process with exit code :data:`STOPPED`, also the rest of a multirun."""
+
+    def __init__(self, by: str):
+        super().__init__(STOPPED)
+        #: Name of the signal.
+        self.by = by
 
 
 def shown(text: object, longest: int = 500) -> str:

@@ -25,6 +25,7 @@ from omegaconf import DictConfig
 
 from kidasr.config import check_config
 from kidasr.config.run_folder import prepare_run_folder
+from kidasr.config.sweep_folder import read_sweep
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
 
@@ -87,6 +88,11 @@ def as_nobody() -> Iterator[None]:
         yield
     finally:
         os.seteuid(user)
+
+
+def sweep_runs(sweep: Path) -> list[Path]:
+    """The folders of a sweep's runs, in the order in which they were asked for."""
+    return [sweep / run.name for run in read_sweep(sweep)]
 
 
 def read_json(path: Path) -> Any:

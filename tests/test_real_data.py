@@ -24,7 +24,7 @@ def test_a_short_run_from_the_command_line_improves_wer_on_unseen_children(tmp_p
         *REAL,
         "padding=longest",  # a step of a tenth of the time
         "trainer.max_steps=48",
-        "trainer.per_device_train_batch_size=8",
+        "trainer.train_batch_size=8",
         "data.limit_validation=24",
         "optim.learning_rate=5e-5",
         "schedule.warmup_steps=8",
@@ -39,7 +39,7 @@ def test_a_short_run_from_the_command_line_improves_wer_on_unseen_children(tmp_p
 
 @pytest.mark.parametrize("preset", ["baseline", "h1", "h2", "h3", "h4", "h5"])
 def test_every_preset_starts_and_finishes(tmp_path: Path, preset: str) -> None:
-    short = ("debug=smoke", "trainer.per_device_train_batch_size=1", "data.limit_validation=1")
+    short = ("debug=smoke", "trainer.train_batch_size=1", "data.limit_validation=1")
     job(tmp_path, *REAL, f"experiment={preset}", *short).run()
     metrics = read_json(tmp_path / "metrics.json")
     assert (metrics["steps"], metrics["final"]["utterances"]) == (3, 1)

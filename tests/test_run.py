@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from tests.conftest import MICRO, ROOT, job, read_json, read_jsonl, run_py
+from kidasr.config.sweep_folder import PlannedRun, add_runs
+from tests.conftest import MICRO, ROOT, job, read_json, read_jsonl, run_py, sweep_runs
 
 CORPUS = ROOT / "kidasr" / "embedded" / "corpus"
 
@@ -53,10 +54,11 @@ def test_a_multirun_of_masks_has_a_folder_for_each_combination(tmp_path: Path) -
     done = run_py("--multirun", *sweep, "debug=smoke", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     found = {}
-    for number in range(4):
-        augment = OmegaConf.load(tmp_path / str(number) / ".hydra" / "config.yaml").augment
-        found[augment.freq_mask_param, augment.time_mask_param] = read_json(tmp_path / str(number) / "metrics.json")
-    assert set(found) == {(27, 100), (27, 150), (40, 100), (40, 150)}
+    for folder in sweep_runs(tmp_path):
+        augment = OmegaConf.load(folder / ".hydra" / "config.yaml").augment
+        found[augment.freq_mask_param, augment.time_mask_param] = read_json(folder / "metrics.json")
+        assert f"augment.time_mask_param={augment.time_mask_param}" in folder.name or augment.time_mask_param == 100
+    assert list(found) == [(27, 100), (27, 150), (40, 100), (40, 150)]
     assert all(metrics["zero_shot"] == found[27, 100]["zero_shot"] for metrics in found.values())
     comparison = read_json(tmp_path / "comparison.json")
     assert len(comparison["runs"]) == 4 and len(comparison["pairs"]) == 3 and not comparison["failed"]
@@ -71,9 +73,13 @@ def test_one_job_of_a_multirun_fails_alone_and_the_exit_code_says_so(tmp_path: P
     assert len(re.findall(r"^error: ", done.stderr, re.MULTILINE)) == 1
     assert f"error: {lonely}:1: {tmp_path / 'gone.wav'}: no such file" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "sweep" / "0" / "metrics.json").exists()
-    assert f"{lonely}:1:" in (tmp_path / "sweep" / "0" / "run.log").read_text(encoding="utf-8")
-    assert (tmp_path / "sweep" / "1" / "metrics.json").exists()
+    failed, finished = sweep_runs(tmp_path / "sweep")
+    assert not (failed / "metrics.json").exists() and (finished / "metrics.json").exists()
+    assert f"{lonely}:1:" in (failed / "run.log").read_text(encoding="utf-8")
+    assert f"failed: data.validation=lonely.jsonl+debug=smoke: {lonely}:1:" in done.stderr
+    status = run_py("job=status", f"sweep={tmp_path / 'sweep'}", cwd=tmp_path)
+    assert "1 failed, 1 finished" in status.stdout and f"{lonely}:1:" in status.stdout
+    assert not list(tmp_path.glob("outputs")) + list(tmp_path.glob("run.log")), "status only looks"
 
 
 def test_a_mistake_in_the_data_is_one_line_and_nothing_is_trained(tmp_path: Path) -> None:
@@ -182,7 +188,9 @@ def test_the_readmes_commands_run(
         arguments = [one.replace(stand_in, str(MICRO)) for one in arguments]
     if "experiment=whisper_small" in arguments:
         arguments.append(f"model.name_or_path={MICRO}")
-    if not {"--help", "--cfg", "job=compare"} & set(arguments):
+    if "job=status" in arguments:
+        add_runs(tmp_path / "outputs" / "multirun" / "mine", [PlannedRun("seed=1-0a1b2c3d", ("seed=1",))])
+    if not {"--help", "--cfg", "job=compare", "job=status"} & set(arguments):
         arguments += ["debug=smoke", f"hydra.run.dir={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     # In this process: what a new one imports would take most of the time.
     monkeypatch.chdir(tmp_path)
@@ -202,7 +210,7 @@ def write_finished_runs(outputs: Path) -> None:
     """Those that the README compares, of one real run."""
     job(outputs / "run", "debug=smoke").run()
     for name, override in (("a", "seed=1"), ("b", "x=2"), ("c/0", "experiment=baseline"), ("c/1", "experiment=h4")):
-        folder = outputs / name.replace("c", "multirun/2026-11-23/10-00-00")
+        folder = outputs / name.replace("c", "multirun/mine")
         shutil.copytree(outputs / "run", folder)
         (folder / ".hydra").mkdir()
         (folder / ".hydra" / "overrides.yaml").write_text(f"- {override}\n", encoding="utf-8")

@@ -143,6 +143,16 @@ def _contradictions(run: RunConfig) -> Iterator[str]:
         yield "overwrite=true: a run is only begun anew, and what it left deleted, with resume=never"
     if trainer.max_steps == 0:
         yield "trainer.max_steps=0: should be 1 or more, or -1 to train for trainer.num_train_epochs"
+    if (trainer.num_processes or 1) % trainer.num_nodes:
+        yield (
+            f"trainer.num_processes={_value(trainer.num_processes)}: no multiple of trainer.num_nodes={trainer.num_nodes}; "
+            "accepted: a multiple of it"
+        )
+    if (trainer.num_processes or 1) > trainer.train_batch_size:
+        yield (
+            f"trainer.num_processes={trainer.num_processes}: more than the utterances in a batch; accepted: at most "
+            f"trainer.train_batch_size={trainer.train_batch_size}"
+        )
     if trainer.bf16 and trainer.fp16:
         yield "trainer.fp16=true: can't go with trainer.bf16=true; choose one"
     try:

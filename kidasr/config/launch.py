@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from kidasr.config.attempts import record
 from kidasr.config.checks import ConfigError, check_config, unknown_key
+from kidasr.config.processes import are_started, is_first_process, run_in_processes, this_command
 from kidasr.config.run_folder import (
     check_place,
     check_run_folder,
     finished_wer,
-    is_first_process,
     lock_run_folder,
     newest_unfinished,
     prepare_run_folder,
 )
 from kidasr.config.secrets import check_overrides, hidden
-from kidasr.errors import KidasrError, shown
+from kidasr.config.sweep_folder import failed_runs, name_run
+from kidasr.errors import KidasrError, Stopped, shown
 
 #: Exit codes: a mistake of the user's, and any other failure.
 USER_ERROR, FAILURE = 2, 1
@@ -69,33 +71,57 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         if not is_first_process():  # of several processes, one talks; any may fail
             logging.getLogger().setLevel(logging.ERROR)
         run_dir = Path(hydra.runtime.output_dir)
+        begun = False
         try:
             with _full_disk_told():
                 check_config(cfg)
+                if not has_folder(cfg):
+                    return job(cfg)
                 lock_run_folder(run_dir)
                 if prepare_run_folder(run_dir, cfg):
                     log.info(_nothing_to_do(run_dir))
                     return finished_wer(run_dir)
-                try:
-                    return job(cfg)
-                except InstantiationException as error:  # of a _target_ that is none
-                    text, _, key = str(error).partition("\nfull_key: ")
-                    reason = " ".join(text.replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception.", "").split())
-                    raise ConfigError(f"{key.removeprefix('job.') or 'job'}._target_: {shown(reason)}") from error
+                begun = True
+                record(run_dir, "started", job=str(OmegaConf.select(hydra, "job.id")))
+                result = _run(job, cfg)
+                record(run_dir, "finished")
+                return result
+        except Stopped as stopped:
+            record(run_dir, "stopped", by=stopped.by)
+            raise
         except KidasrError as error:
             for line in str(error).splitlines():
                 log.error(line)
             error.was_told = True
+            if begun:
+                record(run_dir, "failed", error=hidden(str(error).partition("\n")[0]), mistake=True)
             if hydra.mode == RunMode.RUN:
                 raise SystemExit(USER_ERROR) from error
             raise
         except Exception as error:
             log.exception("the run failed")
+            if begun:
+                reason = " ".join(str(error).split())
+                record(run_dir, "failed", error=hidden(f"{type(error).__name__}: {shown(reason)}"), mistake=False)
             if hydra.mode == RunMode.RUN:
                 raise SystemExit(FAILURE) from error
             raise
 
     return run
+
+
+def _run(job: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+    try:
+        return job(cfg)
+    except InstantiationException as error:  # of a _target_ that is none
+        text, _, key = str(error).partition("\nfull_key: ")
+        reason = " ".join(text.replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception.", "").split())
+        raise ConfigError(f"{key.removeprefix('job.') or 'job'}._target_: {shown(reason)}") from error
+
+
+def has_folder(cfg: DictConfig) -> bool:
+    """Whether the job leaves something in a folder; one that only looks does not."""
+    return "run_dir" in cfg.job or "output_dir" in cfg.job
 
 
 @contextmanager
@@ -126,12 +152,17 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
     if os.environ.get("HYDRA_FULL_ERROR") == "1":  # the user wants the traceback
         main()
         return
+    inherited = dict(os.environ)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, so that they can be told here in one line
     sys.argv[1:] = [_seeds_as_list(argument) for argument in sys.argv[1:]]
     logging.raiseExceptions = False  # what a full disk keeps out of run.log is still on the screen
     try:
-        if _check_command_line(conf):
+        processes = _check_command_line(conf)
+        if processes > 1:
+            sys.exit(run_in_processes(this_command(*sys.argv[1:]), processes, inherited))
+        if processes:
             main()
+            _end_with_failed_runs()
     except (KidasrError, HydraException, OmegaConfBaseException, OSError) as error:
         if not getattr(error, "was_told", False):
             for line in _in_one_line(error, conf).splitlines():
@@ -142,42 +173,56 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
         sys.exit(130)
 
 
-def _check_command_line(conf: Path) -> bool:
+def _end_with_failed_runs() -> None:
+    """Where runs of a multirun have failed, say so and exit with 2, or with 1 if any was no mistake of the user's."""
+    failed = failed_runs()
+    if not failed:
+        return
+    for one in failed:
+        print(f"failed: {one.name}: {hidden(one.error)}", file=sys.stderr)
+    sys.exit(USER_ERROR if all(one.mistake for one in failed) else FAILURE)
+
+
+def _check_command_line(conf: Path) -> int:
     """Compose and check what the command line asks for; other config folders and Hydra's own flags are left to Hydra.
 
-    Of a single run the folder is found (``resume=latest``) and locked.
+    Of a single run the folder is found (``resume=latest``) and locked; of a multirun it is named.
 
     Returns:
-        Whether there is anything to do.
+        How many processes are to do it: 0 if there is nothing to do, 1 for this one.
     """
     arguments = get_args_parser().parse_args()
     check_overrides(arguments.overrides)
     own_flags = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
     if any(getattr(arguments, flag) for flag in (*own_flags, "config_path", "config_name", "config_dir")):
-        return True
+        return 1
     logging.disable(logging.WARNING)  # each job says its warnings itself, into its own run.log
     try:
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
             shared = _compose(_without_sweeps(arguments.overrides))
-            multirun = arguments.multirun or shared.hydra.mode == RunMode.MULTIRUN
-            jobs = planned_jobs(shared, arguments.overrides) if multirun else [arguments.overrides]
-            for number, overrides in enumerate(jobs):
-                cfg = _compose(overrides)
-                hydra = cfg.hydra
-                with open_dict(cfg):
-                    del cfg["hydra"]
-                check_config(cfg)
-                if multirun:
-                    _check_job_of_multirun(number, hydra, cfg)
-                elif not _check_single_run(hydra, cfg):
-                    return False
+            if not (arguments.multirun or shared.hydra.mode == RunMode.MULTIRUN):
+                return _check_single_run(*_checked(arguments.overrides))
+            _check_multirun(shared, arguments.overrides)
     finally:
         logging.disable(logging.NOTSET)
-    return True
+    return 1
 
 
-def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> bool:
-    """Find, lock and check the folder, before Hydra writes to it; returns whether there is anything to do."""
+def _checked(overrides: list[str]) -> tuple[DictConfig, DictConfig]:
+    """Hydra's part of a config and the rest, which can work."""
+    cfg = _compose(overrides)
+    hydra = cfg.hydra
+    with open_dict(cfg):
+        del cfg["hydra"]
+    check_config(cfg)
+    return hydra, cfg
+
+
+def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> int:
+    """Find, lock and check the folder, before Hydra writes to it; returns how many processes have something to do."""
+    if not has_folder(cfg):
+        sys.argv.append("hydra/job_logging=screen")
+        return 1
     run_dir = Path(str(hydra.run.dir))
     if cfg.resume == "latest":
         # The folders of the runs are beside each other up to where the time comes in.
@@ -194,25 +239,62 @@ def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> bool:
     if not is_first_process():
         sys.argv.append("hydra.output_subdir=null")  # one process writes
     check_place(run_dir)
-    lock_run_folder(run_dir)
+    processes = 1
+    if "trainer" in cfg.job and not are_started():
+        check_nodes(cfg, here=True)
+        processes = cfg.trainer.num_processes or 1
+    if processes == 1:
+        lock_run_folder(run_dir)
     if not check_run_folder(run_dir, cfg):
-        return True
+        return processes
     if is_first_process():
         print(_nothing_to_do(run_dir))
-    return False
+    return 0
 
 
-def _check_job_of_multirun(number: int, hydra: DictConfig, cfg: DictConfig) -> None:
-    if cfg.resume == "latest":
-        raise ConfigError("resume=latest: of one run; accepted with --multirun: hydra.sweep.dir=... of the one to continue")
-    check_place(Path(str(hydra.sweep.dir)), "hydra.sweep.dir")
-    with open_dict(hydra):
-        hydra.job.num = number
-    HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra})  # type: ignore[assignment]
-    try:
-        check_run_folder(Path(str(hydra.sweep.dir)) / str(hydra.sweep.subdir), cfg)
-    finally:
-        HydraConfig.instance().cfg = None
+def check_nodes(cfg: DictConfig, here: bool) -> None:
+    """Check that a run of several machines is not to be started here, where there is one.
+
+    Raises:
+        ConfigError: If so.
+    """
+    if here and cfg.trainer.num_nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={cfg.trainer.num_nodes}: this is one machine; accepted: --multirun hydra/launcher=slurm, or "
+            "torchrun on each of them"
+        )
+
+
+def _check_multirun(shared: DictConfig, overrides: list[str]) -> None:
+    """Check every job of a multirun, and give it its folder, which Hydra would name again for each job."""
+    with open_dict(shared):
+        shared.hydra.overrides.task = [one for one in overrides if not one.lstrip("+~").startswith("hydra")]
+        shared.hydra.overrides.task += [one for one in overrides if one.startswith("hydra/sweeper=")]
+    sweep_dir = Path(str(shared.hydra.sweep.dir))
+    check_place(sweep_dir, "hydra.sweep.dir")
+    base = _compose([])
+    for number, job in enumerate(planned_jobs(shared, overrides)):
+        name = name_run(sweep_dir, _compose(job), base)
+        hydra, cfg = _checked(job)
+        if cfg.resume == "latest":
+            raise ConfigError(
+                "resume=latest: of one run; accepted with --multirun: hydra.sweep.dir=... of the one to continue"
+            )
+        check_nodes(cfg, here=not str(hydra.launcher.get("_target_")).endswith("SlurmLauncher"))
+        with open_dict(hydra):
+            hydra.job.num, hydra.job.id = number, number
+        HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra})  # type: ignore[assignment]
+        try:
+            check_run_folder(sweep_dir / (name if names_runs(hydra, overrides) else str(hydra.sweep.subdir)), cfg)
+        finally:
+            HydraConfig.instance().cfg = None
+    sys.argv.append(f"hydra.sweep.dir='{_escaped(str(sweep_dir))}'")
+
+
+def names_runs(hydra: DictConfig, overrides: Iterable[str]) -> bool:
+    """Whether the runs of a multirun are named by what they are: by kidasr's launchers, if the user does not name them."""
+    ours = str(hydra.launcher.get("_target_")).startswith("hydra_plugins.kidasr")
+    return ours and not any(one.startswith("hydra.sweep.subdir=") for one in overrides)
 
 
 def _escaped(text: str) -> str:
@@ -263,7 +345,8 @@ def planned_jobs(shared: DictConfig, overrides: list[str]) -> Iterator[list[str]
     parsed = (
         parser.parse_overrides([f"{key}={values}" for key, values in (shared.hydra.sweeper.params or {}).items()]) + parsed
     )
-    if any(one.is_sweep_override() and not one.is_discrete_sweep() for one in parsed):
+    of_the_basic_sweeper = str(shared.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
+    if not of_the_basic_sweeper or any(one.is_sweep_override() and not one.is_discrete_sweep() for one in parsed):
         yield _without_sweeps(overrides)
         return
     for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None):

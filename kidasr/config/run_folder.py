@@ -11,6 +11,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from kidasr.config.attempts import ATTEMPTS, PROGRESS
+from kidasr.config.processes import is_first_process
+from kidasr.config.signature import flat
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError, shown
 
@@ -24,8 +27,8 @@ LOCK = ".lock"
 #: Keys that say what is done with the folder, not what is run in it.
 NOT_THE_RUN = ("job", "resume", "overwrite")
 
-#: What Hydra writes before a job begins; a folder with nothing else is an empty one.
-OF_HYDRA = (".hydra", "run.log", LOCK)
+#: What Hydra and a launcher write before a job begins; a folder with nothing else is an empty one.
+BEFORE_THE_RUN = (".hydra", "run.log", LOCK, ATTEMPTS)
 
 #: What a run leaves and ``overwrite=true`` deletes.
 OF_A_RUN = (
@@ -40,6 +43,9 @@ OF_A_RUN = (
     "zero_shot.json",
     "model",
     "checkpoints",
+    "wandb_id.txt",
+    PROGRESS,
+    ATTEMPTS,
     CONFIG,
 )
 
@@ -93,7 +99,7 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
     check_place(run_dir)
     if cfg.resume == "never":
         # The other processes may come when the first has begun to write.
-        empty = not run_dir.is_dir() or all(one.name in OF_HYDRA for one in run_dir.iterdir())
+        empty = not run_dir.is_dir() or all(one.name in BEFORE_THE_RUN for one in run_dir.iterdir())
         if is_first_process() and not empty and not cfg.overwrite:
             raise KidasrError(
                 f"{run_dir} is not empty; accepted with resume=never: another hydra.run.dir=..., or overwrite=true, which "
@@ -152,6 +158,8 @@ def newest_unfinished(base: Path, cfg: DictConfig) -> Path | None:
 def lock_run_folder(run_dir: Path) -> None:
     """Keep the folder for this process until it ends, however it ends; a process may do so twice.
 
+    A job that SLURM has requeued waits for the end of its processes elsewhere.
+
     Raises:
         KidasrError: If another process has it.
     """
@@ -161,7 +169,7 @@ def lock_run_folder(run_dir: Path) -> None:
     path = run_dir.resolve() / LOCK
     if path in _held:
         return
-    lock = FileLock(path, timeout=0)
+    lock = FileLock(path, timeout=60 if os.environ.get("SLURM_RESTART_COUNT") else 0)
     try:
         lock.acquire()
     except Timeout as error:
@@ -171,23 +179,18 @@ def lock_run_folder(run_dir: Path) -> None:
     path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
 
 
-def is_first_process() -> bool:
-    """Of several processes of torchrun, one writes."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _as_recorded(cfg: DictConfig) -> Any:
-    return json.loads(json.dumps(resolved(cfg)))
+    return flat(json.loads(json.dumps(resolved(cfg))))
 
 
 def _recorded(run_dir: Path) -> Any:
-    """The config of the run in a folder; None where there is none."""
+    """What is run in a folder, every value that can change the result; None where there is no run."""
     path = run_dir / CONFIG
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return flat(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError) as error:
         raise KidasrError(f"{path} can't be read: {error}; accepted: another hydra.run.dir=...") from error
 
 

@@ -116,11 +116,13 @@ class Checkpoint(Part):
 
 
 class Trainer(Group):
+    num_processes: PositiveInt | None
+    num_nodes: PositiveInt
+    train_batch_size: PositiveInt
+    max_batch_sec: PositiveFloat | None
     max_steps: MinusOneOrMore
     num_train_epochs: PositiveFloat
-    per_device_train_batch_size: PositiveInt
     per_device_eval_batch_size: PositiveInt
-    max_batch_sec: PositiveFloat | None
     gradient_accumulation_steps: PositiveInt
     dataloader_num_workers: NonNegativeInt
     num_threads: PositiveInt | None
@@ -191,3 +193,5 @@ class RunConfig(Group):
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
     baseline: Text | None = None
     runs: Text | list[Text] | None = None
+    # Of job=status.
+    sweep: Text | None = None

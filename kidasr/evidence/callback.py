@@ -4,10 +4,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from kidasr.config.attempts import last_of, read_attempts
+from kidasr.config.processes import is_first_process
+from kidasr.config.sweep_folder import LOCK, read_sweep
 from kidasr.errors import KidasrError
 
 log = logging.getLogger(__name__)
@@ -18,12 +23,28 @@ class CompareRuns(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """See :class:`kidasr.evidence.compare.Compare`; what can't be compared is said in one line."""
-        if "job=compare" in list(config.hydra.overrides.task):
+        if config.hydra.launcher.get("wait", True):
+            self._compare(config)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """Where nobody waits for the jobs of a sweep, the one that ends last compares them."""
+        if config.hydra.launcher.get("wait", True) or not is_first_process():
             return
-        from kidasr.evidence.compare import Compare, natural  # heavy, as what the report is made with
+        sweep_dir = Path(config.hydra.sweep.dir)
+        with FileLock(sweep_dir / LOCK):  # of two that end at once, each sees the other's end
+            runs = [sweep_dir / run.name for run in read_sweep(sweep_dir)]
+            ends = [last_of(read_attempts(run), "queued", "started", "stopped", "failed", "finished") for run in runs]
+            if all(end and end["event"] in ("failed", "finished") for end in ends):
+                self._compare(config)
+
+    def _compare(self, config: DictConfig) -> None:
+        if any(one.startswith("job=") for one in config.hydra.overrides.task):
+            return
+        from kidasr.evidence.compare import Compare, in_order  # heavy, as what the report is made with
 
         folder = Path(config.hydra.sweep.dir)
-        jobs = sorted((path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")), key=natural)
+        started = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
+        jobs = in_order([*started, *(folder / run.name for run in read_sweep(folder) if folder / run.name not in started)])
         if len(jobs) < 2:
             return
         try:

@@ -2,12 +2,13 @@
 
 import glob
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kidasr.config.sweep_folder import read_sweep
 from kidasr.errors import KidasrError
 from kidasr.evidence.factorial import factorial_contrasts
 from kidasr.evidence.rates import as_json, compare_pair, contrast, describe
@@ -24,6 +25,18 @@ log = logging.getLogger(__name__)
 def natural(path: Path) -> tuple[tuple[int, int | str], ...]:
     """A key to sort paths by, 9 before 10."""
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in path.parts)
+
+
+def in_order(folders: Iterable[Path]) -> list[Path]:
+    """Run folders as their sweep was asked for them, and else by name."""
+    places = {parent: [run.name for run in read_sweep(parent)] for parent in {folder.parent for folder in folders}}
+
+    def place(folder: Path) -> Any:
+        names = places[folder.parent]
+        asked = names.index(folder.name) if folder.name in names else len(names)
+        return natural(folder.parent), asked, natural(folder)
+
+    return sorted(folders, key=place)
 
 
 class Compare:
@@ -134,7 +147,7 @@ class Compare:
         for pattern in self.patterns:
             found = [Path(pattern)]
             if glob.has_magic(pattern):
-                found = [path for path in sorted(map(Path, glob.glob(pattern)), key=natural) if path.is_dir()]  # noqa: PTH207, absolute too
+                found = in_order([path for path in map(Path, glob.glob(pattern)) if path.is_dir()])  # noqa: PTH207, absolute too
             if not found:
                 raise KidasrError(f"runs: nothing matches {pattern}")
             for folder in found:

@@ -13,7 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from kidasr.config.attempts import last_error
 from kidasr.config.run_folder import METRICS
+from kidasr.config.signature import NOT_THE_RESULT
 from kidasr.errors import KidasrError
 from kidasr.recognition.score import is_runaway
 
@@ -24,7 +26,7 @@ TEXTS = ("utterance_id", "speaker_id", "age_bucket", "normalized_reference", "no
 COUNTS = ("words", "characters", "substitutions", "deletions", "insertions", "character_errors")
 
 #: Parts of a config that make another run of the same configuration, or do not change its result.
-NOT_THE_CONFIGURATION = ("seed", "seeds", "hydra", "logger", "job", "runs", "baseline", "report", "resume", "overwrite")
+NOT_THE_CONFIGURATION = ("seed", *(name for name in NOT_THE_RESULT if "." not in name))
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise KidasrError(f"{folder}: no such folder; accepted: run folders, or patterns such as 'outputs/multirun/*/*/*'")
     if not (folder / METRICS).is_file():
-        raise KidasrError(f"{folder}: not finished: it has no {METRICS}")
+        error = last_error(folder)
+        raise KidasrError(f"{folder}: {f'failed: {error}' if error else f'not finished: it has no {METRICS}'}")
     try:
         metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -66,8 +66,9 @@ def similar_lengths_together(
 class EpochBatches(BatchRebalanceSampler):
     """Draws batches of ``(epoch, place)`` in the curriculum's order of the epoch: a pure function of (seed, epoch).
 
-    Of several processes each draws its share of every batch. The class above it is that of transformers' own sampler of
-    such shares: what it yields reaches the process as it is, while accelerate would deal out the batches of any other.
+    The batches are the same for any number of processes, of which each draws its share. The class above it is that of
+    transformers' own sampler of such shares: what it yields reaches the process as it is, while accelerate would deal out
+    the batches of any other.
 
     Args:
         utterances: The training set.
@@ -76,9 +77,9 @@ class EpochBatches(BatchRebalanceSampler):
         seed: The run's seed.
         padding: How long the model's input is, and whether utterances of similar length are batched.
         window_sec: The model's window.
-        batch_size: Utterances of a process in a batch.
-        max_batch_sec: Seconds of input of a process in a batch, the padding to its longest utterance counted; None for any.
-            An utterance longer than this is a batch of its own.
+        batch_size: Utterances in a batch.
+        max_batch_sec: Seconds of input in a batch, the padding to its longest utterance counted; None for any. An utterance
+            longer than this is a batch of its own.
         processes, process: How many there are, and which of them this is.
     """
 
@@ -127,7 +128,7 @@ class EpochBatches(BatchRebalanceSampler):
         return [self.utterances[place].utterance_id for place in self._share(self.batches(epoch)[number])]
 
     def batches(self, epoch: int) -> list[Indices]:
-        """The batches of an epoch, those of all processes together: indices into the utterances."""
+        """The batches of an epoch: indices into the utterances."""
         order = self.curriculum.epoch_order(self.utterances, self.buckets, self.seed, epoch)
         if not self.padding.group_by_length:
             size = int(self._largest.min())
@@ -142,14 +143,14 @@ class EpochBatches(BatchRebalanceSampler):
 
     @cached_property
     def _largest(self) -> Indices:
-        """Utterances in the largest batch that each may be in, those of all processes together."""
+        """Utterances in the largest batch that each may be in."""
         largest = np.full(len(self.utterances), self.batch_size, dtype=np.int64)
         if self.max_batch_sec is not None:
             input_sec = np.full(len(self.utterances), self.window_sec)
             if self.padding.is_short:
                 input_sec = np.minimum(self._durations_sec + self.padding.trailing_silence_sec, self.window_sec)
             largest = np.clip(self.max_batch_sec // input_sec, 1, largest).astype(np.int64)
-        return largest * self.processes
+        return largest
 
 
 class Collator:

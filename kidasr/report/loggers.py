@@ -1,15 +1,24 @@
 """Where a run is logged beside its folder: nowhere, Weights & Biases or TensorBoard."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback, WandbCallback
 
+from kidasr.durable import write_text
 from kidasr.errors import KidasrError
 from kidasr.recognition.score import Prediction
+
+log = logging.getLogger(__name__)
+
+#: Holds the id of the run at Weights & Biases, in the run folder.
+WANDB_ID = "wandb_id.txt"
 
 
 class NoLogger:
@@ -27,7 +36,7 @@ class NoLogger:
 
 
 class WandbLogger(NoLogger):
-    """A run of Weights & Biases; every job of a multirun has its own.
+    """A run of Weights & Biases; every job of a multirun has its own, and one that is continued is the same run.
 
     Args:
         project, name, group, tags: As in ``wandb.init``.
@@ -37,6 +46,7 @@ class WandbLogger(NoLogger):
     def __init__(self, project: str, name: str | None, group: str | None, tags: Sequence[str], max_predictions: int):
         self.project, self.name, self.group, self.tags = project, name, group, list(tags)
         self.max_predictions = max_predictions
+        self.is_gone = False
 
     def start(self, run_dir: Path, config: Mapping[str, Any]) -> list[TrainerCallback]:
         import wandb
@@ -48,31 +58,63 @@ class WandbLogger(NoLogger):
                 group=self.group,
                 tags=self.tags,
                 dir=run_dir,
+                id=_kept_id(run_dir / WANDB_ID),
+                resume="allow",
                 reinit="finish_previous",
             )
         except wandb.errors.Error as error:
             reason = " ".join(str(error).split())
             raise KidasrError(f"logger=wandb: {reason} (WANDB_MODE=offline needs no account)") from error
-        return [_WandbCallback(config)]
+        return [_WandbCallback(self, config)]
 
     def log_result(self, metrics: Mapping[str, Any], predictions: Sequence[Prediction]) -> None:
         import wandb
 
         rows = [asdict(replace(prediction, extra=None)) for prediction in predictions[: self.max_predictions]]
-        table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
-        self._run.log({"predictions": table})
-        self._run.summary.update(_flat(metrics))
+        with _outlived(self):
+            table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+            self._run.log({"predictions": table})
+            self._run.summary.update(_flat(metrics))
 
     def close(self, failed: bool) -> None:
-        self._run.finish(exit_code=int(failed))
+        with _outlived(self):
+            self._run.finish(exit_code=int(failed))
+
+
+@contextmanager
+def _outlived(logger: "WandbLogger") -> Iterator[None]:
+    """Go on where wandb's own process has gone, to which SLURM, too, sends its signals; it is said once."""
+    try:
+        yield
+    except (OSError, EOFError) as error:
+        if not logger.is_gone:
+            log.warning("wandb takes nothing any more, the run goes on without: %s: %s", type(error).__name__, error)
+        logger.is_gone = True
+
+
+def _kept_id(path: Path) -> str:
+    """The id that the run began with."""
+    known = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    if not known:
+        known = token_hex(4)
+        write_text(path, known + "\n")
+    return known
 
 
 class _WandbCallback(WandbCallback):
     """transformers' own, which would put the Trainer's flat arguments over the run's config where names are the same."""
 
-    def __init__(self, config: Mapping[str, Any]):
+    def __init__(self, logger: WandbLogger, config: Mapping[str, Any]):
         super().__init__()
-        self._config = dict(config)
+        self._logger, self._config = logger, dict(config)
+
+    def on_log(self, *arguments: Any, **options: Any) -> None:
+        with _outlived(self._logger):
+            super().on_log(*arguments, **options)
+
+    def on_train_end(self, *arguments: Any, **options: Any) -> None:
+        with _outlived(self._logger):
+            super().on_train_end(*arguments, **options)
 
     def setup(self, args: Any, state: Any, model: Any, **kwargs: Any) -> None:
         super().setup(args, state, model, **kwargs)

@@ -38,7 +38,7 @@ def shortage_told(doing: str, arguments: TrainingArguments) -> Iterator[None]:
         what = f"out of memory while {doing}{f' ({asked[0].lower()})' if asked else ''}"
         if doing == "training":
             raise KidasrError(
-                f"{what}: lower trainer.per_device_train_batch_size (now {arguments.per_device_train_batch_size}; "
+                f"{what}: lower trainer.train_batch_size (now {arguments.train_batch_size}; "
                 "trainer.gradient_accumulation_steps makes up for it) or trainer.max_batch_sec, or take padding=longest or "
                 "trainer.activation_checkpointing=true"
             ) from error

@@ -11,20 +11,8 @@ from typing import Any, Self
 #: The signals: of a scheduler, of the keyboard, and submitit's for preemption and timeout.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
-#: Exit code of a run that was stopped and can be continued: EX_TEMPFAIL of sysexits.h, "try again".
-STOPPED = 75
-
 #: torchrun passes a Ctrl-C on to processes that have had it from the keyboard.
 _TORCHRUN_PASSES_ON_SEC = 1.0
-
-
-class Stopped(SystemExit):
-    """The run was stopped by a signal. It ends the process with exit code :data:`STOPPED`, also the rest of a multirun."""
-
-    def __init__(self, by: str):
-        super().__init__(STOPPED)
-        #: Name of the signal.
-        self.by = by
 
 
 class StopSignals:
@@ -34,7 +22,7 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
-        #: Name of the signal that came first; None as long as none did.
+        #: Name of the signal that came, SIGUSR2 before others; None as long as none did.
         self.received: str | None = None
         self._process = os.getpid()
         self._interrupted_at: float | None = None
@@ -63,7 +51,8 @@ class StopSignals:
             return
         if number == signal.SIGINT:
             self._interrupted_at = now
-        if self.received is None:
+        # A scheduler that requeues sends SIGTERM first in places.
+        if self.received is None or number == signal.SIGUSR2:
             self.received = signal.Signals(number).name
             # Not by a logger, whose lock may be taken just now.
             again = "; a second Ctrl-C ends at once" if number == signal.SIGINT else ""

@@ -14,12 +14,13 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import EarlyStoppingCallback, Seq2SeqTrainingArguments
 
 from kidasr.config.checks import ConfigError, run_length_contradictions, run_length_warnings
+from kidasr.config.processes import number_of_processes
 from kidasr.config.run_folder import CONFIG, METRICS
 from kidasr.corpus.corpus import Corpus, Sets
 from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
 from kidasr.durable import faults_told, folder_written
-from kidasr.errors import KidasrError
+from kidasr.errors import KidasrError, Stopped
 from kidasr.evidence.runs import make_run
 from kidasr.features.audio import duration_sec
 from kidasr.features.audio_check import AudioCheck, BadAudio
@@ -37,7 +38,7 @@ from kidasr.report.report import Report
 from kidasr.report.tables import result_table
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.checkpoint_folder import CheckpointFolder
-from kidasr.training.stopping import Stopped, StopSignals
+from kidasr.training.stopping import StopSignals
 from kidasr.training.trainer import ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ BAD_AUDIO = "bad_audio.jsonl"
 LEARNING = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_cer")
 
 #: Keys of the ``trainer`` group that are kidasr's; the others are the Trainer's.
-OWN_KEYS = ("max_batch_sec", "num_threads", "zero_shot")
+OWN_KEYS = ("num_processes", "num_nodes", "train_batch_size", "max_batch_sec", "num_threads", "zero_shot")
 
 #: Of ``environment.json``: what a run must have in common with the one that it continues, to be the same to the last bit.
 DECIDES_BITS = ("commit", "packages", "cpu", "threads")
@@ -110,6 +111,7 @@ class Train:
             try:
                 return self._run(signals)
             except Stopped as stopped:
+                stopped.by = signals.received or stopped.by
                 log.warning("stopped by %s, nothing is lost; the same command continues: %s", stopped.by, self.run_dir)
                 raise
 
@@ -223,7 +225,9 @@ class Train:
             raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
     def _arguments(self) -> Seq2SeqTrainingArguments:
-        return Seq2SeqTrainingArguments(
+        processes = number_of_processes(self.trainer["num_processes"])
+        arguments = Seq2SeqTrainingArguments(
+            per_device_train_batch_size=math.ceil(self.trainer["train_batch_size"] / processes),  # for its words alone
             output_dir=str(self.run_dir / "checkpoints"),
             seed=self.seed,
             predict_with_generate=True,
@@ -240,6 +244,9 @@ class Train:
             **self.schedule,
             **self.checkpoint.training_arguments(),
         )
+        if arguments.n_gpu > 1:
+            arguments._n_gpu = 1  # else one process would multiply the batch by the machine's GPUs
+        return arguments
 
     def _batches(
         self, arguments: Seq2SeqTrainingArguments, utterances: Sequence[Utterance], window_sec: float
@@ -251,7 +258,7 @@ class Train:
             self.seed,
             self.padding,
             window_sec,
-            arguments.train_batch_size,
+            self.trainer["train_batch_size"],
             self.trainer["max_batch_sec"],
             processes=arguments.world_size,
             process=arguments.process_index,

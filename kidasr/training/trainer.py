@@ -27,9 +27,10 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
 
+from kidasr.config.attempts import write_progress
 from kidasr.corpus.age import AgeBuckets
 from kidasr.durable import faults_told
-from kidasr.errors import KidasrError
+from kidasr.errors import KidasrError, Stopped
 from kidasr.features.audio import SAMPLE_RATE_HZ
 from kidasr.features.batch import IGNORED_LABEL, Collator, EpochBatches
 from kidasr.features.dataset import ChildSpeechDataset
@@ -43,7 +44,7 @@ from kidasr.report.tables import component_table, percent
 from kidasr.seeding import seed_for
 from kidasr.training.checkpoint_folder import CheckpointFolder, damage
 from kidasr.training.memory import shortage_told
-from kidasr.training.stopping import Stopped, StopSignals, shield_worker
+from kidasr.training.stopping import StopSignals, shield_worker
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,10 @@ PREFIX_TOKENS = 4
 #: What a checkpoint holds beside the Trainer's files: where between two entries of the log it was written, and what the
 #: evaluation of its step heard.
 PROGRESS, HEARD = "progress.json", "predictions.jsonl"
+
+
+#: How often it is written how far training is.
+TOLD_SEC = 1.0
 
 
 class ChildSpeechTrainer(Seq2SeqTrainer):
@@ -99,6 +104,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         self.waited_sec = self.stepped_sec = 0.0
         self.signals = signals
         self.checkpoints = CheckpointFolder(Path(args.output_dir or ""))
+        self.run_dir = self.checkpoints.path.parent
         self._with_loss = True
         self._heard: tuple[int, list[Prediction]] = (0, [])  # by the newest evaluation, and its step
         self._batch = 0  # in the step, where gradients are accumulated
@@ -436,6 +442,8 @@ class LogCallback(TrainerCallback):
     def __init__(self, trainer: ChildSpeechTrainer):
         self.trainer = trainer
         self._first_step, self._begun = 0, 0.0
+        self._wer: float | None = None  # of the newest evaluation
+        self._told = float("-inf")  # when it was written how far training is
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
@@ -448,10 +456,16 @@ class LogCallback(TrainerCallback):
         self._begun = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.trainer.stepped_sec += time.perf_counter() - self._begun
+        now = time.perf_counter()
+        self.trainer.stepped_sec += now - self._begun
+        if state.is_world_process_zero and now - self._told > TOLD_SEC:
+            self._told = now
+            write_progress(self.trainer.run_dir, step=state.global_step, max_steps=state.max_steps, wer=self._wer)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         steps = state.global_step - self._first_step
+        if state.is_world_process_zero:
+            write_progress(self.trainer.run_dir, step=state.global_step, max_steps=state.max_steps, wer=self._wer)
         if state.is_world_process_zero and steps:
             waited_sec = self.trainer.waited_sec
             total_sec = self.trainer.stepped_sec + waited_sec
@@ -476,6 +490,7 @@ class LogCallback(TrainerCallback):
                 for name, rate in logs.items()
                 if name.startswith("eval_wer_")
             )
+            self._wer = logs["eval_wer"]
             log.info("%s: WER %s (%s), loss %.3f", where, percent(logs["eval_wer"]), by_age, logs["eval_loss"])
         elif "loss" in logs:
             log.info("%s: training loss %.3f, learning rate %.2e", where, logs["loss"], logs["learning_rate"])

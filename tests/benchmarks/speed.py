@@ -135,7 +135,7 @@ def trainer(folder: Path, *overrides: str) -> Any:
 
     manifests = (f"data.train={KIDS / 'train.jsonl'}", f"data.validation={KIDS / 'dev.jsonl'}")
     model = ("model=whisper", f"model.name_or_path={TINY_EN}", "padding=longest")
-    batch = f"trainer.per_device_train_batch_size={BATCH}"
+    batch = f"trainer.train_batch_size={BATCH}"
     cfg = composed("data=manifest", *manifests, *model, batch, "checkpoint.eval_steps=100000", *overrides)
     cfg.job.run_dir = str(folder)
     job = hydra.utils.instantiate(cfg.job)

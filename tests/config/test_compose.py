@@ -25,7 +25,7 @@ CONTRACT = {
     "trainer": [
         "max_steps",
         "num_train_epochs",
-        "per_device_train_batch_size",
+        "train_batch_size",
         "gradient_accumulation_steps",
         "dataloader_num_workers",
     ],

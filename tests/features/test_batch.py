@@ -97,10 +97,8 @@ def test_a_batch_has_no_more_seconds_than_it_may_its_padding_counted(children: l
 
 
 def test_processes_share_the_batches_of_one(children: list[Utterance]) -> None:
-    """Two of eight draw what one of sixteen draws; where there are fewer utterances than processes, one is drawn twice."""
-    cfg = composed("padding=longest")
-    curriculum, padding = hydra.utils.instantiate(cfg.curriculum), hydra.utils.instantiate(cfg.padding)
-    one = EpochBatches(children[:33], curriculum, AgeBuckets(), 1, padding, 30.0, batch_size=16)
+    """Two draw what one draws; where there are fewer utterances than processes, one is drawn twice."""
+    one = epoch_batches(children[:33], "padding=longest")
     first, second = (epoch_batches(children[:33], "padding=longest", processes=2, process=number) for number in (0, 1))
     for whole, left, right in zip(one, first, second, strict=True):
         assert set(left + right) == set(whole)

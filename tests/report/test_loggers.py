@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.conftest import job, run_py
+from tests.conftest import job, run_py, sweep_runs
 
 SMOKE = ("experiment=all", "debug=smoke")
 
@@ -26,8 +26,8 @@ def test_each_job_of_a_multirun_is_a_wandb_run_of_its_own_with_the_resolved_conf
     )
     assert done.returncode == 0, done.stderr
     ids = set()
-    for number, seed in enumerate((1, 2)):
-        (run,) = (sweep / str(number) / "wandb").glob("offline-run-*")
+    for folder, seed in zip(sweep_runs(sweep), (1, 2), strict=True):
+        (run,) = (folder / "wandb").glob("offline-run-*")
         ids.add(run.name)
         records = _wandb_records(next(run.glob("*.wandb")))
         updates = [item for record in records for part in (record.run.config, record.config) for item in part.update]

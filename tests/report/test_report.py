@@ -22,7 +22,7 @@ from kidasr.recognition.score import compare, is_runaway
 from kidasr.report.browser import align
 from kidasr.report.report import Report
 from kidasr.report.tables import Table, to_csv
-from tests.conftest import read_json, run_py
+from tests.conftest import read_json, run_py, sweep_runs
 
 #: What a transcript, an id or a speaker may hold; each would run, were it taken for HTML.
 HOSTILE = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1></script>"
@@ -100,8 +100,8 @@ def test_the_embedded_ablation_ends_in_a_report_that_a_browser_shows(tmp_path: P
     for pair in comparison["pairs"]:
         assert f"{pair['run']}: {100 * pair['delta_wer']:+.1f} points of WER" in chromium.page_source
     baseline, h4 = (
-        [json.loads(line) for line in (tmp_path / number / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
-        for number in ("0", "4")
+        [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+        for folder in sweep_runs(tmp_path)[::4]
     )
     errors = [
         {row["utterance_id"]: row["substitutions"] + row["deletions"] + row["insertions"] for row in rows}
@@ -117,7 +117,7 @@ def test_the_embedded_ablation_ends_in_a_report_that_a_browser_shows(tmp_path: P
         assert {text.split(" ")[0] for text in shown(chromium)} == expected
     assert chromium.find_element(By.ID, "count").text == f"{len(expected)} of 48 utterances"
 
-    opened(chromium, tmp_path / "4" / "report.html")
+    opened(chromium, sweep_runs(tmp_path)[4] / "report.html")
     assert len(shown(chromium)) == 30, "the first of them; the others are a click away"
     chromium.find_element(By.ID, "more").click()
     assert len(shown(chromium)) == 48

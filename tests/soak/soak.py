@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kidasr.errors import STOPPED
 from kidasr.training.checkpoint_folder import CheckpointFolder, damage
-from kidasr.training.stopping import STOPPED
 
 ROOT = Path(__file__).parents[2]
 MICRO = ROOT / "kidasr" / "embedded" / "micro_whisper"
@@ -41,7 +41,7 @@ OPTIONS = (
     "padding=longest",
     "trainer.gradient_accumulation_steps=2",
     "trainer.dataloader_num_workers=1",
-    "trainer.per_device_train_batch_size=8",
+    "trainer.train_batch_size=8",
     "trainer.logging_steps=7",
 )
 

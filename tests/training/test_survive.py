@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from kidasr.errors import KidasrError
+from kidasr.errors import STOPPED, KidasrError, Stopped
 from kidasr.training.checkpoint_folder import damage
-from kidasr.training.stopping import STOPPED, Stopped
 from kidasr.training.trainer import ChildSpeechTrainer
 from tests.conftest import MICRO, ROOT, job, read_json
 from tests.training.killed import MOMENTS
@@ -43,7 +42,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
         "data.limit_train=18",
         "data.limit_validation=8",
         "trainer.max_steps=8",
-        "trainer.per_device_train_batch_size=4",
+        "trainer.train_batch_size=4",
         "trainer.gradient_accumulation_steps=2",
         "trainer.logging_steps=4",
         "checkpoint.eval_steps=2",
@@ -283,10 +282,8 @@ def test_a_loss_that_is_no_number_stops_the_run_with_its_utterances(tmp_path: Pa
 def test_out_of_memory_says_which_keys_to_lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real failure of an allocation, in the place of a step that is too large."""
     monkeypatch.setattr(ChildSpeechTrainer, "compute_loss", lambda *_, **__: torch.empty(10**15))
-    options = ("debug=smoke", "trainer.per_device_train_batch_size=2")
-    with pytest.raises(
-        KidasrError, match=r"^out of memory while training.*: lower trainer.per_device_train_batch_size \(now 2;"
-    ):
+    options = ("debug=smoke", "trainer.train_batch_size=2")
+    with pytest.raises(KidasrError, match=r"^out of memory while training.*: lower trainer.train_batch_size \(now 2;"):
         job(tmp_path / "a", *options).run()
     monkeypatch.setattr(ChildSpeechTrainer, "_bound", lambda *_: {"x": torch.empty(10**15)})
     with pytest.raises(KidasrError, match=r"^out of memory while transcribing.*: lower trainer.per_device_eval_batch_size"):

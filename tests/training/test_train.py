@@ -25,7 +25,7 @@ from tests.conftest import MICRO, job, read_json, read_jsonl
 #: A short run: 8 steps of 4 utterances, two evaluations of 8.
 SHORT = (
     "trainer.max_steps=8",
-    "trainer.per_device_train_batch_size=4",
+    "trainer.train_batch_size=4",
     "data.limit_train=16",
     "data.limit_validation=8",
     "checkpoint.eval_steps=4",
@@ -317,8 +317,8 @@ def test_evaluations_hear_a_part_of_the_validation_set_and_the_end_all_of_it(tmp
 @pytest.mark.parametrize(
     ("accumulated", "options"),
     [
-        (4, ("trainer.per_device_train_batch_size=2",)),
-        (8, ("padding=longest", "trainer.per_device_train_batch_size=8", "trainer.max_batch_sec=7")),
+        (4, ("trainer.train_batch_size=2",)),
+        (8, ("padding=longest", "trainer.train_batch_size=8", "trainer.max_batch_sec=7")),
     ],
     ids=["equal", "of unequal size"],
 )
@@ -329,7 +329,7 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(
     step = ("trainer.max_steps=1", "data.limit_train=8", "data.limit_validation=2", "schedule.warmup_steps=0", EVERY_STEP)
     descent = ("optim.optim=sgd", "optim.learning_rate=0.1", "optim.weight_decay=0", "optim.max_grad_norm=0")
     padding = [one for one in options if one.startswith("padding")]
-    job(tmp_path / "one", *step, *descent, *padding, "trainer.per_device_train_batch_size=8").run()
+    job(tmp_path / "one", *step, *descent, *padding, "trainer.train_batch_size=8").run()
     job(tmp_path / "more", *step, *descent, *options, f"trainer.gradient_accumulation_steps={accumulated}").run()
     drawn = [len(batch) for batch in trainers[-1].batches.batches(0)]
     assert 1 < len(drawn) <= accumulated
@@ -341,7 +341,7 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(
 
 @pytest.mark.parametrize("hypotheses", [("experiment=baseline",), ALL_ON], ids=["all off", "all on"])
 def test_one_seed_gives_the_same_weights_to_the_last_bit(tmp_path: Path, hypotheses: tuple[str, ...]) -> None:
-    options = (*SHORT, *hypotheses, "trainer.per_device_train_batch_size=16", "checkpoint.save_steps=4")
+    options = (*SHORT, *hypotheses, "trainer.train_batch_size=16", "checkpoint.save_steps=4")
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kidasr.training.stopping import Stopped
+from kidasr.errors import Stopped
 from kidasr.training.trainer import ChildSpeechTrainer
 from tests.conftest import job
 

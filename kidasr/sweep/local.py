@@ -1,0 +1,81 @@
+"""A multirun on this machine, one run after the other."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from omegaconf import open_dict
+
+from kidasr.config.attempts import last_error, last_of, read_attempts
+from kidasr.config.processes import are_started, run_in_processes, this_command
+from kidasr.config.run_folder import finished_wer
+from kidasr.config.signature import words_of
+from kidasr.config.sweep_folder import FailedRun, note_failed
+from kidasr.errors import STOPPED, KidasrError, Stopped
+from kidasr.sweep.plan import SweepRun, is_basic, plan_sweep
+
+log = logging.getLogger(__name__)
+
+
+def launch_here(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+    """Run the jobs of a sweep, each once; what fails, fails alone.
+
+    Args:
+        launcher: Hydra's, set up.
+        job_overrides, initial_job_idx: As Hydra hands them over.
+    """
+    setup_globals()
+    hydra = launcher.config.hydra
+    configure_log(hydra.hydra_logging, hydra.verbose)
+    runs = plan_sweep(launcher, job_overrides)
+    returns: dict[Path, JobReturn] = {}
+    for number, run in enumerate(runs, start=initial_job_idx):
+        log.info("run %d of %d: %s", number + 1 - initial_job_idx, len(runs), words_of(run.name))
+        if run.folder not in returns:
+            returns[run.folder] = _run(launcher, run, number)
+            configure_log(hydra.hydra_logging, hydra.verbose)
+    return [returned(launcher, run, returns[run.folder]) for run in runs]
+
+
+def _run(launcher: Any, run: SweepRun, number: int) -> JobReturn:
+    config = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, run.overrides)
+    if run.processes > 1 and not are_started():
+        return _run_in_processes(run)
+    with open_dict(config):
+        config.hydra.job.id = config.hydra.job.num = number
+    return run_job(
+        hydra_context=launcher.hydra_context,
+        task_function=launcher.task_function,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+
+
+def _run_in_processes(run: SweepRun) -> JobReturn:
+    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+    folder = str(run.folder).replace("\\", "\\\\").replace("'", "\\'")
+    command = this_command(*run.typed, "hydra.mode=RUN", f"hydra.run.dir='{folder}'")
+    code = run_in_processes(command, run.processes, environment)
+    if code == STOPPED:
+        raise Stopped("a signal")
+    result = JobReturn(overrides=run.typed, status=JobStatus.COMPLETED if not code else JobStatus.FAILED)
+    failure = KidasrError(last_error(run.folder) or f"exit code {code}")
+    result.return_value = failure if code else finished_wer(run.folder)
+    return result
+
+
+def returned(launcher: Any, run: SweepRun, result: JobReturn) -> JobReturn:
+    """What the sweeper gets for a run. A failure is noted for the exit code; Hydra's own sweeper would end by it."""
+    if result.status != JobStatus.FAILED:
+        return result
+    error: Any = result._return_value
+    event = last_of(read_attempts(run.folder), "failed")
+    mistake = bool(event and event.get("mistake")) or isinstance(error, KidasrError)
+    note_failed(FailedRun(words_of(run.name), " ".join(str(error).split()) or type(error).__name__, mistake))
+    if not is_basic(launcher.config):
+        return result
+    return JobReturn(overrides=run.typed, status=JobStatus.COMPLETED, _return_value=None)

@@ -1,0 +1,59 @@
+"""A search by Optuna that can be stopped and continued."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from kidasr.errors import KidasrError
+
+log = logging.getLogger(__name__)
+
+
+def continue_study(sweeper: Any, config: DictConfig) -> None:
+    """Make the sweeper go on where the study on the disk is: finished trials count, those that were cut off are run again.
+
+    Args:
+        sweeper: Hydra's ``OptunaSweeperImpl``, set up.
+        config: Of the multirun.
+    """
+    import optuna
+
+    Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name=sweeper.study_name, storage=sweeper.storage, directions=sweeper._get_directions(), load_if_exists=True
+    )
+    State = optuna.trial.TrialState  # noqa: N806, a class
+    trials = study.get_trials(deepcopy=False)
+    finished = sum(trial.state == State.COMPLETE for trial in trials)
+    for trial in trials:
+        if trial.state == State.RUNNING:  # its runs continue in their folders
+            study.tell(trial.number, state=State.FAIL)
+            study.enqueue_trial(trial.params)
+    if not trials:
+        return
+    log.info("continuing the study: %d of %d trials are finished", finished, sweeper.n_trials)
+    sweeper.n_trials = max(0, sweeper.n_trials - finished)
+    sampler = OmegaConf.to_container(config.hydra.sweeper.sampler, resolve=True)
+    if isinstance(sampler, dict) and sampler.get("seed") is not None:
+        # With the same seed it would draw the same trials again.
+        sweeper.sampler = instantiate({**sampler, "seed": int(sampler["seed"]) + len(trials)})
+
+
+def search(sweeper: Any, arguments: list[str]) -> None:
+    """Run the trials that the study lacks.
+
+    Raises:
+        KidasrError: If none has finished, so that none is the best.
+    """
+    try:
+        sweeper.sweep(arguments)
+    except ValueError as error:
+        if "No trials are completed yet" not in str(error):
+            raise
+        raise KidasrError(
+            "hydra/sweeper=optuna: no trial has finished; the errors are above, and in each run.log"
+        ) from error

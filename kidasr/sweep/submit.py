@@ -1,0 +1,152 @@
+"""A sweep as jobs of a scheduler: what is missing is submitted, and waited for."""
+
+import logging
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import submitit
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from tqdm import tqdm
+
+from kidasr.config.attempts import record
+from kidasr.config.run_folder import finished_wer
+from kidasr.config.signature import words_of
+from kidasr.errors import KidasrError, shown
+from kidasr.report.tables import percent
+from kidasr.sweep.local import returned
+from kidasr.sweep.plan import SweepRun, is_basic, plan_sweep
+from kidasr.sweep.state import ENDED, RunState, run_state, slurm_queue
+
+log = logging.getLogger(__name__)
+
+#: Keys of the launcher that submitit's executor takes when it is made, and by one name for every scheduler.
+_OF_THE_EXECUTOR = ("submitit_folder", "max_num_timeout")
+_SHARED = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "name", "stderr_to_stdout")
+
+#: How long a job may be in neither the queue nor ended before it counts as lost.
+_LOST_SEC = 10
+
+
+def launch_jobs(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+    """Submit the runs of a sweep that are neither finished nor in the queue, and wait for them unless ``wait=false``.
+
+    Args:
+        launcher: Hydra's, set up.
+        job_overrides, initial_job_idx: As Hydra hands them over.
+
+    Raises:
+        KidasrError: If the scheduler takes no job.
+    """
+    cluster = launcher._EXECUTOR
+    if cluster == "slurm" and not shutil.which("sbatch"):
+        raise KidasrError(
+            "hydra/launcher=slurm: there is no sbatch on this machine; accepted: a login node of the cluster, or "
+            "hydra/launcher=submitit_local"
+        )
+    if not launcher.wait and not is_basic(launcher.config):
+        raise KidasrError("hydra.launcher.wait=false: a search decides by the runs before; accepted: wait=true")
+    runs = plan_sweep(launcher, job_overrides)
+    queue = slurm_queue() if cluster == "slurm" else None
+    missing: dict[Path, SweepRun] = {}
+    for number, run in enumerate(runs, start=initial_job_idx):
+        state = run_state(run.folder, queue).state
+        there = state in ("queued", "running") or (state == "finished" and not run.anew)
+        log.info("#%d %s%s", number, words_of(run.name), f": {state} already" if there else "")
+        if not there:
+            missing[run.folder] = run
+    try:
+        _submit(launcher, list(missing.values()), initial_job_idx)
+    except (FailedJobError, FailedSubmissionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise KidasrError(f"hydra/launcher={cluster}: {shown(reason)}") from error
+    folder = launcher.config.hydra.sweep.dir
+    log.info("%d submitted of %d: python run.py job=status sweep='%s'", len(missing), len(runs), folder)
+    if not launcher.wait:
+        return [JobReturn(overrides=run.typed, status=JobStatus.COMPLETED, _return_value=None) for run in runs]
+    states = _wait(runs, launcher.poll_sec if cluster == "slurm" else None)
+    return [returned(launcher, run, _result(run, states[run.folder])) for run in runs]
+
+
+def _submit(launcher: Any, runs: Sequence[SweepRun], number: int) -> None:
+    """Submit runs, an array for those of as many processes."""
+    alike = defaultdict(list)
+    for run in runs:
+        alike[run.nodes, run.processes // run.nodes].append(run)
+    for (nodes, tasks), members in alike.items():
+        executor = _executor(launcher, nodes, tasks)
+        for run in members:
+            record(run.folder, "queued")
+        columns: list[tuple[Any, ...]] = [
+            (run.overrides, "hydra.sweep.dir", place, f"job_id_for_{place}", Singleton.get_state())
+            for place, run in enumerate(members, start=number)
+        ]
+        number += len(members)
+        jobs = executor.map_array(launcher, *zip(*columns, strict=True))
+        for run, job in zip(members, jobs, strict=True):
+            cluster = launcher._EXECUTOR
+            controller = int(job.job_id) if cluster == "local" else None
+            log_path = job.task(0).paths.stderr
+            record(run.folder, "submitted", cluster=cluster, job=job.job_id, controller=controller, log=str(log_path))
+
+
+def _executor(launcher: Any, nodes: int, tasks: int) -> submitit.AutoExecutor:
+    cluster, params = launcher._EXECUTOR, dict(launcher.params)
+    folder, timeouts = (params.pop(name) for name in _OF_THE_EXECUTOR)
+    executor = submitit.AutoExecutor(cluster=cluster, folder=folder, **{f"{cluster}_max_num_timeout": timeouts})
+    if cluster == "slurm":
+        extra = dict(params.pop("additional_parameters", None) or {})
+        params["additional_parameters"] = {("requeue" if launcher.requeue else "no-requeue"): True, **extra}
+    named = {name if name in _SHARED else f"{cluster}_{name}": value for name, value in params.items() if value is not None}
+    executor.update_parameters(nodes=nodes, tasks_per_node=tasks, **named)
+    return executor
+
+
+def _wait(runs: Sequence[SweepRun], poll_sec: float | None) -> dict[Path, RunState]:
+    """Wait until every run has ended; say how it went as each does.
+
+    Args:
+        runs: Those of the sweep.
+        poll_sec: How often SLURM is asked for its queue; None where there is none.
+    """
+    states: dict[Path, RunState] = {}
+    lost_since: dict[Path, float] = {}
+    queue: Mapping[str, str] | None = None
+    asked = float("-inf")
+    folders = {run.folder: run.name for run in runs}
+    with tqdm(total=len(folders), unit="run", disable=None) as bar:
+        while len(states) < len(folders):
+            if poll_sec is not None and time.monotonic() - asked >= poll_sec:
+                queue, asked = slurm_queue(), time.monotonic()
+            for folder, name in folders.items():
+                if folder in states:
+                    continue
+                state = run_state(folder, queue)
+                sure = state.state == "finished" or (state.state == "failed" and "left the queue" not in (state.error or ""))
+                if state.state not in ENDED:
+                    lost_since.pop(folder, None)
+                    continue
+                since = lost_since.setdefault(folder, time.monotonic())
+                if sure or time.monotonic() - since > _LOST_SEC + (poll_sec or 0):
+                    states[folder] = state
+                    result = f"WER {percent(state.wer)}" if state.wer is not None else state.error or ""
+                    log.info("%s: %s %s", words_of(name), state.state, result)
+                    bar.update()
+            time.sleep(0.5)
+    return states
+
+
+def _result(run: SweepRun, state: RunState) -> JobReturn:
+    result = JobReturn(overrides=run.typed, status=JobStatus.COMPLETED)
+    if state.state == "finished":
+        result.return_value = finished_wer(run.folder)
+        return result
+    result.status = JobStatus.FAILED
+    error = state.error or f"{state.state} before its end"
+    result.return_value = KidasrError(error) if state.mistake else RuntimeError(error)
+    return result
