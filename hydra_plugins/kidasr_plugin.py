@@ -28,14 +28,14 @@ class _Submitit:
     Args:
         wait: Whether to wait until the jobs have ended.
         requeue: Whether a job that is preempted, or out of time, goes on later.
-        poll_sec: How often SLURM is asked.
+        poll_sec: How often SLURM is asked; None without it.
         params: As of Hydra's launcher.
     """
 
     config: DictConfig
     params: dict[str, Any]
 
-    def __init__(self, wait: bool, requeue: bool, poll_sec: float, **params: Any) -> None:
+    def __init__(self, wait: bool, requeue: bool, poll_sec: float | None = None, **params: Any) -> None:
         super().__init__(**params)
         self.wait, self.requeue, self.poll_sec = wait, requeue, poll_sec
 

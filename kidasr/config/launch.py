@@ -82,7 +82,7 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
                     log.info(_nothing_to_do(run_dir))
                     return finished_wer(run_dir)
                 begun = True
-                record(run_dir, "started", job=str(OmegaConf.select(hydra, "job.id")))
+                record(run_dir, "started", job=_job_id())
                 result = _run(job, cfg)
                 record(run_dir, "finished")
                 return result
@@ -108,6 +108,11 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             raise
 
     return run
+
+
+def _job_id() -> str | None:
+    cfg: Any = HydraConfig.instance().cfg
+    return OmegaConf.select(cfg, "hydra.job.id")
 
 
 def _run(job: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
@@ -171,6 +176,8 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR", None)
 
 
 def _end_with_failed_runs() -> None:

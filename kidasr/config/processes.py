@@ -96,4 +96,4 @@ def _first_failure(started: Sequence[subprocess.Popen[bytes]]) -> int:
 
 def this_command(*overrides: str) -> list[str]:
     """The command line of this program, with other overrides."""
-    return [sys.executable, sys.argv[0], *overrides]
+    return [sys.executable, str(sys.modules["__main__"].__file__), *overrides]

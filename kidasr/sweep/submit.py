@@ -62,14 +62,14 @@ def launch_jobs(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
             missing[run.folder] = run
     try:
         _submit(launcher, list(missing.values()), initial_job_idx)
-    except (FailedJobError, FailedSubmissionError, RuntimeError, ValueError) as error:
+    except (FailedJobError, FailedSubmissionError, RuntimeError, ValueError, NameError) as error:
         reason = " ".join(str(error).split())
         raise KidasrError(f"hydra/launcher={cluster}: {shown(reason)}") from error
     folder = launcher.config.hydra.sweep.dir
     log.info("%d submitted of %d: python run.py job=status sweep='%s'", len(missing), len(runs), folder)
     if not launcher.wait:
         return [JobReturn(overrides=run.typed, status=JobStatus.COMPLETED, _return_value=None) for run in runs]
-    states = _wait(runs, launcher.poll_sec if cluster == "slurm" else None)
+    states = _wait(runs, launcher.poll_sec)
     return [returned(launcher, run, _result(run, states[run.folder])) for run in runs]
 
 

@@ -141,6 +141,9 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         if loader.num_workers:
             loader.worker_init_fn = shield_worker  # what a loader that skips batches is made from
             getattr(loader, "base_dataloader", loader).worker_init_fn = shield_worker  # what accelerate's loader iterates
+        wrapper: Any = loader.batch_sampler
+        if getattr(wrapper, "batch_sampler", None) is self.batches:
+            wrapper.batch_size = None  # else accelerate passes over batches that are smaller, as the share of a process is
         return loader
 
     def first_process(self, value: Any) -> Any:

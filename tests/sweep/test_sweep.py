@@ -1,0 +1,162 @@
+"""Sweeps on this machine: what is finished is not run again, several processes, a study that continues, nobody waiting."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from omegaconf import OmegaConf
+
+from kidasr.config.attempts import read_attempts, record, write_progress
+from kidasr.errors import STOPPED
+from kidasr.sweep.state import run_state
+from tests.conftest import ROOT, job, read_json, run_here, run_py, sweep_runs
+
+SHORT = ("debug=smoke", "trainer.zero_shot=false", "report=none")
+
+
+def starts(run_dir: Path) -> int:
+    return sum(row["event"] == "started" for row in read_attempts(run_dir))
+
+
+def test_a_sweep_typed_again_runs_what_is_missing_and_more_seeds_extend_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    swept = ("--multirun", "curriculum=none,age", *SHORT)
+    assert run_here(monkeypatch, *swept) == 0
+    (sweep,) = (tmp_path / "outputs" / "multirun").iterdir()
+    first = sweep_runs(sweep)
+    (first[1] / "metrics.json").unlink()  # as where it was cut off at its very end
+    assert run_here(monkeypatch, *swept, "seed=1,2", "logger=tensorboard") == 0
+    runs = sweep_runs(sweep)
+    assert runs[:2] == first and len(runs) == 4 and len(list((tmp_path / "outputs" / "multirun").iterdir())) == 1
+    assert [starts(run) for run in runs] == [1, 2, 1, 1]
+    assert len(read_json(sweep / "comparison.json")["runs"]) == 4
+    assert run_here(monkeypatch, *swept, "resume=never", "overwrite=true") == 0
+    assert (first[0] / "metrics.json").exists() and starts(first[0]) == 1, "begun anew, as it was asked for"
+
+
+def test_one_key_starts_two_processes_with_the_batch_of_one_also_in_a_sweep(tmp_path: Path) -> None:
+    batch = ("padding=longest", "trainer.train_batch_size=3", "trainer.num_processes=2")
+    done = run_py("--multirun", *SHORT, *batch, "seed=1", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert done.returncode == 0, done.stderr
+    (run_dir,) = sweep_runs(tmp_path / "sweep")
+    assert read_json(run_dir / "checkpoints" / "checkpoint-3" / "progress.json")["processes"] == 2
+    job(tmp_path / "one", *SHORT, *batch[:2]).run()
+    one, two = (read_json(folder / "metrics.json") for folder in (tmp_path / "one", run_dir))
+    assert one["final"] == two["final"]
+    assert [row["loss"] for row in one["history"] if "loss" in row] == pytest.approx(
+        [row["loss"] for row in two["history"] if "loss" in row], abs=1e-5
+    )
+
+
+def test_two_processes_stop_by_a_signal_to_the_first_and_end_with_its_exit_code(tmp_path: Path) -> None:
+    long = (*SHORT, "trainer.num_processes=2", "trainer.max_steps=2000", f"hydra.run.dir={tmp_path / 'run'}")
+    command = [sys.executable, str(ROOT / "run.py"), *long]
+    run = subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "run").glob("checkpoints/checkpoint-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGUSR2)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == STOPPED, said
+    assert "nothing is lost; the same command continues" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["trainer.num_processes=3", "trainer.num_nodes=2"],
+            "trainer.num_processes=3: no multiple of trainer.num_nodes=2;",
+        ),
+        (
+            ["trainer.num_processes=17", "trainer.train_batch_size=16"],
+            "trainer.num_processes=17: more than the utterances",
+        ),
+        (
+            ["trainer.num_processes=2", "trainer.num_nodes=2"],
+            "trainer.num_nodes=2: this is one machine; accepted: --",
+        ),
+        (
+            ["--multirun", "seed=1", "hydra/launcher=slurm"],
+            "hydra/launcher=slurm: there is no sbatch on this machine; ",
+        ),
+        (["--multirun", "seed=1", "hydra/launcher=slurm", "hydra.launcher.wayt=false"], "hydra.launcher.wayt"),
+        (["job=status"], "sweep=outputs/multirun: no sweep in it; accepted: the folder of a multirun"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/usr/bin/nothing")
+    assert run_here(monkeypatch, *arguments) == 2
+    said = capfd.readouterr().err
+    assert f"error: {line}" in said and "Traceback" not in said
+
+
+def test_a_study_continues_where_it_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = ("--multirun", "hydra/sweeper=optuna", *SHORT, f"hydra.sweep.dir={tmp_path}")
+    assert run_here(monkeypatch, *search, "hydra.sweeper.n_trials=2") == 0
+    study = optuna.load_study(study_name="kidasr", storage=f"sqlite:///{tmp_path}/study.db")
+    masks = {"augment.freq_mask_param", "augment.time_mask_param"}
+    assert set(study.best_params) == {*masks, "freeze.freeze_encoder_steps", "optim.learning_rate"}
+    assert [trial.value for trial in study.trials] == [
+        read_json(run / "metrics.json")["final"]["wer"] for run in sweep_runs(tmp_path)
+    ]
+    cut_off = study.ask()  # as by a power failure: it stays running
+    for name, distribution in study.trials[0].distributions.items():
+        cut_off._suggest(name, distribution)
+    assert run_here(monkeypatch, *search, "hydra.sweeper.n_trials=3") == 0
+    study = optuna.load_study(study_name="kidasr", storage=f"sqlite:///{tmp_path}/study.db")
+    states = [trial.state.name for trial in study.get_trials()]
+    assert states == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
+    assert study.trials[3].params == cut_off.params, "run again"
+    assert OmegaConf.load(tmp_path / "optimization_results.yaml").best_value == study.best_value
+
+
+@pytest.mark.minutes
+def test_runs_at_once_with_nobody_waiting_are_compared_by_the_last(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    launcher = ("hydra/launcher=submitit_local", "hydra.launcher.wait=false")
+    swept = ("curriculum=none,age", "debug=smoke", "trainer.zero_shot=false")
+    done = run_py("--multirun", *swept, *launcher, f"hydra.sweep.dir={sweep}")
+    assert done.returncode == 0 and "2 submitted of 2" in done.stdout + done.stderr
+    status = run_py("job=status", f"sweep={sweep}", cwd=tmp_path).stdout
+    assert "curriculum=age" in status
+    deadline = time.monotonic() + 120
+    while not (sweep / "report.html").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert len(read_json(sweep / "comparison.json")["runs"]) == 2
+
+
+def test_a_runs_state_is_told_by_its_folder_and_the_queue(tmp_path: Path) -> None:
+    def state(queue: dict[str, str] | None) -> tuple[Any, ...]:
+        found = run_state(tmp_path, queue)
+        return found.state, found.step, found.wer, found.preempted
+
+    assert state({}) == ("not started", None, None, 0)
+    record(tmp_path, "queued")
+    record(tmp_path, "submitted", cluster="slurm", job="7_1", log=str(tmp_path / "err"))
+    assert state({"7_1": "PENDING"})[0] == "queued"
+    record(tmp_path, "started", job="7_1")
+    write_progress(tmp_path, step=30, max_steps=90, wer=0.25)
+    assert state({"7_1": "RUNNING"}) == ("running", 30, 0.25, 0)
+    assert state({"7_1": "PENDING"}) == ("queued", 30, 0.25, 1), "its node has failed, SLURM runs it again"
+    record(tmp_path, "stopped", by="SIGUSR2")
+    assert state({"7_1": "PENDING"}) == ("queued", 30, 0.25, 1)
+    record(tmp_path, "started", job="7_1")
+    assert state({"7_1": "RUNNING"}) == state(None) == ("running", 30, 0.25, 1)
+    (tmp_path / "err").write_text("loading\nslurmstepd: error: out of memory\n\n", encoding="utf-8")
+    lost = run_state(tmp_path, {})
+    assert lost.state == "failed" and "slurmstepd: error: out of memory" in (lost.error or "")
+    record(tmp_path, "failed", error="ValueError: no", mistake=False)
+    assert (run_state(tmp_path, {}).error, state({})[0]) == ("ValueError: no", "failed")
+    assert os.getpid() == read_attempts(tmp_path)[-1]["pid"]
