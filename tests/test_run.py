@@ -76,7 +76,7 @@ def test_one_job_of_a_multirun_fails_alone_and_the_exit_code_says_so(tmp_path: P
     failed, finished = sweep_runs(tmp_path / "sweep")
     assert not (failed / "metrics.json").exists() and (finished / "metrics.json").exists()
     assert f"{lonely}:1:" in (failed / "run.log").read_text(encoding="utf-8")
-    assert f"failed: data.validation=lonely.jsonl+debug=smoke: {lonely}:1:" in done.stderr
+    assert f"failed: debug=smoke+data.validation=lonely.jsonl: {lonely}:1:" in done.stderr
     status = run_py("job=status", f"sweep={tmp_path / 'sweep'}", cwd=tmp_path)
     assert "1 failed, 1 finished" in status.stdout and f"{lonely}:1:" in status.stdout
     assert not list(tmp_path.glob("outputs")) + list(tmp_path.glob("run.log")), "status only looks"
@@ -175,7 +175,7 @@ def test_validation_speakers_are_held_out_where_there_is_no_validation_manifest(
 
 @pytest.mark.parametrize("command", readme_commands())
 def test_the_readmes_commands_run(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As written, but short, in a folder of their own, and with the embedded files for the reader's."""
     for name, source in (("T.jsonl", "train"), ("V.jsonl", "validation")):
@@ -201,7 +201,7 @@ def test_the_readmes_commands_run(
         runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
     except SystemExit as end:  # --help
         assert not end.code
-    assert capsys.readouterr().out
+    assert capfd.readouterr().out
     if "debug=smoke" in arguments:
         assert list(tmp_path.glob("run/metrics.json")) + list(tmp_path.glob("sweep/*/metrics.json"))
 
