@@ -16,6 +16,9 @@ from kidasr.errors import KidasrError
 
 State = Literal["not started", "queued", "running", "stopped", "failed", "finished"]
 
+#: What SLURM calls a job that is going to run.
+PENDING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SUSPENDED")
+
 #: Of a job that will not go on by itself.
 ENDED = ("not started", "stopped", "failed", "finished")
 
@@ -67,8 +70,8 @@ def run_state(run_dir: Path, queue: Mapping[str, str] | None) -> RunState:
         return RunState("not started")
     submitted = last_of(events, "submitted")
     is_slurm = submitted is not None and submitted.get("cluster") == "slurm"
-    # One that SLURM is ending, to run it again, may have failed by the end of what it used.
-    goes_on = is_slurm and submitted is not None and str(submitted.get("job")) in (queue or {})
+    # One that SLURM runs again may have failed by the end of what it used.
+    goes_on = is_slurm and submitted is not None and (queue or {}).get(str(submitted.get("job"))) in PENDING
     if last["event"] == "failed" and not goes_on:
         return RunState("failed", **known, error=str(last.get("error")), mistake=bool(last.get("mistake")))
     waiting: State = "running" if last["event"] == "started" else "queued"
@@ -79,7 +82,7 @@ def run_state(run_dir: Path, queue: Mapping[str, str] | None) -> RunState:
         if queue is None:
             return RunState(waiting, **known)
         if job in queue:
-            pending = queue[job] in ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SUSPENDED")
+            pending = queue[job] in PENDING
             if pending and waiting == "running":
                 known["preempted"] += 1
             return RunState("queued" if pending else waiting, **known)

@@ -127,7 +127,8 @@ def _wait(runs: Sequence[SweepRun], poll_sec: float | None) -> dict[Path, RunSta
                 if folder in states:
                     continue
                 state = run_state(folder, queue)
-                sure = state.state == "finished" or (state.state == "failed" and "left the queue" not in (state.error or ""))
+                # What has failed as SLURM ended it may be in the queue again soon.
+                sure = state.state == "finished" or (state.state == "failed" and poll_sec is None)
                 if state.state not in ENDED:
                     lost_since.pop(folder, None)
                     continue
