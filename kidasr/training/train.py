@@ -1,5 +1,6 @@
 """The training job: from manifests to a fine-tuned model and its scores."""
 
+import atexit
 import logging
 import math
 import warnings
@@ -120,6 +121,8 @@ class Train:
         if not torch.cuda.is_available():
             prepare_cpu(self.trainer["num_threads"])
         arguments = self._training_arguments()
+        if arguments.world_size > 1:
+            atexit.register(_leave_processes)
         # Of several processes each has composed its own, and the time in its name may be another second.
         (run_dir,) = broadcast_object_list([self.run_dir])
         self.run_dir, arguments.output_dir = run_dir, str(run_dir / "checkpoints")
@@ -398,6 +401,12 @@ def in_order_of(utterances: Sequence[Utterance], predictions: Sequence[Predictio
     """Predictions in the order of the manifest."""
     place = {utterance.utterance_id: number for number, utterance in enumerate(utterances)}
     return sorted(predictions, key=lambda prediction: place[prediction.utterance_id])
+
+
+def _leave_processes() -> None:
+    """Part from the other processes in order: else gloo's threads may abort the process as it ends."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _quiet_libraries() -> None:
