@@ -1,6 +1,7 @@
 """kidasr's launchers and its sweeper, where Hydra looks for them; what they do is in :mod:`kidasr.sweep`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -44,20 +45,13 @@ class _Submitit:
 
         return launch_jobs(self, job_overrides, initial_job_idx)
 
-    def __call__(
-        self,
-        sweep_overrides: list[str],
-        job_dir_key: str,
-        job_num: int,
-        job_id: str,
-        singleton_state: dict[type, Singleton],
-    ) -> JobReturn:
+    def __call__(self, run_dir: str, overrides: list[str], number: int, singletons: dict[type, Singleton]) -> JobReturn:
         from kidasr.sweep.cluster_job import run_cluster_job
 
         parent: Any = super()
         return run_cluster_job(
-            lambda overrides: parent.__call__(overrides, job_dir_key, job_num, job_id, singleton_state),
-            sweep_overrides,
+            lambda own: parent.__call__([*overrides, *own], "hydra.sweep.dir", number, str(number), singletons),
+            Path(run_dir),
             self.requeue,
         )
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import runpy
 import shlex
 import shutil
 import signal
@@ -16,7 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kidasr.config.sweep_folder import PlannedRun, add_runs
-from tests.conftest import MICRO, ROOT, job, read_json, read_jsonl, run_py, sweep_runs
+from tests.conftest import MICRO, ROOT, job, read_json, read_jsonl, run_here, run_py, sweep_runs
 
 CORPUS = ROOT / "kidasr" / "embedded" / "corpus"
 
@@ -49,10 +48,9 @@ def test_the_default_run_at_least_halves_wer_and_the_youngest_are_hardest(tmp_pa
     assert "warning" not in done.stdout + done.stderr
 
 
-def test_a_multirun_of_masks_has_a_folder_for_each_combination(tmp_path: Path) -> None:
+def test_a_multirun_of_masks_has_a_folder_for_each_combination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = ("augment=specaugment", "augment.freq_mask_param=27,40", "augment.time_mask_param=100,150")
-    done = run_py("--multirun", *sweep, "debug=smoke", f"hydra.sweep.dir={tmp_path}")
-    assert done.returncode == 0, done.stderr
+    assert run_here(monkeypatch, "--multirun", *sweep, "debug=smoke", f"hydra.sweep.dir={tmp_path}") == 0
     found = {}
     for folder in sweep_runs(tmp_path):
         augment = OmegaConf.load(folder / ".hydra" / "config.yaml").augment
@@ -159,15 +157,13 @@ def test_a_run_that_every_process_of_it_is_told_to_stop_continues_by_the_same_co
     assert list((tmp_path / "outputs").glob("*/*")) == [run_dir]
 
 
-def test_hydras_own_ways_to_sweep_still_work(tmp_path: Path) -> None:
-    done = run_py("--multirun", "augment=glob(spec*)", "debug=smoke", f"hydra.sweep.dir={tmp_path}")
-    assert done.returncode == 0, done.stderr
+def test_hydras_own_ways_to_sweep_still_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_here(monkeypatch, "augment=glob(spec*)", "--multirun", "debug=smoke", f"hydra.sweep.dir={tmp_path}") == 0
     assert len(list(tmp_path.glob("*/metrics.json"))) == 2
 
 
 def test_validation_speakers_are_held_out_where_there_is_no_validation_manifest(tmp_path: Path) -> None:
-    done = run_py("data.validation=null", "debug=smoke", f"hydra.run.dir={tmp_path}")
-    assert done.returncode == 0, done.stderr
+    job(tmp_path, "data.validation=null", "debug=smoke").run()
     trained_on = {row["speaker_id"] for row in read_jsonl(CORPUS / "train.jsonl")}
     held_out = {row["speaker_id"] for row in read_jsonl(tmp_path / "predictions.jsonl")}
     assert held_out and held_out < trained_on
@@ -192,15 +188,9 @@ def test_the_readmes_commands_run(
         add_runs(tmp_path / "outputs" / "multirun" / "mine", [PlannedRun("seed=1-0a1b2c3d", ("seed=1",))])
     if not {"--help", "--cfg", "job=compare", "job=status"} & set(arguments):
         arguments += ["debug=smoke", f"hydra.run.dir={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
-    # In this process: what a new one imports would take most of the time.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
-    try:
-        runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
-    except SystemExit as end:  # --help
-        assert not end.code
+    assert run_here(monkeypatch, *arguments) == 0
     assert capfd.readouterr().out
     if "debug=smoke" in arguments:
         assert list(tmp_path.glob("run/metrics.json")) + list(tmp_path.glob("sweep/*/metrics.json"))

@@ -69,10 +69,21 @@ def last_of(events: Sequence[dict[str, Any]], *kinds: Event) -> dict[str, Any] |
     return next((row for row in reversed(events) if row["event"] in kinds), None)
 
 
-def last_error(run_dir: Path) -> str | None:
-    """Why a run failed, if that is what happened to it last."""
-    ended = last_of(read_attempts(run_dir), "queued", "started", "stopped", "failed", "finished")
-    return str(ended.get("error")) if ended and ended["event"] == "failed" else None
+def newest(events: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """What happened last; ``submitted`` says only where a run is queued."""
+    return last_of(events, "queued", "started", "stopped", "failed", "finished")
+
+
+def failure(run_dir: Path) -> dict[str, Any] | None:
+    """Why a run failed (``error``, ``mistake``), if that is what happened to it last."""
+    last = newest(read_attempts(run_dir))
+    return last if last and last["event"] == "failed" else None
+
+
+def is_expected(run_dir: Path) -> bool:
+    """Whether a launcher has seen to it that the run begins, or goes on, and it has not yet."""
+    last = newest(read_attempts(run_dir))
+    return last is not None and last["event"] in ("queued", "stopped")
 
 
 def now() -> str:

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from kidasr.config.attempts import record
+from kidasr.config.attempts import is_expected, record
 from kidasr.config.checks import ConfigError, check_config, unknown_key
-from kidasr.config.processes import are_started, is_first_process, run_in_processes, this_command
+from kidasr.config.processes import are_started, is_first_process, quoted, run_in_processes, this_command
 from kidasr.config.run_folder import (
     check_place,
     check_run_folder,
@@ -93,14 +93,14 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             for line in str(error).splitlines():
                 log.error(line)
             error.was_told = True
-            if begun:
+            if begun or is_expected(run_dir):
                 record(run_dir, "failed", error=hidden(str(error).partition("\n")[0]), mistake=True)
             if hydra.mode == RunMode.RUN:
                 raise SystemExit(USER_ERROR) from error
             raise
         except Exception as error:
             log.exception("the run failed")
-            if begun:
+            if begun or is_expected(run_dir):
                 reason = " ".join(str(error).split())
                 record(run_dir, "failed", error=hidden(f"{type(error).__name__}: {shown(reason)}"), mistake=False)
             if hydra.mode == RunMode.RUN:
@@ -159,7 +159,8 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
         return
     inherited = dict(os.environ)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, so that they can be told here in one line
-    sys.argv[1:] = [_seeds_as_list(argument) for argument in sys.argv[1:]]
+    # Flags first: Hydra takes overrides after one for words that it does not know.
+    sys.argv[1:] = sorted(map(_seeds_as_list, sys.argv[1:]), key=lambda one: one not in ("--multirun", "-m"))
     logging.raiseExceptions = False  # what a full disk keeps out of run.log is still on the screen
     try:
         processes = _check_command_line(conf)
@@ -208,16 +209,15 @@ def _check_command_line(conf: Path) -> int:
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
             shared = _compose(_without_sweeps(arguments.overrides))
             if not (arguments.multirun or shared.hydra.mode == RunMode.MULTIRUN):
-                return _check_single_run(*_checked(arguments.overrides))
+                return _check_single_run(*_checked(_compose(arguments.overrides)))
             _check_multirun(shared, arguments.overrides)
     finally:
         logging.disable(logging.NOTSET)
     return 1
 
 
-def _checked(overrides: list[str]) -> tuple[DictConfig, DictConfig]:
+def _checked(cfg: DictConfig) -> tuple[DictConfig, DictConfig]:
     """Hydra's part of a config and the rest, which can work."""
-    cfg = _compose(overrides)
     hydra = cfg.hydra
     with open_dict(cfg):
         del cfg["hydra"]
@@ -242,7 +242,7 @@ def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> int:
         if latest is not None:
             run_dir = latest
     # Hydra composes again, when the time in the folder's name may be another.
-    sys.argv.append(f"hydra.run.dir='{_escaped(str(run_dir))}'")
+    sys.argv.append(f"hydra.run.dir={quoted(run_dir)}")
     if not is_first_process():
         sys.argv.append("hydra.output_subdir=null")  # one process writes
     check_place(run_dir)
@@ -281,32 +281,16 @@ def _check_multirun(shared: DictConfig, overrides: list[str]) -> None:
     check_place(sweep_dir, "hydra.sweep.dir")
     base = _compose([])
     for number, job in enumerate(planned_jobs(shared, overrides)):
-        name = name_run(sweep_dir, _compose(job), base)
-        hydra, cfg = _checked(job)
+        whole = _compose(job)
+        name = name_run(sweep_dir, whole, base, number)
+        hydra, cfg = _checked(whole)
         if cfg.resume == "latest":
             raise ConfigError(
                 "resume=latest: of one run; accepted with --multirun: hydra.sweep.dir=... of the one to continue"
             )
         check_nodes(cfg, here=not str(hydra.launcher.get("_target_")).endswith("SlurmLauncher"))
-        with open_dict(hydra):
-            hydra.job.num, hydra.job.id = number, number
-        HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra})  # type: ignore[assignment]
-        try:
-            check_run_folder(sweep_dir / (name if names_runs(hydra, overrides) else str(hydra.sweep.subdir)), cfg)
-        finally:
-            HydraConfig.instance().cfg = None
-    sys.argv.append(f"hydra.sweep.dir='{_escaped(str(sweep_dir))}'")
-
-
-def names_runs(hydra: DictConfig, overrides: Iterable[str]) -> bool:
-    """Whether the runs of a multirun are named by what they are: by kidasr's launchers, if the user does not name them."""
-    ours = str(hydra.launcher.get("_target_")).startswith("hydra_plugins.kidasr")
-    return ours and not any(one.startswith("hydra.sweep.subdir=") for one in overrides)
-
-
-def _escaped(text: str) -> str:
-    """As it stands between quotes in Hydra's grammar of overrides."""
-    return text.replace("\\", "\\\\").replace("'", "\\'")
+        check_run_folder(sweep_dir / name, cfg)
+    sys.argv.append(f"hydra.sweep.dir={quoted(sweep_dir)}")
 
 
 def _compose(overrides: list[str]) -> DictConfig:

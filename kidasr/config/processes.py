@@ -25,6 +25,11 @@ def are_started() -> bool:
     return "RANK" in os.environ
 
 
+def is_restarted() -> bool:
+    """Whether SLURM or torchrun has started this job before, so that it goes on with what it left."""
+    return any(os.environ.get(name, "0") != "0" for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
+
+
 def number_of_processes(asked: int | None) -> int:
     """How many there are.
 
@@ -97,3 +102,8 @@ def _first_failure(started: Sequence[subprocess.Popen[bytes]]) -> int:
 def this_command(*overrides: str) -> list[str]:
     """The command line of this program, with other overrides."""
     return [sys.executable, str(sys.modules["__main__"].__file__), *overrides]
+
+
+def quoted(value: object) -> str:
+    """A value as it stands in an override of Hydra's, whatever characters it has."""
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from kidasr.config.attempts import ATTEMPTS, PROGRESS
-from kidasr.config.processes import is_first_process
+from kidasr.config.processes import is_first_process, is_restarted
 from kidasr.config.signature import flat
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError, shown
@@ -97,7 +97,7 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
             can't be written.
     """
     check_place(run_dir)
-    if cfg.resume == "never":
+    if _begins_anew(cfg):
         # The other processes may come when the first has begun to write.
         empty = not run_dir.is_dir() or all(one.name in BEFORE_THE_RUN for one in run_dir.iterdir())
         if is_first_process() and not empty and not cfg.overwrite:
@@ -130,8 +130,8 @@ def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
     if check_run_folder(run_dir, cfg):
         return True
     if is_first_process():
-        if cfg.resume == "never":
-            _delete_run(run_dir)
+        if _begins_anew(cfg):
+            delete_run(run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
         if _recorded(run_dir) is None:
             write_text(run_dir / CONFIG, json.dumps(resolved(cfg), indent=2) + "\n")
@@ -169,7 +169,7 @@ def lock_run_folder(run_dir: Path) -> None:
     path = run_dir.resolve() / LOCK
     if path in _held:
         return
-    lock = FileLock(path, timeout=60 if os.environ.get("SLURM_RESTART_COUNT") else 0)
+    lock = FileLock(path, timeout=60 if is_restarted() else 0)
     try:
         lock.acquire()
     except Timeout as error:
@@ -177,6 +177,11 @@ def lock_run_folder(run_dir: Path) -> None:
         raise KidasrError(f"{run_dir} is in use by {holder}; accepted: another hydra.run.dir=..., or wait") from error
     _held[path] = lock
     path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+
+
+def _begins_anew(cfg: DictConfig) -> bool:
+    """A job that is requeued was asked to begin anew once, and has."""
+    return bool(cfg.resume == "never") and not is_restarted()
 
 
 def _as_recorded(cfg: DictConfig) -> Any:
@@ -201,7 +206,8 @@ def _run_folders(base: Path) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _delete_run(run_dir: Path) -> None:
+def delete_run(run_dir: Path) -> None:
+    """Delete what a run has left in its folder; what else is there remains."""
     for name in OF_A_RUN:
         path = run_dir / name
         if path.is_dir():

@@ -4,9 +4,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kidasr.config.signature import digest_of, run_name
 from kidasr.durable import write_text
@@ -53,8 +55,29 @@ def failed_runs() -> list[FailedRun]:
     return noted
 
 
-def name_run(sweep_dir: Path, cfg: DictConfig, base: DictConfig) -> str:
-    """The name of a run's folder; that of one that is there, if it is the same run typed in other words."""
+def name_run(sweep_dir: Path, cfg: DictConfig, base: DictConfig, number: int) -> str:
+    """The name of a run's folder in the sweep's: what it is, or what the user wants (``hydra.sweep.subdir``).
+
+    That of a folder that is there is taken, if it is the same run typed in other words. A launcher that is not kidasr's
+    counts its runs.
+
+    Args:
+        sweep_dir: The sweep's folder.
+        cfg: The run's config, with its ``hydra`` node, in which the job gets its number.
+        base: The config that nothing was typed for, with its ``hydra`` node.
+        number: Of the job in its sweep.
+    """
+    with open_dict(cfg):
+        cfg.hydra.job.num = cfg.hydra.job.id = number
+    ours = str(cfg.hydra.launcher.get("_target_")).startswith("hydra_plugins.kidasr")
+    typed: Any = OmegaConf.to_container(cfg.hydra.overrides.hydra, resolve=False)
+    if not ours or any(one.lstrip("+").startswith("hydra.sweep.subdir=") for one in typed):
+        composing = HydraConfig.instance().cfg
+        HydraConfig.instance().cfg = OmegaConf.create({"hydra": cfg.hydra})  # type: ignore[assignment]
+        try:
+            return str(cfg.hydra.sweep.subdir)
+        finally:
+            HydraConfig.instance().cfg = composing
     name = run_name(cfg, base)
     there = [path.name for path in sweep_dir.glob(f"*-{digest_of(name)}") if path.is_dir()]
     return name if name in there or not there else sorted(there)[0]

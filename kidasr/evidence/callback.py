@@ -10,8 +10,9 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from kidasr.config.attempts import last_of, read_attempts
+from kidasr.config.attempts import newest, read_attempts
 from kidasr.config.processes import is_first_process
+from kidasr.config.run_folder import METRICS
 from kidasr.config.sweep_folder import LOCK, read_sweep
 from kidasr.errors import KidasrError
 
@@ -32,9 +33,7 @@ class CompareRuns(Callback):
             return
         sweep_dir = Path(config.hydra.sweep.dir)
         with FileLock(sweep_dir / LOCK):  # of two that end at once, each sees the other's end
-            runs = [sweep_dir / run.name for run in read_sweep(sweep_dir)]
-            ends = [last_of(read_attempts(run), "queued", "started", "stopped", "failed", "finished") for run in runs]
-            if all(end and end["event"] in ("failed", "finished") for end in ends):
+            if all(_has_ended(sweep_dir / run.name) for run in read_sweep(sweep_dir)):
                 self._compare(config)
 
     def _compare(self, config: DictConfig) -> None:
@@ -52,3 +51,8 @@ class CompareRuns(Callback):
             Compare(str(folder), [str(job) for job in jobs], config.get("baseline"), report).run()
         except KidasrError as error:
             log.warning("no comparison of these runs: %s", error)
+
+
+def _has_ended(run_dir: Path) -> bool:
+    last = newest(read_attempts(run_dir))
+    return (run_dir / METRICS).exists() or (last is not None and last["event"] in ("failed", "finished"))

@@ -1,6 +1,7 @@
 """What runs have left: their predictions as arrays, and which of them are the same configuration."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from kidasr.config.attempts import last_error
+from kidasr.config.attempts import failure
 from kidasr.config.run_folder import METRICS
 from kidasr.config.signature import NOT_THE_RESULT
 from kidasr.errors import KidasrError
@@ -83,8 +84,9 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise KidasrError(f"{folder}: no such folder; accepted: run folders, or patterns such as 'outputs/multirun/*/*/*'")
     if not (folder / METRICS).is_file():
-        error = last_error(folder)
-        raise KidasrError(f"{folder}: {f'failed: {error}' if error else f'not finished: it has no {METRICS}'}")
+        failed = failure(folder)
+        how = f"failed: {failed.get('error')}" if failed else f"not finished: it has no {METRICS}"
+        raise KidasrError(f"{folder}: {how}")
     try:
         metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -193,6 +195,8 @@ def _short(override: str) -> str:
     key, _, value = override.partition("=")
     if key == "hypotheses":
         return "+".join(part.strip() for part in value.strip("[]").split(",") if part.strip()) or "baseline"
+    if re.fullmatch(r"-?\d+\.\d{7,}(e[+-]?\d+)?", value):  # drawn by a search
+        return f"{key}={float(value):.3g}"
     return value if key == "experiment" else override
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from kidasr.report.figure import reach, wer_points
+from kidasr.report.figure import reach, wer_points, wrapped
 
 
 def wer_by_age_chart(runs: Mapping[str, Mapping[str, Any]]) -> go.Figure:
@@ -46,7 +46,7 @@ def forest_chart(title: str, differences: Mapping[str, Mapping[str, Any]]) -> go
         ones = [one if age == "all" else one["by_age"][age] for one in differences.values()]
         figure.add_scatter(
             x=[100 * one["delta_wer"] for one in ones],
-            y=[escape(name) for name in differences],
+            y=["<br>".join(map(escape, wrapped(name))) for name in differences],
             error_x=_error_bars([(one["delta_wer"], one["ci95"]) for one in ones]),
             mode="markers",
             marker={"size": 10 if age == "all" else 7, "symbol": "square" if age == "all" else "circle"},

@@ -1,5 +1,6 @@
 """Figures for papers: PNG or PDF, by the name of the file."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def draw_wer_by_age(path: Path, runs: Mapping[str, Mapping[str, Any]]) -> None:
             fmt="o",
             markersize=4,
             capsize=2,
-            label=_plain(name),
+            label="\n".join(wrapped(_plain(name))),
         )
     axes.set_xticks(range(len(ages)), ages)
     axes.set_xlabel("age in years")
@@ -106,13 +107,14 @@ def draw_forest(path: Path, title: str, differences: Mapping[str, Mapping[str, A
         title: Below the axis.
         differences: By name: ``delta_wer`` and ``ci95``, fractions.
     """
-    figure = Figure(figsize=(7, 1.2 + 0.35 * len(differences)), layout="constrained")
+    names = [wrapped(_plain(name)) for name in differences]
+    figure = Figure(figsize=(7, 1.2 + 0.35 * sum(len(lines) for lines in names)), layout="constrained")
     axes = figure.subplots()
     values = [(one["delta_wer"], one["ci95"]) for one in differences.values()]
     places = range(len(differences), 0, -1)
     axes.errorbar([100 * value for value, _ in values], places, xerr=reach(values), fmt="s", markersize=5, capsize=3)
     axes.axvline(0, color="gray", linestyle="--", linewidth=1)
-    axes.set_yticks(places, [_plain(name) for name in differences])
+    axes.set_yticks(places, ["\n".join(lines) for lines in names])
     axes.set_ylim(0.3, len(differences) + 0.7)
     axes.set_xlabel(_plain(title))
     axes.grid(axis="x", alpha=0.3)
@@ -126,6 +128,11 @@ def reach(values: Sequence[tuple[float, Sequence[float] | None]]) -> list[list[f
         [max(0.0, 100 * (value - low)) for value, (low, _) in ends],
         [max(0.0, 100 * (high - value)) for value, (_, high) in ends],
     ]
+
+
+def wrapped(name: str) -> list[str]:
+    """The lines of a configuration's name, which has a word for each override."""
+    return textwrap.wrap(name, 40, break_long_words=False, break_on_hyphens=False) or [name]
 
 
 def _plain(text: str) -> str:

@@ -4,7 +4,7 @@ import logging
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import submitit
@@ -22,30 +22,27 @@ log = logging.getLogger(__name__)
 _REQUEUED_SEC = 60
 
 
-def run_cluster_job(run: Callable[[list[str]], JobReturn], overrides: Sequence[str], requeue: bool) -> JobReturn:
+def run_cluster_job(run: Callable[[list[str]], JobReturn], run_dir: Path, requeue: bool) -> JobReturn:
     """Run a job within submitit.
 
     submitit has its job requeued from within the handler of its signal, wherever the program is. A run keeps the signal to
     itself until what is trained is saved, and then raises it again.
 
     Args:
-        run: Runs the overrides.
-        overrides: What is typed for the job.
+        run: Runs the job, with overrides of this process alone.
+        run_dir: The run's folder.
         requeue: Whether the job is requeued when it is stopped by the scheduler's signal.
 
     Raises:
         Exception: Of the run, so that the scheduler sees that the job failed.
     """
     environment = submitit.JobEnvironment()
-    subdirs = [one.partition("=")[2].strip("'") for one in overrides if one.startswith("hydra.sweep.")]
-    run_dir = Path(*subdirs)
     if environment.num_tasks > 1:
         _join(environment)
     if is_first_process():
         _name_job(environment, words_of(run_dir.name))
-    own = [] if is_first_process() else ["hydra.output_subdir=null"]  # one process writes
     try:
-        result = run([*overrides, *own])
+        result = run([] if is_first_process() else ["hydra.output_subdir=null"])  # one process writes
     except Stopped as stopped:
         if requeue and stopped.by != "SIGTERM":  # SLURM itself ends the job by that, and requeues it or does not
             _requeue(environment, run_dir)

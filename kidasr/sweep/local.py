@@ -9,8 +9,8 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import open_dict
 
-from kidasr.config.attempts import last_error, last_of, read_attempts
-from kidasr.config.processes import are_started, run_in_processes, this_command
+from kidasr.config.attempts import failure
+from kidasr.config.processes import are_started, quoted, run_in_processes, this_command
 from kidasr.config.run_folder import finished_wer
 from kidasr.config.signature import words_of
 from kidasr.config.sweep_folder import FailedRun, note_failed
@@ -30,7 +30,7 @@ def launch_here(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
     setup_globals()
     hydra = launcher.config.hydra
     configure_log(hydra.hydra_logging, hydra.verbose)
-    runs = plan_sweep(launcher, job_overrides)
+    runs = plan_sweep(launcher, job_overrides, initial_job_idx)
     returns: dict[Path, JobReturn] = {}
     for number, run in enumerate(runs, start=initial_job_idx):
         log.info("run %d of %d: %s", number + 1 - initial_job_idx, len(runs), words_of(run.name))
@@ -57,14 +57,13 @@ def _run(launcher: Any, run: SweepRun, number: int) -> JobReturn:
 
 def _run_in_processes(run: SweepRun) -> JobReturn:
     environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-    folder = str(run.folder).replace("\\", "\\\\").replace("'", "\\'")
-    command = this_command(*run.typed, "hydra.mode=RUN", f"hydra.run.dir='{folder}'")
+    command = this_command(*run.typed, "hydra.mode=RUN", f"hydra.run.dir={quoted(run.folder)}")
     code = run_in_processes(command, run.processes, environment)
     if code == STOPPED:
         raise Stopped("a signal")
     result = JobReturn(overrides=run.typed, status=JobStatus.COMPLETED if not code else JobStatus.FAILED)
-    failure = KidasrError(last_error(run.folder) or f"exit code {code}")
-    result.return_value = failure if code else finished_wer(run.folder)
+    reason = (failure(run.folder) or {}).get("error") or f"exit code {code}"
+    result.return_value = KidasrError(reason) if code else finished_wer(run.folder)
     return result
 
 
@@ -73,8 +72,7 @@ def returned(launcher: Any, run: SweepRun, result: JobReturn) -> JobReturn:
     if result.status != JobStatus.FAILED:
         return result
     error: Any = result._return_value
-    event = last_of(read_attempts(run.folder), "failed")
-    mistake = bool(event and event.get("mistake")) or isinstance(error, KidasrError)
+    mistake = bool((failure(run.folder) or {}).get("mistake")) or isinstance(error, KidasrError)
     note_failed(FailedRun(words_of(run.name), " ".join(str(error).split()) or type(error).__name__, mistake))
     if not is_basic(launcher.config):
         return result

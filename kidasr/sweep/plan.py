@@ -8,8 +8,7 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from kidasr.config.launch import names_runs
-from kidasr.config.processes import is_first_process
+from kidasr.config.processes import is_first_process, quoted
 from kidasr.config.sweep_folder import PlannedRun, add_runs, name_run
 
 
@@ -17,48 +16,43 @@ from kidasr.config.sweep_folder import PlannedRun, add_runs, name_run
 class SweepRun:
     """A run of a sweep, as a launcher starts it."""
 
-    name: str
+    #: Its folder, and the name of that in the sweep's.
     folder: Path
+    name: str
     #: Without and with where its folder is.
     typed: list[str]
     overrides: list[str]
-    #: ``trainer.num_processes``, of all machines.
-    processes: int
-    nodes: int
-    #: Whether a finished run of it is run again (``resume=never``).
-    anew: bool
+    cfg: DictConfig
+
+    @property
+    def processes(self) -> int:
+        """Of all machines."""
+        return self.cfg.trainer.num_processes or 1
+
+    @property
+    def nodes(self) -> int:
+        """How many machines they are spread over."""
+        nodes: int = self.cfg.trainer.num_nodes
+        return nodes
 
 
-def plan_sweep(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[SweepRun]:
+def plan_sweep(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[SweepRun]:
     """Name the runs of a sweep, and note them in its folder.
 
     Args:
         launcher: Hydra's, set up.
-        job_overrides: What is typed for each.
+        job_overrides, initial_job_idx: What is typed for each, and the number of the first.
     """
     master, loader = launcher.config, launcher.hydra_context.config_loader
     sweep_dir = Path(str(master.hydra.sweep.dir)).absolute()
     base = loader.load_configuration(master.hydra.job.config_name, [], RunMode.RUN)
-    named = names_runs(master.hydra, list(master.hydra.overrides.hydra))
     runs = []
-    for typed in job_overrides:
-        cfg = loader.load_sweep_config(master, list(typed))
-        name = name_run(sweep_dir, cfg, base)
-        place = [f"hydra.sweep.dir='{_escaped(str(sweep_dir))}'"]
-        if named:
-            place.append(f"hydra.sweep.subdir='{name}'")
-        runs.append(
-            SweepRun(
-                name,
-                sweep_dir / name,
-                list(typed),
-                [*typed, *place],
-                cfg.trainer.num_processes or 1,
-                cfg.trainer.num_nodes,
-                cfg.resume == "never",
-            )
-        )
-    if named and is_first_process():
+    for number, typed in enumerate(map(list, job_overrides), start=initial_job_idx):
+        cfg = loader.load_sweep_config(master, typed)
+        name = name_run(sweep_dir, cfg, base, number)
+        place = [f"hydra.sweep.dir={quoted(sweep_dir)}", f"hydra.sweep.subdir={quoted(name)}"]
+        runs.append(SweepRun(sweep_dir / name, name, typed, [*typed, *place], cfg))
+    if is_first_process():
         add_runs(sweep_dir, [PlannedRun(run.name, tuple(run.typed)) for run in runs])
     return runs
 
@@ -66,7 +60,3 @@ def plan_sweep(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[Sw
 def is_basic(config: DictConfig) -> bool:
     """Whether Hydra's own sweeper is used, which ends by the first failed run."""
     return str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")

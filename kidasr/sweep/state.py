@@ -5,12 +5,12 @@ import getpass
 import os
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kidasr.config.attempts import last_of, read_attempts, read_progress
+from kidasr.config.attempts import last_of, newest, read_attempts, read_progress
 from kidasr.config.run_folder import METRICS, finished_wer
 from kidasr.errors import KidasrError
 
@@ -57,44 +57,52 @@ def run_state(run_dir: Path, queue: Mapping[str, str] | None) -> RunState:
         queue: SLURM's, see :func:`slurm_queue`.
     """
     events, progress = read_attempts(run_dir), read_progress(run_dir)
-    last = last_of(events, "queued", "started", "stopped", "failed", "finished")
-    starts = [row for row in events if row["event"] == "started"]
-    ends = [row for row in events if row["event"] in ("failed", "finished")]
-    known: dict[str, Any] = {name: progress.get(name) for name in ("step", "max_steps", "wer")}
-    known["preempted"] = len(starts) - len(ends)
+    last, wer = newest(events), progress.get("wer")
+    state, error = _state(last, _submitted(events), queue)
     if (run_dir / METRICS).exists():
+        state, error = "finished", None
         with contextlib.suppress(KidasrError):
-            known["wer"] = finished_wer(run_dir)
-        return RunState("finished", **{**known, "preempted": max(0, len(starts) - len(ends))})
+            wer = finished_wer(run_dir)
+    attempts = [row["event"] for row in events if row["event"] in ("started", "failed", "finished")]
+    # Each ends once, but for those that were cut off, and for the one that runs or was lost.
+    goes_on = last is not None and last["event"] == "started" and state in ("running", "failed")
+    preempted = attempts.count("started") - attempts.count("failed") - attempts.count("finished") - goes_on
+    mistake = state == "failed" and last is not None and bool(last.get("mistake"))
+    return RunState(state, progress.get("step"), progress.get("max_steps"), wer, max(0, preempted), error, mistake)
+
+
+def _state(
+    last: Mapping[str, Any] | None, submitted: Mapping[str, Any] | None, queue: Mapping[str, str] | None
+) -> tuple[State, str | None]:
+    """How a run is doing that is not finished, and what it has failed by."""
     if last is None:
-        return RunState("not started")
-    submitted = last_of(events, "submitted")
-    is_slurm = submitted is not None and submitted.get("cluster") == "slurm"
-    # One that SLURM runs again may have failed by the end of what it used.
-    goes_on = is_slurm and submitted is not None and (queue or {}).get(str(submitted.get("job"))) in PENDING
-    if last["event"] == "failed" and not goes_on:
-        return RunState("failed", **known, error=str(last.get("error")), mistake=bool(last.get("mistake")))
+        return "not started", None
+    job = submitted["job"] if submitted and submitted.get("cluster") == "slurm" else None
+    in_queue = (queue or {}).get(job) if job else None
+    if in_queue in PENDING:  # also after a failure, by the end of what it used as its node went
+        return "queued", None
+    if last["event"] == "failed":
+        return "failed", str(last.get("error"))
     waiting: State = "running" if last["event"] == "started" else "queued"
-    if waiting == "running":
-        known["preempted"] = max(0, known["preempted"] - 1)
-    if is_slurm and submitted is not None:
-        job = str(submitted.get("job"))
-        if queue is None:
-            return RunState(waiting, **known)
-        if job in queue:
-            pending = queue[job] in PENDING
-            if pending and waiting == "running":
-                known["preempted"] += 1
-            return RunState("queued" if pending else waiting, **known)
+    if submitted and job:
+        if queue is None or in_queue:
+            return waiting, None
         if last["event"] == "stopped":
-            return RunState("stopped", **known)
-        return RunState("failed", **known, error=f"job {job} has left the queue before its end: {_last_line(submitted)}")
-    process = submitted if last["event"] == "queued" else last
-    if last["event"] == "stopped" and submitted is not None:
-        process = submitted  # its controller starts it again
-    if process is None or not _is_alive(process):
-        return RunState("stopped" if last["event"] != "queued" else "not started", **known)
-    return RunState(waiting, **known)
+            return "stopped", None
+        return "failed", f"job {job} has left the queue before its end: {_last_line(submitted)}"
+    # Of a job that waits, the process is submitit's, which starts it.
+    process = last if last["event"] == "started" else submitted
+    if process and _is_alive(process):
+        return waiting, None
+    return ("not started" if last["event"] == "queued" else "stopped"), None
+
+
+def _submitted(events: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The job that a run is waiting for or was begun by, unless it was started otherwise since."""
+    queued = max((number for number, row in enumerate(events) if row["event"] == "queued"), default=0)
+    submitted, started = last_of(events[queued:], "submitted"), last_of(events[queued:], "started")
+    is_of_it = submitted and (not started or str(started.get("job")) == str(submitted["job"]))
+    return submitted if is_of_it else None
 
 
 def _last_line(submitted: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The status job: how the runs of a sweep are doing, readable while they run."""
 
+from collections import Counter
 from pathlib import Path
 
 from kidasr.config.run_folder import METRICS
@@ -34,11 +35,10 @@ class Status:
         states = {run.name: run_state(folder / run.name, queue) for run in runs}
         table = Table(["run", "state", "step", "WER", "preempted"])
         for name, state in states.items():
-            table.add(
-                words_of(name), state.state, _step(state), "" if state.wer is None else percent(state.wer), _times(state)
-            )
-        counts = {state: sum(one.state == state for one in states.values()) for state in {s.state for s in states.values()}}
-        print(f"{folder}: {', '.join(f'{count} {state}' for state, count in sorted(counts.items()))}\n")
+            wer = "" if state.wer is None else percent(state.wer)
+            table.add(words_of(name), state.state, _step(state), wer, _times(state))
+        counts = Counter(sorted(state.state for state in states.values()))
+        print(f"{folder}: {', '.join(f'{count} {state}' for state, count in counts.items())}\n")
         print(table.text())
         for name, state in states.items():
             if state.error:

@@ -1,6 +1,7 @@
 """A search by Optuna that can be stopped and continued."""
 
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def continue_study(sweeper: Any, config: DictConfig) -> None:
     for trial in trials:
         if trial.state == State.RUNNING:  # its runs continue in their folders
             study.tell(trial.number, state=State.FAIL)
-            study.enqueue_trial(trial.params)
+            with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+                study.enqueue_trial(trial.params)
     if not trials:
         return
     log.info("continuing the study: %d of %d trials are finished", finished, sweeper.n_trials)

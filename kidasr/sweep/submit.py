@@ -15,7 +15,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from tqdm import tqdm
 
 from kidasr.config.attempts import record
-from kidasr.config.run_folder import finished_wer
+from kidasr.config.run_folder import check_run_folder, delete_run, finished_wer
 from kidasr.config.signature import words_of
 from kidasr.errors import KidasrError, shown
 from kidasr.report.tables import percent
@@ -51,12 +51,12 @@ def launch_jobs(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
         )
     if not launcher.wait and not is_basic(launcher.config):
         raise KidasrError("hydra.launcher.wait=false: a search decides by the runs before; accepted: wait=true")
-    runs = plan_sweep(launcher, job_overrides)
+    runs = plan_sweep(launcher, job_overrides, initial_job_idx)
     queue = slurm_queue() if cluster == "slurm" else None
     missing: dict[Path, SweepRun] = {}
     for number, run in enumerate(runs, start=initial_job_idx):
         state = run_state(run.folder, queue).state
-        there = state in ("queued", "running") or (state == "finished" and not run.anew)
+        there = state in ("queued", "running") or (state == "finished" and run.cfg.resume != "never")
         log.info("#%d %s%s", number, words_of(run.name), f": {state} already" if there else "")
         if not there:
             missing[run.folder] = run
@@ -81,9 +81,12 @@ def _submit(launcher: Any, runs: Sequence[SweepRun], number: int) -> None:
     for (nodes, tasks), members in alike.items():
         executor = _executor(launcher, nodes, tasks)
         for run in members:
+            if run.cfg.resume == "never":  # once, however often the job is requeued
+                check_run_folder(run.folder, run.cfg)
+                delete_run(run.folder)
             record(run.folder, "queued")
         columns: list[tuple[Any, ...]] = [
-            (run.overrides, "hydra.sweep.dir", place, f"job_id_for_{place}", Singleton.get_state())
+            (str(run.folder), [*run.overrides, "resume=auto", "overwrite=false"], place, Singleton.get_state())
             for place, run in enumerate(members, start=number)
         ]
         number += len(members)

@@ -76,3 +76,12 @@ def test_a_run_folder_can_be_written_or_is_refused(folder: Path, row: Row) -> No
             assert row.line is None, "refused"
             assert (run_dir / "config.json").exists()
     assert os.geteuid() == os.getuid()
+
+
+def test_a_job_that_is_requeued_begins_anew_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = composed("resume=never", "overwrite=true")
+    for restarts in ("0", "1"):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+        prepare_run_folder(tmp_path, cfg)
+        assert (tmp_path / "checkpoints").exists() is (restarts == "1"), "what was there before goes, what it saved stays"
+        (tmp_path / "checkpoints").mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 def name(*overrides: str, sweep: Path | None = None) -> str:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg, base = (compose("config", list(typed), return_hydra_config=True) for typed in (overrides, ()))
-        return name_run(sweep, cfg, base) if sweep else run_name(cfg, base)
+        return name_run(sweep, cfg, base, 3) if sweep else run_name(cfg, base)
 
 
 def test_a_name_is_of_what_differs_from_the_default_config() -> None:
@@ -40,6 +40,10 @@ def test_a_run_typed_in_other_words_is_found(tmp_path: Path) -> None:
     (tmp_path / name("augment=specaugment", "seed=2")).mkdir()
     typed = ("seed=2", "augment=specaugment", "augment.freq_mask_param=27")
     assert name(*typed, sweep=tmp_path) == name("augment=specaugment", "seed=2")
+
+
+def test_a_user_may_name_the_runs(tmp_path: Path) -> None:
+    assert name("augment=specaugment", "hydra.sweep.subdir='mine ${hydra:job.num}'", sweep=tmp_path) == "mine 3"
 
 
 def test_a_sweep_with_more_seeds_or_on_a_cluster_is_the_same_sweep_and_remembers_its_runs(tmp_path: Path) -> None:

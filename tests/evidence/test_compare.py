@@ -14,7 +14,7 @@ from kidasr.evidence.bootstrap import wer_difference
 from kidasr.evidence.compare import Compare
 from kidasr.evidence.significance import mapsswe
 from kidasr.report.report import Report
-from tests.conftest import read_json, run_py
+from tests.conftest import read_json, run_here
 
 AGES = ("3-4", "9-10", "13+")
 
@@ -149,13 +149,18 @@ def test_what_can_not_be_compared_is_one_line(
         compared(tmp_path, *(str(tmp_path / run) for run in runs), baseline=baseline)
 
 
-def test_from_the_command_line(tmp_path: Path, run_folder: Callable[..., str]) -> None:
+def test_from_the_command_line(
+    tmp_path: Path,
+    run_folder: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     a, b = run_folder("a", 0.3, "x=1"), run_folder("b", 0.2, "x=2")
-    done = run_py("job=compare", f"runs=[{a},{b}]", f"hydra.run.dir={tmp_path / 'report'}")
-    assert done.returncode == 0, done.stderr
-    assert "against x=1" in done.stdout and "comparison:" in done.stdout
-    missing = run_py("job=compare")
-    assert missing.returncode == 2 and "runs is missing; accepted: runs=..." in missing.stderr
+    assert run_here(monkeypatch, "job=compare", f"runs=[{a},{b}]", f"hydra.run.dir={tmp_path / 'report'}") == 0
+    said = capfd.readouterr().out
+    assert "against x=1" in said and "comparison:" in said
+    assert run_here(monkeypatch, "job=compare") == 2
+    assert "runs is missing; accepted: runs=..." in capfd.readouterr().err
     (Path(b) / "predictions.jsonl").write_text('{"utterance_id": 1}', encoding="utf-8")
-    broken = run_py("job=compare", f"runs=[{a},{b}]", f"hydra.run.dir={tmp_path / 'report2'}")
-    assert broken.returncode == 2 and "predictions.jsonl:1: not a prediction" in broken.stdout + broken.stderr
+    assert run_here(monkeypatch, "job=compare", f"runs=[{a},{b}]", f"hydra.run.dir={tmp_path / 'report2'}") == 2
+    assert "predictions.jsonl:1: not a prediction" in "".join(capfd.readouterr())

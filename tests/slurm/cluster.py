@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol")
@@ -127,8 +127,7 @@ class Cluster:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
 
-    def _until(self, holds: object, what: str) -> None:
-        assert callable(holds)
+    def _until(self, holds: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + 60
         while not holds():
             if time.monotonic() > deadline:

@@ -1,6 +1,5 @@
 """Sweeps on this machine: what is finished is not run again, several processes, a study that continues, nobody waiting."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from omegaconf import OmegaConf
 from kidasr.config.attempts import read_attempts, record, write_progress
 from kidasr.errors import STOPPED
 from kidasr.sweep.state import run_state
-from tests.conftest import ROOT, job, read_json, run_here, run_py, sweep_runs
+from tests.conftest import ROOT, job, read_json, run_here, sweep_runs
 
 SHORT = ("debug=smoke", "trainer.zero_shot=false", "report=none")
 
@@ -42,10 +41,11 @@ def test_a_sweep_typed_again_runs_what_is_missing_and_more_seeds_extend_it(
     assert (first[0] / "metrics.json").exists() and starts(first[0]) == 1, "begun anew, as it was asked for"
 
 
-def test_one_key_starts_two_processes_with_the_batch_of_one_also_in_a_sweep(tmp_path: Path) -> None:
+def test_one_key_starts_two_processes_with_the_batch_of_one_also_in_a_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch = ("padding=longest", "trainer.train_batch_size=3", "trainer.num_processes=2")
-    done = run_py("--multirun", *SHORT, *batch, "seed=1", f"hydra.sweep.dir={tmp_path / 'sweep'}")
-    assert done.returncode == 0, done.stderr
+    assert run_here(monkeypatch, "--multirun", *SHORT, *batch, "seed=1", f"hydra.sweep.dir={tmp_path / 'sweep'}") == 0
     (run_dir,) = sweep_runs(tmp_path / "sweep")
     assert read_json(run_dir / "checkpoints" / "checkpoint-3" / "progress.json")["processes"] == 2
     job(tmp_path / "one", *SHORT, *batch[:2]).run()
@@ -123,18 +123,25 @@ def test_a_study_continues_where_it_was_cut_off(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.minutes
-def test_runs_at_once_with_nobody_waiting_are_compared_by_the_last(tmp_path: Path) -> None:
+def test_runs_at_once_with_nobody_waiting_are_compared_by_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     sweep = tmp_path / "sweep"
     launcher = ("hydra/launcher=submitit_local", "hydra.launcher.wait=false")
-    swept = ("curriculum=none,age", "debug=smoke", "trainer.zero_shot=false")
-    done = run_py("--multirun", *swept, *launcher, f"hydra.sweep.dir={sweep}")
-    assert done.returncode == 0 and "2 submitted of 2" in done.stdout + done.stderr
-    status = run_py("job=status", f"sweep={sweep}", cwd=tmp_path).stdout
-    assert "curriculum=age" in status
+    swept = ("curriculum=none,age", "debug=smoke", "trainer.zero_shot=false", "resume=never", "overwrite=true")
+    stale = sweep / "mine_1"
+    stale.mkdir(parents=True)
+    (stale / "metrics.json").write_text('{"final": {"wer": 9}}', encoding="utf-8")
+    names = "hydra.sweep.subdir='mine_${hydra:job.num}'"
+    assert run_here(monkeypatch, "--multirun", *swept, *launcher, names, f"hydra.sweep.dir={sweep}") == 0
+    assert "2 submitted of 2" in "".join(capfd.readouterr())
+    assert run_here(monkeypatch, "job=status", f"sweep={sweep}") == 0
+    assert "mine_1" in capfd.readouterr().out
     deadline = time.monotonic() + 120
     while not (sweep / "report.html").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert len(read_json(sweep / "comparison.json")["runs"]) == 2
+    runs = read_json(sweep / "comparison.json")["runs"]
+    assert len(runs) == 2 and all(run["wer"] < 9 for run in runs), "begun anew, as it was asked for"
 
 
 def test_a_runs_state_is_told_by_its_folder_and_the_queue(tmp_path: Path) -> None:
@@ -159,4 +166,3 @@ def test_a_runs_state_is_told_by_its_folder_and_the_queue(tmp_path: Path) -> Non
     assert lost.state == "failed" and "slurmstepd: error: out of memory" in (lost.error or "")
     record(tmp_path, "failed", error="ValueError: no", mistake=False)
     assert (run_state(tmp_path, {}).error, state({})[0]) == ("ValueError: no", "failed")
-    assert os.getpid() == read_attempts(tmp_path)[-1]["pid"]

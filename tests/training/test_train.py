@@ -341,7 +341,7 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(
 
 @pytest.mark.parametrize("hypotheses", [("experiment=baseline",), ALL_ON], ids=["all off", "all on"])
 def test_one_seed_gives_the_same_weights_to_the_last_bit(tmp_path: Path, hypotheses: tuple[str, ...]) -> None:
-    options = (*SHORT, *hypotheses, "trainer.train_batch_size=16", "checkpoint.save_steps=4")
+    options = (*SHORT, *hypotheses, "trainer.train_batch_size=8", "checkpoint.save_steps=4")
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
