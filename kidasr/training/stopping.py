@@ -1,5 +1,6 @@
 """Stopping on a signal: what is trained is saved, and the same command continues."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -66,6 +67,17 @@ def shield_worker(_: int = 0) -> None:
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def end_workers() -> None:
+    """End all data-loader workers, which stay for the next epoch.
+
+    Else garbage collection ends them, in the next run of a multirun, and waits five seconds for each in vain: by then the
+    queue that would tell it is gone.
+    """
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+        worker.join()
 
 
 def _end_with_parent() -> None:

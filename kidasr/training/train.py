@@ -39,7 +39,7 @@ from kidasr.report.report import Report
 from kidasr.report.tables import result_table
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.checkpoint_folder import CheckpointFolder
-from kidasr.training.stopping import StopSignals
+from kidasr.training.stopping import StopSignals, end_workers
 from kidasr.training.trainer import ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,8 @@ class Train:
                 stopped.by = signals.received or stopped.by
                 log.warning("stopped by %s, nothing is lost; the same command continues: %s", stopped.by, self.run_dir)
                 raise
+            finally:
+                end_workers()
 
     def _run(self, signals: StopSignals) -> float:
         _quiet_libraries()

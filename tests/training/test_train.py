@@ -2,6 +2,7 @@
 
 import json
 import logging
+import multiprocessing
 import re
 import shutil
 from collections.abc import Iterator
@@ -348,6 +349,7 @@ def test_one_seed_gives_the_same_weights_to_the_last_bit(tmp_path: Path, hypothe
         for name, workers, seed in (("one", 0, 1), ("two", 2, 1), ("other", 0, 2)):
             job(tmp_path / name, *options, f"trainer.dataloader_num_workers={workers}", f"seed={seed}").run()
             torch.rand(3)  # the global state must not matter
+            assert not multiprocessing.active_children(), "the next run would wait for the end of its workers"
     finally:
         torch.set_num_threads(threads)
     assert same(weights(tmp_path / "one"), weights(tmp_path / "two"))
