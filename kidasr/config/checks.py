@@ -4,7 +4,7 @@ A contradiction is an error; what is legal but surely not meant is a warning tha
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from math import inf
 from typing import Any, get_args
@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from kidasr.config.schema import RunConfig
+from kidasr.config.schema import HYDRAS, RunConfig
 from kidasr.config.secrets import check_no_secret
 from kidasr.corpus.age import AgeBuckets
 from kidasr.errors import KidasrError, shown
@@ -75,6 +75,25 @@ def parse_config(cfg: DictConfig) -> RunConfig:
         raise ConfigError("\n".join(_mistake(detail) for detail in error.errors())) from error
 
 
+def check_hydra(hydra: DictConfig) -> None:
+    """Check the launcher and the sweeper, where they are kidasr's.
+
+    Raises:
+        ConfigError: A line for each mistake.
+    """
+    for place, models in HYDRAS.items():
+        node = hydra[place.removeprefix("hydra.")]
+        package, _, name = str(node.get("_target_")).rpartition(".")
+        if not package.startswith("hydra_plugins.kidasr") or name not in models:
+            continue
+        try:
+            models[name].model_validate(OmegaConf.to_container(node, resolve=True))
+        except ValidationError as error:
+            raise ConfigError("\n".join(_mistake(detail, f"{place}.") for detail in error.errors())) from error
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{error.full_key or place}: {str(error).splitlines()[0]}") from error
+
+
 def _texts(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Every text of a config, with the path of its key."""
     if isinstance(node, str):
@@ -93,10 +112,10 @@ def _missing(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield prefix + name
 
 
-def _mistake(detail: ErrorDetails) -> str:
+def _mistake(detail: ErrorDetails, prefix: str = "") -> str:
     """One of pydantic's complaints as one line: ``trainer.max_steps=lots: should be a valid integer``."""
     # A logger's place has its class in it.
-    key = ".".join(str(part) for part in detail["loc"] if not str(part).startswith("kidasr."))
+    key = prefix + ".".join(str(part) for part in detail["loc"] if not str(part).startswith("kidasr."))
     value: Any = detail["input"]
     if detail["type"] == "extra_forbidden":
         return unknown_key(key)
@@ -111,13 +130,18 @@ def _value(value: Any) -> str:
 
 def known_keys(prefix: str) -> list[str]:
     """The keys that a part of the config has: ``known_keys("augment")`` is ``["freq_mask_param", ...]``."""
+    if prefix in HYDRAS:
+        return _names(HYDRAS[prefix].values())
     models: list[Any] = [RunConfig]
     for name in filter(None, prefix.split(".")):
         fields = [model.model_fields[name] for model in models if name in model.model_fields]
         models = [kind for field in fields for kind in get_args(field.annotation) or [field.annotation]]
         models = [kind for kind in models if hasattr(kind, "model_fields")]
-    names = (name for model in models for name in model.model_fields if name != "target")
-    return list(dict.fromkeys(names))
+    return _names(models)
+
+
+def _names(models: Iterable[Any]) -> list[str]:
+    return list(dict.fromkeys(name for model in models for name in model.model_fields if name != "target"))
 
 
 def unknown_key(key: str) -> str:

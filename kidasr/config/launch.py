@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from kidasr.config.attempts import is_expected, record
-from kidasr.config.checks import ConfigError, check_config, unknown_key
+from kidasr.config.checks import ConfigError, check_config, check_hydra, unknown_key
 from kidasr.config.processes import are_started, is_first_process, quoted, run_in_processes, this_command
 from kidasr.config.run_folder import (
     check_place,
@@ -279,6 +279,7 @@ def _check_multirun(shared: DictConfig, overrides: list[str]) -> None:
         shared.hydra.overrides.task += [one for one in overrides if one.startswith("hydra/sweeper=")]
     sweep_dir = Path(str(shared.hydra.sweep.dir))
     check_place(sweep_dir, "hydra.sweep.dir")
+    check_hydra(shared.hydra)
     base = _compose([])
     for number, job in enumerate(planned_jobs(shared, overrides)):
         whole = _compose(job)

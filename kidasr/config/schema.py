@@ -3,7 +3,7 @@
 A field's description says what is accepted where the type alone does not.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -11,6 +11,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Text = Annotated[str, Field(min_length=1)]
+Word = Annotated[str, Field(min_length=1, strict=False, coerce_numbers_to_str=True)]
 MelBins = Annotated[int, Field(ge=0, le=128)]
 MinusOneOrMore = Annotated[int, Field(ge=-1)]
 
@@ -195,3 +196,59 @@ class RunConfig(Group):
     runs: Text | list[Text] | None = None
     # Of job=status.
     sweep: Text | None = None
+
+
+class OfHydra(Part):
+    """A part of Hydra's own; keys that kidasr does not know go on to it."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class SubmititLauncher(OfHydra):
+    wait: bool
+    requeue: bool
+    timeout_min: PositiveInt
+    max_num_timeout: NonNegativeInt
+    gpus_per_node: PositiveInt | None
+    name: Text
+    submitit_folder: Text
+    stderr_to_stdout: bool
+
+
+class SlurmLauncher(SubmititLauncher):
+    partition: Word | None
+    account: Word | None
+    qos: Word | None
+    constraint: Word | None
+    exclude: Text | None
+    cpus_per_task: PositiveInt | None
+    mem_gb: PositiveFloat | None
+    gres: Text | None
+    mem_per_gpu: Word | None
+    mem_per_cpu: Word | None
+    gpus_per_task: PositiveInt | None
+    cpus_per_gpu: PositiveInt | None
+    signal_delay_s: PositiveInt
+    array_parallelism: PositiveInt
+    poll_sec: PositiveFloat
+    comment: Text | None
+    setup: list[Text] | None
+    additional_parameters: dict[Text, Any]
+
+
+class OptunaSweeper(OfHydra):
+    n_trials: PositiveInt
+    n_jobs: PositiveInt
+    direction: Literal["minimize", "maximize"]
+    study_name: Text
+    storage: Text
+    max_failure_rate: Fraction
+    sampler: dict[Text, Any]
+    params: dict[Text, Any]
+
+
+#: What ``hydra/launcher`` and ``hydra/sweeper`` choose, by the end of its ``_target_``; all keys of the place they have.
+HYDRAS: dict[str, dict[str, type[OfHydra]]] = {
+    "hydra.launcher": {"LocalLauncher": SubmititLauncher, "SlurmLauncher": SlurmLauncher},
+    "hydra.sweeper": {"OptunaSweeper": OptunaSweeper},
+}

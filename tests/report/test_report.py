@@ -84,7 +84,14 @@ def choose(chromium: webdriver.Chrome, name: str, value: str) -> None:
 @pytest.mark.minutes
 def test_the_embedded_ablation_ends_in_a_report_that_a_browser_shows(tmp_path: Path, chromium: webdriver.Chrome) -> None:
     """The whole design, each run cut short."""
-    short = ("padding=longest", "data.limit_train=32", "data.limit_validation=48", "trainer.max_steps=4", "step_scale=0.004")
+    short = (
+        "padding=longest",
+        "trainer.train_batch_size=4",
+        "data.limit_train=32",
+        "data.limit_validation=48",
+        "trainer.max_steps=4",
+        "step_scale=0.004",
+    )
     done = run_py("ablation=one_at_a_time", "seeds=3", *short, "trainer.zero_shot=false", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     comparison = read_json(tmp_path / "comparison.json")

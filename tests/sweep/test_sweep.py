@@ -88,7 +88,15 @@ def test_two_processes_stop_by_a_signal_to_the_first_and_end_with_its_exit_code(
             ["--multirun", "seed=1", "hydra/launcher=slurm"],
             "hydra/launcher=slurm: there is no sbatch on this machine; ",
         ),
-        (["--multirun", "seed=1", "hydra/launcher=slurm", "hydra.launcher.wayt=false"], "hydra.launcher.wayt"),
+        (
+            ["--multirun", "seed=1", "hydra/launcher=slurm", "hydra.launcher.partiton=a"],
+            "hydra.launcher.partiton: no such key; did you mean hydra.launcher.partition?; accepted in hydra.launcher: ",
+        ),
+        (
+            ["seed=1", "--multirun", "hydra/launcher=slurm", "hydra.launcher.partition=3", "hydra.launcher.timeout_min=2h"],
+            "hydra.launcher.timeout_min=2h: should be a valid integer",
+        ),
+        (["--multirun", "hydra/sweeper=optuna", "hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: should be greater"),
         (["job=status"], "sweep=outputs/multirun: no sweep in it; accepted: the folder of a multirun"),
     ],
 )
