@@ -1,5 +1,6 @@
 """kidasr's launchers and its sweeper, where Hydra looks for them; what they do is in :mod:`kidasr.sweep`."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,18 @@ class _Submitit:
 
 
 class LocalLauncher(_Submitit, HydraLocalLauncher):
-    """All runs at once, here, in processes of their own."""
+    """All runs at once, here, in processes of their own, which see the GPUs that the starter sees."""
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self.gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    def __call__(self, *args: Any) -> JobReturn:
+        if self.params["gpus_per_node"] is None:  # by which submitit hides them all
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+            if self.gpus is not None:
+                os.environ["CUDA_VISIBLE_DEVICES"] = self.gpus
+        return super().__call__(*args)
 
 
 class SlurmLauncher(_Submitit, HydraSlurmLauncher):

@@ -104,10 +104,12 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes begin with the first and with the middle one: the longest two go there, the rest fills the time."""
-    first, *others = sorted(items, key=lambda item: item.get_closest_marker("minutes") is None)
-    middle = len(items) // 2
-    items[:] = [first, *others[1:middle], *others[:1], *others[middle:]]
+    """Each of pytest's processes begins with its share of the longest, and the rest fills the time."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("minutes")]
+    short = [item for item in items if not item.get_closest_marker("minutes")]
+    share = -(-len(short) // processes)
+    items[:] = [item for n in range(processes) for item in [*long[n::processes], *short[n * share : (n + 1) * share]]]
 
 
 @pytest.fixture

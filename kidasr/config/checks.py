@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from kidasr.config.schema import HYDRAS, RunConfig
+from kidasr.config.schema import HYDRAS, RunConfig, SlurmLauncher
 from kidasr.config.secrets import check_no_secret
 from kidasr.corpus.age import AgeBuckets
 from kidasr.errors import KidasrError, shown
@@ -87,11 +87,16 @@ def check_hydra(hydra: DictConfig) -> None:
         if not package.startswith("hydra_plugins.kidasr") or name not in models:
             continue
         try:
-            models[name].model_validate(OmegaConf.to_container(node, resolve=True))
+            model = models[name].model_validate(OmegaConf.to_container(node, resolve=True))
         except ValidationError as error:
             raise ConfigError("\n".join(_mistake(detail, f"{place}.") for detail in error.errors())) from error
         except OmegaConfBaseException as error:
             raise ConfigError(f"{error.full_key or place}: {str(error).splitlines()[0]}") from error
+        if isinstance(model, SlurmLauncher) and model.signal_delay_s >= 60 * model.timeout_min:
+            raise ConfigError(
+                f"hydra.launcher.signal_delay_s={model.signal_delay_s}: a job has but hydra.launcher.timeout_min="
+                f"{model.timeout_min}; accepted: less than {60 * model.timeout_min}"
+            )
 
 
 def _texts(node: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -34,6 +34,7 @@ from kidasr.config.run_folder import (
     prepare_run_folder,
 )
 from kidasr.config.secrets import check_overrides, hidden
+from kidasr.config.signature import what_is_run
 from kidasr.config.sweep_folder import failed_runs, name_run
 from kidasr.errors import KidasrError, Stopped, shown
 
@@ -156,6 +157,7 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
     """
     if os.environ.get("HYDRA_FULL_ERROR") == "1":  # the user wants the traceback
         main()
+        _end_with_failed_runs()
         return
     inherited = dict(os.environ)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, so that they can be told here in one line
@@ -209,6 +211,9 @@ def _check_command_line(conf: Path) -> int:
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
             shared = _compose(_without_sweeps(arguments.overrides))
             if not (arguments.multirun or shared.hydra.mode == RunMode.MULTIRUN):
+                for one in arguments.overrides:
+                    if one.lstrip("+").startswith(("hydra/launcher=", "hydra/sweeper=")):
+                        raise ConfigError(f"{one}: of a multirun; accepted: with --multirun")
                 return _check_single_run(*_checked(_compose(arguments.overrides)))
             _check_multirun(shared, arguments.overrides)
     finally:
@@ -281,9 +286,16 @@ def _check_multirun(shared: DictConfig, overrides: list[str]) -> None:
     check_place(sweep_dir, "hydra.sweep.dir")
     check_hydra(shared.hydra)
     base = _compose([])
+    named: dict[str, dict[str, Any]] = {}
     for number, job in enumerate(planned_jobs(shared, overrides)):
         whole = _compose(job)
         name = name_run(sweep_dir, whole, base, number)
+        what = what_is_run(whole)
+        if named.setdefault(name, what) != what:
+            raise ConfigError(
+                f"hydra.sweep.subdir: two runs would go into {sweep_dir / name}; accepted: a folder for each, or no "
+                "hydra.sweep.subdir, by which each has one"
+            )
         hydra, cfg = _checked(whole)
         if cfg.resume == "latest":
             raise ConfigError(

@@ -1,5 +1,6 @@
 """A run's folder and its config: what is in it is continued, or left alone, but never overwritten by another run."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -132,10 +133,15 @@ def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
     if is_first_process():
         if _begins_anew(cfg):
             delete_run(run_dir)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        if _recorded(run_dir) is None:
-            write_text(run_dir / CONFIG, json.dumps(resolved(cfg), indent=2) + "\n")
+        record_config(run_dir, cfg)
     return False
+
+
+def record_config(run_dir: Path, cfg: DictConfig) -> None:
+    """Say what is run in a folder, where nothing says so yet."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if _recorded(run_dir) is None:
+        write_text(run_dir / CONFIG, json.dumps(resolved(cfg), indent=2) + "\n")
 
 
 def finished_wer(run_dir: Path) -> float | None:
@@ -169,7 +175,7 @@ def lock_run_folder(run_dir: Path) -> None:
     path = run_dir.resolve() / LOCK
     if path in _held:
         return
-    lock = FileLock(path, timeout=60 if is_restarted() else 0)
+    lock = FileLock(path, timeout=60 if is_restarted() else 1)  # a look at it takes no time
     try:
         lock.acquire()
     except Timeout as error:
@@ -177,6 +183,18 @@ def lock_run_folder(run_dir: Path) -> None:
         raise KidasrError(f"{run_dir} is in use by {holder}; accepted: another hydra.run.dir=..., or wait") from error
     _held[path] = lock
     path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+
+
+def is_in_use(run_dir: Path) -> bool:
+    """Whether a process, on whatever machine, has the folder; True where a file system can't say."""
+    try:
+        with (run_dir / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _begins_anew(cfg: DictConfig) -> bool:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 #: Keys that do not change what a run finds out: where it is logged, how it is reported, how fast it computes.
@@ -88,9 +89,21 @@ def run_name(cfg: DictConfig, base: DictConfig) -> str:
 
 
 def sweep_name(typed: Iterable[str]) -> str:
-    """A sweep's name: what was typed, but for seeds, with more of which it is the same sweep."""
-    words = sorted(one for one in typed if _is_of_a_sweep(_key(one)))
-    return _name(words, words)
+    """A sweep's name: what was typed, but for seeds and for values that are swept: with more of them it is the same sweep.
+
+    Of a search, whose study is of one space and one seed, all that was typed.
+    """
+    typed = list(typed)
+    is_search = any(_key(one) == "hydra/sweeper" for one in typed)
+    parser = OverridesParser.create()
+    words = []
+    for one in typed:
+        key = _key(one)
+        if is_search and (is_result_key(key) or key == "hydra/sweeper"):
+            words.append(one)
+        elif is_result_key(key) and key != "seed":
+            words.append(key if parser.parse_override(one).is_sweep_override() else one)
+    return _name(sorted(words), sorted(words))
 
 
 def digest_of(name: str) -> str:
@@ -101,10 +114,6 @@ def digest_of(name: str) -> str:
 def words_of(name: str) -> str:
     """A name without its checksum; all of one that the user gave."""
     return re.sub(rf"-[0-9a-f]{{{DIGEST}}}$", "", name)
-
-
-def _is_of_a_sweep(key: str) -> bool:
-    return key == "hydra/sweeper" or (key not in ("seed", "seeds") and is_result_key(key))
 
 
 def _key(override: str) -> str:
@@ -134,5 +143,5 @@ def _word(override: str) -> str:
     """An override in characters that neither a shell nor Hydra takes for anything; of a path, its end."""
     key, _, value = override.lstrip("+~").partition("=")
     value = value.rstrip("/").rpartition("/")[2]
-    word = f"{key}={value}" if key != "hypotheses" else value
+    word = key if not value else f"{key}={value}" if key != "hypotheses" else value
     return re.sub(r"[^A-Za-z0-9._=-]+", "-", word).strip("-")[:LONGEST_WORD]

@@ -1,6 +1,8 @@
 """A run as a job of a scheduler: it joins the job's other processes, and is requeued where it was stopped."""
 
+import contextlib
 import logging
+import os
 import signal
 import subprocess
 import time
@@ -15,6 +17,7 @@ from kidasr.config.attempts import record
 from kidasr.config.processes import is_first_process
 from kidasr.config.signature import words_of
 from kidasr.errors import Stopped
+from kidasr.sweep.state import slurm_queue
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,9 @@ def run_cluster_job(run: Callable[[list[str]], JobReturn], run_dir: Path, requeu
         Exception: Of the run, so that the scheduler sees that the job failed.
     """
     environment = submitit.JobEnvironment()
+    if environment.cluster == "local":
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)  # away from the terminal, whose Ctrl-C is for the command that waits
     if environment.num_tasks > 1:
         _join(environment)
     if is_first_process():
@@ -44,7 +50,7 @@ def run_cluster_job(run: Callable[[list[str]], JobReturn], run_dir: Path, requeu
     try:
         result = run([] if is_first_process() else ["hydra.output_subdir=null"])  # one process writes
     except Stopped as stopped:
-        if requeue and stopped.by != "SIGTERM":  # SLURM itself ends the job by that, and requeues it or does not
+        if requeue and (stopped.by != "SIGTERM" or _is_in_grace(environment)):
             _requeue(environment, run_dir)
         raise
     except UncompletedJobError as error:  # submitit's, for the signal before the run could take it
@@ -65,9 +71,17 @@ def _join(environment: submitit.JobEnvironment) -> None:
 def _name_job(environment: submitit.JobEnvironment, name: str) -> None:
     """An array has one name; let each of its jobs say what it is."""
     if environment.cluster == "slurm":
-        subprocess.run(
-            ["scontrol", "update", f"JobId={environment.job_id}", f"JobName={name}"], capture_output=True, check=False
-        )
+        command = ["scontrol", "update", f"JobId={environment.job_id}", f"JobName={name}"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(command, capture_output=True, check=False, timeout=30)
+
+
+def _is_in_grace(environment: submitit.JobEnvironment) -> bool:
+    """Whether a job that got SIGTERM is to end, but has not: the grace of a preemption, only after which SLURM requeues it.
+
+    One that is cancelled or requeued already is no longer ``RUNNING`` to SLURM.
+    """
+    return environment.cluster == "slurm" and (slurm_queue() or {}).get(environment.job_id) == "RUNNING"
 
 
 def _requeue(environment: submitit.JobEnvironment, run_dir: Path) -> None:

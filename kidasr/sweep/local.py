@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 
-from kidasr.config.attempts import failure
+from kidasr.config.attempts import failure, record
+from kidasr.config.launch import USER_ERROR
 from kidasr.config.processes import are_started, quoted, run_in_processes, this_command
 from kidasr.config.run_folder import finished_wer
 from kidasr.config.signature import words_of
@@ -18,6 +19,9 @@ from kidasr.errors import STOPPED, KidasrError, Stopped
 from kidasr.sweep.plan import SweepRun, is_basic, plan_sweep
 
 log = logging.getLogger(__name__)
+
+#: What is typed for a multirun and not for one of its runs.
+OF_A_MULTIRUN = ("hydra.mode=", "hydra.run.", "hydra.sweep", "hydra/sweep", "hydra.launcher.", "hydra/launcher=")
 
 
 def launch_here(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
@@ -43,7 +47,7 @@ def launch_here(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
 def _run(launcher: Any, run: SweepRun, number: int) -> JobReturn:
     config = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, run.overrides)
     if run.processes > 1 and not are_started():
-        return _run_in_processes(run)
+        return _run_in_processes(launcher, run)
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = number
     return run_job(
@@ -55,15 +59,24 @@ def _run(launcher: Any, run: SweepRun, number: int) -> JobReturn:
     )
 
 
-def _run_in_processes(run: SweepRun) -> JobReturn:
+def _run_in_processes(launcher: Any, run: SweepRun) -> JobReturn:
     environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-    command = this_command(*run.typed, "hydra.mode=RUN", f"hydra.run.dir={quoted(run.folder)}")
+    typed: Any = OmegaConf.to_container(launcher.config.hydra.overrides.hydra, resolve=False)
+    shared = [one for one in typed if not one.lstrip("+").startswith(OF_A_MULTIRUN)]
+    command = this_command(*run.typed, *shared, "hydra.mode=RUN", f"hydra.run.dir={quoted(run.folder)}")
     code = run_in_processes(command, run.processes, environment)
     if code == STOPPED:
         raise Stopped("a signal")
     result = JobReturn(overrides=run.typed, status=JobStatus.COMPLETED if not code else JobStatus.FAILED)
-    reason = (failure(run.folder) or {}).get("error") or f"exit code {code}"
-    result.return_value = KidasrError(reason) if code else finished_wer(run.folder)
+    if not code:
+        result.return_value = finished_wer(run.folder)
+        return result
+    if not failure(run.folder):  # another than the first, which writes
+        record(
+            run.folder, "failed", error=f"exit code {code} of a process; the screen says more", mistake=code == USER_ERROR
+        )
+    reason = str((failure(run.folder) or {}).get("error"))
+    result.return_value = KidasrError(reason) if code == USER_ERROR else RuntimeError(reason)
     return result
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from kidasr.config.processes import is_first_process, quoted
 from kidasr.config.sweep_folder import PlannedRun, add_runs, name_run
@@ -51,6 +51,8 @@ def plan_sweep(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_jo
         cfg = loader.load_sweep_config(master, typed)
         name = name_run(sweep_dir, cfg, base, number)
         place = [f"hydra.sweep.dir={quoted(sweep_dir)}", f"hydra.sweep.subdir={quoted(name)}"]
+        with open_dict(cfg):
+            del cfg["hydra"]
         runs.append(SweepRun(sweep_dir / name, name, typed, [*typed, *place], cfg))
     if is_first_process():
         add_runs(sweep_dir, [PlannedRun(run.name, tuple(run.typed)) for run in runs])

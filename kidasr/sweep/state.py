@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kidasr.config.attempts import last_of, newest, read_attempts, read_progress
-from kidasr.config.run_folder import METRICS, finished_wer
+from kidasr.config.run_folder import METRICS, finished_wer, is_in_use
 from kidasr.errors import KidasrError
 
 State = Literal["not started", "queued", "running", "stopped", "failed", "finished"]
@@ -58,7 +58,7 @@ def run_state(run_dir: Path, queue: Mapping[str, str] | None) -> RunState:
     """
     events, progress = read_attempts(run_dir), read_progress(run_dir)
     last, wer = newest(events), progress.get("wer")
-    state, error = _state(last, _submitted(events), queue)
+    state, error = _state(run_dir, last, _submitted(events), queue)
     if (run_dir / METRICS).exists():
         state, error = "finished", None
         with contextlib.suppress(KidasrError):
@@ -72,7 +72,10 @@ def run_state(run_dir: Path, queue: Mapping[str, str] | None) -> RunState:
 
 
 def _state(
-    last: Mapping[str, Any] | None, submitted: Mapping[str, Any] | None, queue: Mapping[str, str] | None
+    run_dir: Path,
+    last: Mapping[str, Any] | None,
+    submitted: Mapping[str, Any] | None,
+    queue: Mapping[str, str] | None,
 ) -> tuple[State, str | None]:
     """How a run is doing that is not finished, and what it has failed by."""
     if last is None:
@@ -90,9 +93,7 @@ def _state(
         if last["event"] == "stopped":
             return "stopped", None
         return "failed", f"job {job} has left the queue before its end: {_last_line(submitted)}"
-    # Of a job that waits, the process is submitit's, which starts it.
-    process = last if last["event"] == "started" else submitted
-    if process and _is_alive(process):
+    if is_in_use(run_dir) if waiting == "running" else submitted and _is_alive(submitted):
         return waiting, None
     return ("not started" if last["event"] == "queued" else "stopped"), None
 
@@ -115,16 +116,14 @@ def _last_line(submitted: Mapping[str, Any]) -> str:
     return f"{lines[-1].strip()} ({path})" if lines else f"nothing said ({path})"
 
 
-def _is_alive(process: Mapping[str, Any]) -> bool:
-    """Whether a process still runs; of another machine's it is not known, so yes."""
-    if process.get("host") != socket.gethostname():
+def _is_alive(submitted: Mapping[str, Any]) -> bool:
+    """Whether submitit's process, which starts the run, is there; of another machine's it is not known, so yes."""
+    if submitted.get("host") != socket.gethostname():
         return True
-    pid = int(process.get("controller") or process.get("pid") or 0)
     try:
+        pid = int(submitted["controller"])
         os.kill(pid, 0)
         # One that has ended, but whose parent has not asked yet, still has a number.
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except PermissionError:
-        return True
-    except OSError:
+    except (OSError, KeyError, TypeError):
         return False

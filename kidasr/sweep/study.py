@@ -8,7 +8,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kidasr.errors import KidasrError
+from kidasr.errors import KidasrError, shown
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +21,17 @@ def continue_study(sweeper: Any, config: DictConfig) -> None:
         config: Of the multirun.
     """
     import optuna
+    from sqlalchemy.exc import SQLAlchemyError
 
     Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name=sweeper.study_name, storage=sweeper.storage, directions=sweeper._get_directions(), load_if_exists=True
-    )
+    try:
+        study = optuna.create_study(
+            study_name=sweeper.study_name, storage=sweeper.storage, directions=sweeper._get_directions(), load_if_exists=True
+        )
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = str(error).splitlines()[0]
+        raise KidasrError(f"hydra.sweeper.storage={sweeper.storage}: {reason}; accepted: sqlite:///FILE") from error
     State = optuna.trial.TrialState  # noqa: N806, a class
     trials = study.get_trials(deepcopy=False)
     finished = sum(trial.state == State.COMPLETE for trial in trials)
@@ -54,8 +59,7 @@ def search(sweeper: Any, arguments: list[str]) -> None:
     try:
         sweeper.sweep(arguments)
     except ValueError as error:
-        if "No trials are completed yet" not in str(error):
-            raise
-        raise KidasrError(
-            "hydra/sweeper=optuna: no trial has finished; the errors are above, and in each run.log"
-        ) from error
+        reason = " ".join(str(error).split())
+        if "No trials are completed yet" in reason:
+            reason = "no trial has finished; the errors are above, and in each run.log"
+        raise KidasrError(f"hydra/sweeper=optuna: {shown(reason)}") from error

@@ -2,9 +2,11 @@
 
 import logging
 import shutil
+import signal
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from tqdm import tqdm
 
 from kidasr.config.attempts import record
-from kidasr.config.run_folder import check_run_folder, delete_run, finished_wer
+from kidasr.config.run_folder import check_run_folder, delete_run, finished_wer, record_config
 from kidasr.config.signature import words_of
 from kidasr.errors import KidasrError, shown
 from kidasr.report.tables import percent
@@ -28,6 +30,9 @@ log = logging.getLogger(__name__)
 #: Keys of the launcher that submitit's executor takes when it is made, and by one name for every scheduler.
 _OF_THE_EXECUTOR = ("submitit_folder", "max_num_timeout")
 _SHARED = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "name", "stderr_to_stdout")
+
+#: Of these sbatch takes one kind.
+_INSTEAD = ((("mem_per_gpu", "mem_per_cpu"), "mem_gb"), (("cpus_per_gpu",), "cpus_per_task"))
 
 #: How long a job may be in neither the queue nor ended before it counts as lost.
 _LOST_SEC = 10
@@ -84,24 +89,38 @@ def _submit(launcher: Any, runs: Sequence[SweepRun], number: int) -> None:
             if run.cfg.resume == "never":  # once, however often the job is requeued
                 check_run_folder(run.folder, run.cfg)
                 delete_run(run.folder)
+            record_config(run.folder, run.cfg)  # else the job would take what conf/ holds by then
             record(run.folder, "queued")
         columns: list[tuple[Any, ...]] = [
             (str(run.folder), [*run.overrides, "resume=auto", "overwrite=false"], place, Singleton.get_state())
             for place, run in enumerate(members, start=number)
         ]
         number += len(members)
-        jobs = executor.map_array(launcher, *zip(*columns, strict=True))
+        with _ctrl_c_ignored():  # by those that are started here, too
+            jobs = executor.map_array(launcher, *zip(*columns, strict=True))
         for run, job in zip(members, jobs, strict=True):
             cluster = launcher._EXECUTOR
             controller = int(job.job_id) if cluster == "local" else None
-            log_path = job.task(0).paths.stderr
+            log_path = job.task(0).paths.stdout if launcher.params["stderr_to_stdout"] else job.task(0).paths.stderr
             record(run.folder, "submitted", cluster=cluster, job=job.job_id, controller=controller, log=str(log_path))
+
+
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _executor(launcher: Any, nodes: int, tasks: int) -> submitit.AutoExecutor:
     cluster, params = launcher._EXECUTOR, dict(launcher.params)
     folder, timeouts = (params.pop(name) for name in _OF_THE_EXECUTOR)
     executor = submitit.AutoExecutor(cluster=cluster, folder=folder, **{f"{cluster}_max_num_timeout": timeouts})
+    for more_exact, less in _INSTEAD:
+        if any(params.get(name) is not None for name in more_exact):
+            params[less] = None
     if cluster == "slurm":
         extra = dict(params.pop("additional_parameters", None) or {})
         params["additional_parameters"] = {("requeue" if launcher.requeue else "no-requeue"): True, **extra}

@@ -454,6 +454,7 @@ class LogCallback(TrainerCallback):
         if state.is_world_process_zero:
             log.info("%s", component_table(components(model), args.learning_rate).text())
         self._first_step = state.global_step
+        self._wer = next((row["eval_wer"] for row in reversed(state.log_history) if "eval_wer" in row), None)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._begun = time.perf_counter()

@@ -46,12 +46,17 @@ def test_a_user_may_name_the_runs(tmp_path: Path) -> None:
     assert name("augment=specaugment", "hydra.sweep.subdir='mine ${hydra:job.num}'", sweep=tmp_path) == "mine 3"
 
 
-def test_a_sweep_with_more_seeds_or_on_a_cluster_is_the_same_sweep_and_remembers_its_runs(tmp_path: Path) -> None:
+def test_a_sweep_with_more_seeds_or_values_or_on_a_cluster_is_the_same_sweep_and_remembers_its_runs(tmp_path: Path) -> None:
     swept = "augment=none,specaugment"
     assert (
         sweep_name([swept]) == sweep_name(["seed=1,2", swept]) == sweep_name([swept, "logger=wandb", "hydra/launcher=slurm"])
     )
-    assert sweep_name([swept]) != sweep_name([swept, "hydra/sweeper=optuna"]) != sweep_name(["augment=specaugment,none"])
+    masks = "augment.freq_mask_param=27,40"
+    assert sweep_name([swept, masks]) == sweep_name(["augment.freq_mask_param=40,27,50", "augment=specaugment,none"])
+    search = [swept, "hydra/sweeper=optuna"]
+    others = [[swept], ["augment=specaugment"], [swept, masks], search, [*search, "seed=2"], ["augment=none", masks]]
+    assert len({sweep_name(typed) for typed in others}) == len(others)
+    assert words_of(sweep_name([swept, masks, "schedule=cosine"])) == "augment+schedule=cosine+augment.freq_mask_param"
     one, two, three = (PlannedRun(f"seed={seed}-0a1b2c3d", (f"seed={seed}",)) for seed in (1, 2, 3))
     add_runs(tmp_path, [one, two])
     add_runs(tmp_path, [three, one])

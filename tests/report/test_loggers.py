@@ -8,23 +8,19 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.conftest import job, run_py, sweep_runs
+from tests.conftest import job, run_here, sweep_runs
 
 SMOKE = ("experiment=all", "debug=smoke")
 
 
-def test_each_job_of_a_multirun_is_a_wandb_run_of_its_own_with_the_resolved_config(tmp_path: Path) -> None:
+def test_each_job_of_a_multirun_is_a_wandb_run_of_its_own_with_the_resolved_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep = tmp_path / "sweep"
-    done = run_py(
-        "--multirun",
-        "logger=wandb",
-        "logger.group=pair",
-        "seed=1,2",
-        *SMOKE,
-        f"hydra.sweep.dir={sweep}",
-        env={"WANDB_MODE": "offline", "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567"},
-    )
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef0123456789abcdef01234567")
+    options = ("logger=wandb", "logger.group=pair", "seed=1,2", *SMOKE)
+    assert run_here(monkeypatch, "--multirun", *options, f"hydra.sweep.dir={sweep}") == 0
     ids = set()
     for folder, seed in zip(sweep_runs(sweep), (1, 2), strict=True):
         (run,) = (folder / "wandb").glob("offline-run-*")

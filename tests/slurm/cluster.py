@@ -121,7 +121,10 @@ class Cluster:
             "KillWait=20",
             "SchedulerParameters=sched_interval=2,batch_sched_delay=0,sched_min_interval=0",
             f"NodeName={host} NodeAddr=127.0.0.1 CPUs={PROCESSORS} RealMemory={memory_mb}",
-            f"PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP",
+            "PreemptType=preempt/partition_prio",
+            "PreemptMode=REQUEUE",
+            f"PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=100",
+            f"PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF",
         )
         path = self.folder / "slurm.conf"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -90,15 +90,19 @@ def wandb_ids(run_dir: Path) -> list[str]:
     return [path.name.rpartition("-")[2] for path in run_dir.glob("wandb/offline-run-*")]
 
 
-def test_a_sweep_with_a_requeue_a_preemption_and_a_dead_daemon_ends_as_if_nothing_had_been(
+def test_a_sweep_with_requeues_preemptions_and_a_dead_daemon_ends_as_if_nothing_had_been(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     freq, times = "augment.freq_mask_param=5", ["augment.time_mask_param=10", "augment.time_mask_param=20"]
     swept = ["augment.freq_mask_param=5,9", "augment.time_mask_param=10,20"]
     out = tmp_path / "sweep"
     sweep = started(out, *RUN, *swept, "logger=wandb", "hydra.launcher.array_parallelism=2")
-    first = until(lambda: folder_of(out, freq, times[0]), sweep)
-    second = until(lambda: folder_of(out, freq, times[1]), sweep)
+
+    def begun(*words: str) -> Path:
+        folder: Path = until(lambda: folder_of(out, *words), sweep)
+        return folder
+
+    first, second = (begun(freq, mask) for mask in times)
     until(lambda: trains(first) and trains(second), sweep)
 
     job_ids = [events(one, "submitted")[0]["job"] for one in (first, second)]
@@ -110,13 +114,18 @@ def test_a_sweep_with_a_requeue_a_preemption_and_a_dead_daemon_ends_as_if_nothin
     cluster.run("scontrol", "requeue", job_ids[0])
     cluster.run("scancel", "--signal=USR2", job_ids[1])
     cluster.restart_slurmd()
+    until(lambda: events(second, "stopped"), sweep)
+    left_at = read_progress(second)["step"]
+    until(lambda: trains(second, left_at + 1), sweep)
+    cluster.run("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=true")
     for name, mask in zip("ab", times, strict=True):
         job(tmp_path / name, *RUN, freq, mask).run()
 
     said, _ = sweep.communicate(timeout=300)
     assert sweep.returncode == 0, said
-    assert [row["by"] for row in events(first, "stopped")] == ["SIGTERM"]
-    assert {row["by"] for row in events(second, "stopped")} == {"SIGUSR2"}
+    assert {row["by"] for row in events(first, "stopped")} == {"SIGTERM"}
+    by = [row["by"] for row in events(second, "stopped")]
+    assert by[0] == "SIGUSR2" and by[-1] == "SIGTERM", "a signal, and a job of a higher priority"
     for run_dir, reference in ((first, tmp_path / "a"), (second, tmp_path / "b")):
         assert len(events(run_dir, "started")) >= 2, "scancel signals more than once where SLURM is slow to answer"
         assert_undisturbed(run_dir, reference)
@@ -133,7 +142,8 @@ def test_a_sweep_with_a_requeue_a_preemption_and_a_dead_daemon_ends_as_if_nothin
 
 def test_a_job_out_of_time_is_requeued_and_ends_as_one_with_time_enough(cluster: Cluster, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
-    sweep = started(out, *RUN, "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30")
+    limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=5", "hydra.launcher.mem_per_cpu=500M")
+    sweep = started(out, *RUN, *limits)
     run_dir = until(lambda: folder_of(out, "augment=specaugment"), sweep)
     until(lambda: trains(run_dir), sweep)
     pid = events(run_dir, "started")[0]["pid"]
@@ -142,7 +152,7 @@ def test_a_job_out_of_time_is_requeued_and_ends_as_one_with_time_enough(cluster:
     job(tmp_path / "whole", *RUN).run()
     said, _ = sweep.communicate(timeout=200)
     assert sweep.returncode == 0, said
-    assert [row["by"] for row in events(run_dir, "stopped")] == ["SIGUSR2"] and len(events(run_dir, "started")) >= 2
+    assert {row["by"] for row in events(run_dir, "stopped")} == {"SIGUSR2"} and len(events(run_dir, "started")) >= 2
     assert "timed-out" in "".join(path.read_text() for path in out.glob(".submitit/*/*.err"))
     assert_undisturbed(run_dir, tmp_path / "whole")
 

@@ -12,6 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kidasr.config.attempts import read_attempts, record, write_progress
+from kidasr.config.run_folder import lock_run_folder
 from kidasr.errors import STOPPED
 from kidasr.sweep.state import run_state
 from tests.conftest import ROOT, job, read_json, run_here, sweep_runs
@@ -97,6 +98,19 @@ def test_two_processes_stop_by_a_signal_to_the_first_and_end_with_its_exit_code(
             "hydra.launcher.timeout_min=2h: should be a valid integer",
         ),
         (["--multirun", "hydra/sweeper=optuna", "hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: should be greater"),
+        (["seed=1", "hydra/launcher=slurm"], "hydra/launcher=slurm: of a multirun; accepted: with --multirun"),
+        (
+            ["--multirun", "seed=1,2", "curriculum=none,age", "hydra.sweep.subdir=${seed}", "hydra.sweep.dir=mine"],
+            "hydra.sweep.subdir: two runs would go into mine/1; ",
+        ),
+        (
+            ["--multirun", "hydra/sweeper=optuna", "hydra.sweeper.storage=study.db"],
+            "hydra.sweeper.storage=study.db: Could not parse SQLAlchemy URL from string 'study.db'; accepted: sqlite:///FILE",
+        ),
+        (
+            ["--multirun", "hydra/sweeper=optuna", "augment.freq_mask_param=range(48,0)"],
+            "hydra/sweeper=optuna: The `low` value must be smaller than or equal to the `high` value",
+        ),
         (["job=status"], "sweep=outputs/multirun: no sweep in it; accepted: the folder of a multirun"),
     ],
 )
@@ -174,3 +188,10 @@ def test_a_runs_state_is_told_by_its_folder_and_the_queue(tmp_path: Path) -> Non
     assert lost.state == "failed" and "slurmstepd: error: out of memory" in (lost.error or "")
     record(tmp_path, "failed", error="ValueError: no", mistake=False)
     assert (run_state(tmp_path, {}).error, state({})[0]) == ("ValueError: no", "failed")
+
+
+def test_without_a_queue_a_run_is_running_while_its_folder_is_in_use(tmp_path: Path) -> None:
+    lock_run_folder(tmp_path / "held")
+    for name in ("held", "killed"):
+        record(tmp_path / name, "started")
+    assert [run_state(tmp_path / name, None).state for name in ("held", "killed")] == ["running", "stopped"]

@@ -10,11 +10,10 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from kidasr.config.attempts import newest, read_attempts
 from kidasr.config.processes import is_first_process
-from kidasr.config.run_folder import METRICS
 from kidasr.config.sweep_folder import LOCK, read_sweep
 from kidasr.errors import KidasrError
+from kidasr.sweep.state import ENDED, run_state, slurm_queue
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,8 @@ class CompareRuns(Callback):
             return
         sweep_dir = Path(config.hydra.sweep.dir)
         with FileLock(sweep_dir / LOCK):  # of two that end at once, each sees the other's end
-            if all(_has_ended(sweep_dir / run.name) for run in read_sweep(sweep_dir)):
+            queue = slurm_queue()
+            if all(run_state(sweep_dir / run.name, queue).state in ENDED for run in read_sweep(sweep_dir)):
                 self._compare(config)
 
     def _compare(self, config: DictConfig) -> None:
@@ -51,8 +51,3 @@ class CompareRuns(Callback):
             Compare(str(folder), [str(job) for job in jobs], config.get("baseline"), report).run()
         except KidasrError as error:
             log.warning("no comparison of these runs: %s", error)
-
-
-def _has_ended(run_dir: Path) -> bool:
-    last = newest(read_attempts(run_dir))
-    return (run_dir / METRICS).exists() or (last is not None and last["event"] in ("failed", "finished"))
