@@ -23,12 +23,12 @@ def test_a_short_run_from_the_command_line_improves_wer_on_unseen_children(tmp_p
     done = run_py(
         *REAL,
         "padding=longest",  # a step of a tenth of the time
-        "trainer.max_steps=28",
+        "trainer.max_steps=16",
         "trainer.train_batch_size=8",
         "data.limit_validation=24",
         "optim.learning_rate=5e-5",
-        "schedule.warmup_steps=8",
-        "checkpoint.eval_steps=28",
+        "schedule.warmup_steps=4",
+        "checkpoint.eval_steps=16",
         f"hydra.run.dir={tmp_path}",
     )
     assert done.returncode == 0, done.stderr
