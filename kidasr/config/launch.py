@@ -21,6 +21,7 @@ from hydra.errors import HydraException, InstantiationException, OverrideParseEx
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
 
 from kidasr.config.attempts import is_expected, record
 from kidasr.config.checks import ConfigError, check_config, check_hydra, unknown_key
@@ -35,7 +36,7 @@ from kidasr.config.run_folder import (
 )
 from kidasr.config.secrets import check_overrides, hidden
 from kidasr.config.signature import what_is_run
-from kidasr.config.sweep_folder import failed_runs, name_run
+from kidasr.config.sweep_folder import failed_runs, name_run, remember_runs
 from kidasr.errors import KidasrError, Stopped, shown
 
 #: Exit codes: a mistake of the user's, and any other failure.
@@ -287,7 +288,9 @@ def _check_multirun(shared: DictConfig, overrides: list[str]) -> None:
     check_hydra(shared.hydra)
     base = _compose([])
     named: dict[str, dict[str, Any]] = {}
-    for number, job in enumerate(planned_jobs(shared, overrides)):
+    composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}
+    jobs = list(planned_jobs(shared, overrides))
+    for number, job in enumerate(tqdm(jobs, desc="checking configs", unit="run", leave=False, disable=None, delay=1)):
         whole = _compose(job)
         name = name_run(sweep_dir, whole, base, number)
         what = what_is_run(whole)
@@ -303,6 +306,8 @@ def _check_multirun(shared: DictConfig, overrides: list[str]) -> None:
             )
         check_nodes(cfg, here=not str(hydra.launcher.get("_target_")).endswith("SlurmLauncher"))
         check_run_folder(sweep_dir / name, cfg)
+        composed[tuple(one for one in job if not one.lstrip("+~").startswith("hydra"))] = name, cfg
+    remember_runs(composed)
     sys.argv.append(f"hydra.sweep.dir={quoted(sweep_dir)}")
 
 

@@ -1,7 +1,7 @@
 """A sweep's folder: which runs it has, each in a folder named by what it is."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class FailedRun:
 
 
 _failed: list[FailedRun] = []
+_composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}
 
 
 def note_failed(run: FailedRun) -> None:
@@ -53,6 +54,17 @@ def failed_runs() -> list[FailedRun]:
     noted = _failed.copy()
     _failed.clear()
     return noted
+
+
+def remember_runs(runs: Mapping[tuple[str, ...], tuple[str, DictConfig]]) -> None:
+    """Keep the names and configs of this process's multirun, by what is typed for each: composing one takes 0.1 seconds."""
+    _composed.clear()
+    _composed.update(runs)
+
+
+def remembered_run(typed: Sequence[str]) -> tuple[str, DictConfig] | None:
+    """The name and the config of a run, without the ``hydra`` node; None if it was not composed before."""
+    return _composed.get(tuple(typed))
 
 
 def name_run(sweep_dir: Path, cfg: DictConfig, base: DictConfig, number: int) -> str:

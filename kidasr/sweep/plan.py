@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from kidasr.config.processes import is_first_process, quoted
-from kidasr.config.sweep_folder import PlannedRun, add_runs, name_run
+from kidasr.config.sweep_folder import PlannedRun, add_runs, name_run, remembered_run
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,19 @@ def plan_sweep(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_jo
     """
     master, loader = launcher.config, launcher.hydra_context.config_loader
     sweep_dir = Path(str(master.hydra.sweep.dir)).absolute()
-    base = loader.load_configuration(master.hydra.job.config_name, [], RunMode.RUN)
+    base: DictConfig | None = None
     runs = []
     for number, typed in enumerate(map(list, job_overrides), start=initial_job_idx):
-        cfg = loader.load_sweep_config(master, typed)
-        name = name_run(sweep_dir, cfg, base, number)
+        known = remembered_run(typed)
+        if known is None:
+            base = base or loader.load_configuration(master.hydra.job.config_name, [], RunMode.RUN)
+            cfg = loader.load_sweep_config(master, typed)
+            name = name_run(sweep_dir, cfg, base, number)
+            with open_dict(cfg):
+                del cfg["hydra"]
+            known = name, cfg
+        name, cfg = known
         place = [f"hydra.sweep.dir={quoted(sweep_dir)}", f"hydra.sweep.subdir={quoted(name)}"]
-        with open_dict(cfg):
-            del cfg["hydra"]
         runs.append(SweepRun(sweep_dir / name, name, typed, [*typed, *place], cfg))
     if is_first_process():
         add_runs(sweep_dir, [PlannedRun(run.name, tuple(run.typed)) for run in runs])
