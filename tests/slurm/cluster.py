@@ -123,7 +123,8 @@ class Cluster:
             f"NodeName={host} NodeAddr=127.0.0.1 CPUs={PROCESSORS} RealMemory={memory_mb}",
             "PreemptType=preempt/partition_prio",
             "PreemptMode=REQUEUE",
-            f"PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=100",
+            # A grace so long that SLURM need not send the job's own signal in it.
+            f"PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=600",
             f"PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF",
         )
         path = self.folder / "slurm.conf"
