@@ -75,7 +75,9 @@ class Compare:
         for run in runs[1:]:
             check_same_set(runs[0], run)
         name = self._baseline_of(configurations)
-        comparison = {
+        rate = str(runs[0].metrics.get("rate", "WER"))
+        comparison: dict[str, Any] = {
+            "rate": rate,
             "runs": self._describe(configurations),
             "failed": failed,
             "pairs": self._pairs(name, configurations),
@@ -84,14 +86,14 @@ class Compare:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         write_json(self.output_dir / "comparison.json", comparison)
         self.report.write_comparison(self.output_dir, configurations, comparison)
-        tables = [comparison_table(comparison["runs"]), pair_table(name, comparison["pairs"])]
+        tables = [comparison_table(comparison["runs"], rate), pair_table(name, comparison["pairs"])]
         if comparison["effects"]:
             tables.append(effect_table(comparison["effects"]))
         for table in tables:
             log.info("\n%s", table.text())
         log.info("")
         for pair in comparison["pairs"]:
-            log.info("%s: %s", pair["run"], verdict(pair, len(comparison["pairs"])))
+            log.info("%s: %s", pair["run"], verdict(pair, len(comparison["pairs"]), rate))
         log.info(about_seeds(comparison["pairs"]))
         log.info("comparison: %s", self.output_dir)
 

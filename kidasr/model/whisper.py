@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import AutoConfig, WhisperProcessor
 
 from kidasr.errors import KidasrError, shown
 from kidasr.features.audio import SAMPLE_RATE_HZ
+from kidasr.model.prompt import language_code, set_prompt
 from kidasr.model.short_input import WhisperForConditionalGeneration
 
 log = logging.getLogger(__name__)
@@ -25,8 +27,10 @@ class Whisper:
 
     model: WhisperForConditionalGeneration
     processor: WhisperProcessor
-    #: Whether transcripts are English, and Whisper's English normalizer applies.
-    is_english: bool
+    #: What transcripts are written in: ``"en"``, ``"de"``.
+    language: str
+    #: The tokens that every transcript begins with, in labels and in decoding.
+    prompt: tuple[int, ...]
 
     @property
     def window_sec(self) -> float:
@@ -75,29 +79,23 @@ class PretrainedWhisper:
         except Exception as error:  # what the library makes of a folder that is not as it should be can be anything
             reason = shown(" ".join(str(error).split())) or type(error).__name__
             raise KidasrError(f"model.name_or_path={name}: can't be loaded: {reason}") from error
+        if processor.tokenizer.english_spelling_normalizer is None:  # many checkpoints come without normalizer.json
+            processor.tokenizer.english_spelling_normalizer = _spellings()
         if not processor.tokenizer.decode(processor.tokenizer("cat").input_ids, skip_special_tokens=True).strip():
             raise KidasrError(f"model.name_or_path={name}: its tokenizer can't spell; are the tokenizer's files there?")
         # Whisper's sinusoidal positions are fixed (transformers pull request 26032), but loading forgets the flag.
         model.get_encoder().embed_positions.requires_grad_(False)
-        is_multilingual = getattr(model.generation_config, "is_multilingual", None)
-        if is_multilingual is None:
-            is_multilingual = config.vocab_size >= 51865
-        if is_multilingual:
-            self._set_language(model, processor)
-        log.info("model: %s, %.1f M parameters", name, model.num_parameters() / 1e6)
-        return Whisper(model, processor, is_english=not is_multilingual or self._writes_english)
+        prompt = set_prompt(model, processor.tokenizer, self.language, self.task)
+        words = "".join(processor.tokenizer.convert_ids_to_tokens(prompt))
+        log.info("model: %s, %.1f M parameters, prompt %s", name, model.num_parameters() / 1e6, words)
+        writes = "en" if self.task == "translate" else language_code(self.language)
+        return Whisper(model, processor, writes, tuple(prompt))
 
-    @property
-    def _writes_english(self) -> bool:
-        return self.task == "translate" or self.language.lower() in ("en", "english")
 
-    def _set_language(self, model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
-        try:
-            processor.tokenizer.set_prefix_tokens(language=self.language, task=self.task)
-            _ = processor.tokenizer.prefix_tokens  # looks the language up
-        except ValueError as error:
-            raise KidasrError(f"model.language={self.language}: {error}") from error
-        model.generation_config.update(language=self.language, task=self.task, forced_decoder_ids=None)
+def _spellings() -> dict[str, str]:
+    """British and American spellings, as OpenAI's checkpoints have them in ``normalizer.json``."""
+    spellings: dict[str, str] = json.loads((files("whisper_normalizer") / "normalizers" / "english.json").read_text("utf-8"))
+    return spellings
 
 
 class _UnfitError(Exception):
@@ -187,8 +185,6 @@ def save_model(folder: Path, whisper: Whisper) -> None:
     """Write a plain Whisper checkpoint: model, generation settings, feature extractor, tokenizer and normalizer."""
     whisper.model.save_pretrained(folder)
     whisper.processor.save_pretrained(folder)
-    # The tokenizer reads its normalizer's spellings from this file but does not write it; without it, WER of a model that
-    # was fine-tuned once would be counted otherwise than before.
+    # The tokenizer reads its normalizer's spellings from this file but does not write it.
     spellings = whisper.processor.tokenizer.english_spelling_normalizer
-    if spellings is not None:
-        (folder / "normalizer.json").write_text(json.dumps(spellings, indent=2, ensure_ascii=False), encoding="utf-8")
+    (folder / "normalizer.json").write_text(json.dumps(spellings, indent=2, ensure_ascii=False), encoding="utf-8")

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import jiwer
 from transformers import WhisperProcessor
@@ -25,7 +25,7 @@ class Prediction:
     hypothesis: str
     normalized_reference: str
     normalized_hypothesis: str
-    #: Words and characters of the normalized reference.
+    #: Words and characters of the normalized reference; words are characters where :class:`Scoring` counts those.
     words: int
     characters: int
     substitutions: int
@@ -39,7 +39,10 @@ class Prediction:
 
 
 class Rates(TypedDict):
-    """Error rates of a set, as fractions: all errors over all words (or characters), None where there are none."""
+    """Error rates of a set, as fractions: all errors over all words (or characters), None where there are none.
+
+    Where :class:`Scoring` counts characters, ``wer`` and ``cer`` are both CER.
+    """
 
     wer: float | None
     cer: float | None
@@ -50,6 +53,8 @@ class Rates(TypedDict):
     insertions: int
     #: Utterances whose reference has no word left after normalization; what was heard in them counts as insertions.
     empty_references: int
+    #: Transcripts that repeat themselves without end: see :func:`is_runaway`.
+    runaways: int
 
 
 class Score(Rates):
@@ -58,19 +63,39 @@ class Score(Rates):
     by_age: dict[str, Rates]
 
 
-def whisper_normalizer(processor: WhisperProcessor, is_english: bool) -> Callable[[str], str]:
-    """Whisper's own text normalizer (Radford et al., 2022, appendix C): the English one, or the one for other languages."""
-    if is_english:
-        return EnglishTextNormalizer(processor.tokenizer.english_spelling_normalizer or {})
-    return BasicTextNormalizer()
+#: Languages written without spaces between words. Whisper's authors score Chinese, Japanese, Thai, Lao and Burmese by
+#: characters (Radford et al., 2022); Cantonese, Khmer and Tibetan are like them.
+WITHOUT_SPACES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
 
 
-def compare(utterances: Sequence[Utterance], hypotheses: Sequence[str], normalize: Callable[[str], str]) -> list[Prediction]:
+@dataclass(frozen=True)
+class Scoring:
+    """How transcripts are compared with references."""
+
+    #: Whisper's own normalizer (Radford et al., 2022, appendix C): the English one, or the basic one, which puts spaces
+    #: between the characters of a language in :data:`WITHOUT_SPACES`.
+    normalize: Callable[[str], str]
+    #: What the rate of errors is called: ``"CER"`` where each character counts as a word.
+    rate: Literal["WER", "CER"]
+
+
+def scoring(processor: WhisperProcessor, language: str) -> Scoring:
+    """How transcripts in a language, by its code, are scored."""
+    if language == "en":
+        return Scoring(EnglishTextNormalizer(processor.tokenizer.english_spelling_normalizer), "WER")
+    by_character = language in WITHOUT_SPACES
+    return Scoring(BasicTextNormalizer(split_letters=by_character), "CER" if by_character else "WER")
+
+
+def compare(utterances: Sequence[Utterance], hypotheses: Sequence[str], scoring: Scoring) -> list[Prediction]:
     """Align each transcript with its reference (jiwer) and count its errors; in the order of ``utterances``."""
-    references = [normalize(utterance.text).strip() for utterance in utterances]
-    normalized = [normalize(hypothesis).strip() for hypothesis in hypotheses]
+    references = [scoring.normalize(utterance.text).strip() for utterance in utterances]
+    normalized = [scoring.normalize(hypothesis).strip() for hypothesis in hypotheses]
     by_word = jiwer.process_words(references, normalized)
-    by_character = jiwer.process_characters(references, normalized)
+    spelled, spelled_too = (
+        [text.replace(" ", "") if scoring.rate == "CER" else text for text in texts] for texts in (references, normalized)
+    )
+    by_character = jiwer.process_characters(spelled, spelled_too)
     predictions = []
     for place, utterance in enumerate(utterances):
         errors = _errors(by_word.alignments[place])
@@ -84,7 +109,7 @@ def compare(utterances: Sequence[Utterance], hypotheses: Sequence[str], normaliz
                 normalized_reference=references[place],
                 normalized_hypothesis=normalized[place],
                 words=len(references[place].split()),
-                characters=len(references[place]),
+                characters=len(spelled[place]),
                 substitutions=errors["substitute"],
                 deletions=errors["delete"],
                 insertions=errors["insert"],
@@ -144,4 +169,5 @@ def _rates(predictions: Sequence[Prediction]) -> Rates:
         "deletions": deletions,
         "insertions": insertions,
         "empty_references": sum(one.words == 0 for one in predictions),
+        "runaways": sum(is_runaway(one.normalized_reference, one.normalized_hypothesis) for one in predictions),
     }

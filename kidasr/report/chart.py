@@ -7,14 +7,15 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from kidasr.report.figure import reach, wer_points, wrapped
+from kidasr.report.figure import rate_of, reach, wer_points, wrapped
 
 
-def wer_by_age_chart(runs: Mapping[str, Mapping[str, Any]]) -> go.Figure:
+def wer_by_age_chart(runs: Mapping[str, Mapping[str, Any]], rate: str = "WER") -> go.Figure:
     """The WER of each age bucket with its 95% interval, the runs side by side.
 
     Args:
         runs: By name, as :func:`kidasr.evidence.rates.describe` has them.
+        rate: What the rate of errors is called.
     """
     figure = go.Figure()
     for name, run in runs.items():
@@ -28,7 +29,7 @@ def wer_by_age_chart(runs: Mapping[str, Mapping[str, Any]]) -> go.Figure:
             customdata=[[one["speakers"], one["words"]] for one in known.values()],
             hovertemplate="%{x}: %{y:.1f}% (%{customdata[0]} speakers, %{customdata[1]} words)",
         )
-    figure.update_layout(barmode="group", xaxis_title="age in years", yaxis_title="WER (%)")
+    figure.update_layout(barmode="group", xaxis_title="age in years", yaxis_title=f"{rate} (%)")
     figure.update_xaxes(type="category")
     return figure
 
@@ -136,7 +137,8 @@ def learning_chart(runs: Mapping[str, Mapping[str, Any]]) -> go.Figure:
             xanchor="left",
             yanchor="top",
         )
-    figure.update_yaxes(title_text="validation WER (%)", rangemode="tozero", row=1, col=1)
+    rate = rate_of(next(iter(runs.values())))
+    figure.update_yaxes(title_text=f"validation {rate} (%)", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="loss", rangemode="tozero", row=2, col=1)
     figure.update_yaxes(title_text="learning rate", rangemode="tozero", exponentformat="e", row=3, col=1)
     figure.update_xaxes(title_text="optimizer step", row=3, col=1)

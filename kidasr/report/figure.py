@@ -29,7 +29,7 @@ def draw_learning_curve(path: Path, metrics: Mapping[str, Any]) -> None:
     if best is not None:
         above.plot(best_step, 100 * best, marker="*", markersize=14, color="tab:orange", linestyle="none")
         above.annotate(f"kept: {100 * best:.1f}%", (best_step, 100 * best), (0, 12), textcoords="offset points", ha="center")
-    above.set_ylabel("validation WER (%)")
+    above.set_ylabel(f"validation {rate_of(metrics)} (%)")
     above.set_ylim(bottom=0)
 
     below.plot([entry["step"] for entry in losses], [entry["loss"] for entry in losses], label="training loss")
@@ -60,6 +60,11 @@ def draw_learning_curve(path: Path, metrics: Mapping[str, Any]) -> None:
     figure.savefig(path, dpi=120)
 
 
+def rate_of(metrics: Mapping[str, Any]) -> str:
+    """What the rate of errors is called: ``"CER"`` where a run counts characters as words."""
+    return str(metrics.get("rate", "WER"))
+
+
 def wer_points(metrics: Mapping[str, Any]) -> list[tuple[int, float]]:
     """Step and WER of each evaluation; zero-shot is step 0, where it is of the same utterances as the others."""
     points = [(entry["step"], entry["eval_wer"]) for entry in metrics.get("history", []) if "eval_wer" in entry]
@@ -67,12 +72,13 @@ def wer_points(metrics: Mapping[str, Any]) -> list[tuple[int, float]]:
     return ([(0, zero_shot["wer"])] if zero_shot else []) + points
 
 
-def draw_wer_by_age(path: Path, runs: Mapping[str, Mapping[str, Any]]) -> None:
+def draw_wer_by_age(path: Path, runs: Mapping[str, Mapping[str, Any]], rate: str = "WER") -> None:
     """Draw the WER of each age bucket with its 95% interval, the runs side by side.
 
     Args:
         path: A picture file; its ending says the format.
         runs: By name, as :func:`kidasr.evidence.rates.describe` has them.
+        rate: What the rate of errors is called.
     """
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
@@ -91,7 +97,7 @@ def draw_wer_by_age(path: Path, runs: Mapping[str, Mapping[str, Any]]) -> None:
         )
     axes.set_xticks(range(len(ages)), ages)
     axes.set_xlabel("age in years")
-    axes.set_ylabel("WER (%)")
+    axes.set_ylabel(f"{rate} (%)")
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.3)
     if len(runs) > 1:

@@ -11,7 +11,7 @@ from kidasr.evidence.rates import describe
 from kidasr.evidence.runs import Run
 from kidasr.report.browser import browser_data, changes
 from kidasr.report.chart import forest_chart, learning_chart, wer_by_age_chart
-from kidasr.report.figure import draw_forest, draw_learning_curve, draw_wer_by_age
+from kidasr.report.figure import draw_forest, draw_learning_curve, draw_wer_by_age, rate_of
 from kidasr.report.page import Page, Section
 from kidasr.report.tables import (
     Table,
@@ -32,11 +32,11 @@ MAX_DRAWN = 7
 
 #: Below the tables of pairs.
 HOW = (
-    "Change: WER minus that of the baseline, in percentage points, below zero is better. Interval: 95%, from a paired "
+    "Change: {rate} minus that of the baseline, in percentage points, below zero is better. Interval: 95%, from a paired "
     "bootstrap of speakers, the spread between seeds on top where there are several. Improved: share of the replicates with "
-    "a lower WER. MAPSSWE: p-value of the matched-pairs test with speakers as segments, seeds averaged; Holm: corrected for "
-    "the number of comparisons. Detectable: the smallest true change that this test set would show in four cases of five. "
-    "Intervals of single ages are not corrected for their number."
+    "a lower {rate}. MAPSSWE: p-value of the matched-pairs test with speakers as segments, seeds averaged; Holm: corrected "
+    "for the number of comparisons. Detectable: the smallest true change that this test set would show in four cases of "
+    "five. Intervals of single ages are not corrected for their number."
 )
 
 
@@ -59,30 +59,31 @@ class Report:
         metrics = run.metrics
         described = describe(run, self.replicates)
         draw_learning_curve(folder / "learning_curve.png", metrics)
-        draw_wer_by_age(folder / "wer_by_age.png", {"WER": described})
+        rate = rate_of(metrics)
+        draw_wer_by_age(folder / "wer_by_age.png", {rate: described}, rate)
         if not self.html:
             return
         before = metrics["zero_shot"]
         zero_shot = f", from {percent(before['wer'])} before training" if before else ""
         gap = described["gap_youngest_oldest"]
         said = [
-            f"{percent(described['wer'])} WER{zero_shot}; 95% interval {interval(described['ci95'])}, by resampling "
+            f"{percent(described['wer'])} {rate}{zero_shot}; 95% interval {interval(described['ci95'])}, by resampling "
             f"{described['speakers']} speakers. The model is that of step {metrics['best_step']} of {metrics['steps']}."
         ]
         if gap is not None:
             ends = described["gap_ci95"]
             known = f" (95% interval {points(ends[0])} to {points(ends[1])})" if ends else ""
-            said.append(f"The youngest children's WER is {points(gap)} points from the oldest's{known}.")
+            said.append(f"The youngest children's {rate} is {points(gap)} points from the oldest's{known}.")
         page = Page(f"kidasr: {folder.name}")
         page.sections = [
             Section(
-                "WER by age",
+                f"{rate} by age",
                 said,
-                chart=wer_by_age_chart({"WER": described}),
-                table=rates_table(described),
-                details=("Before and after training", result_table(before, metrics["final"])) if before else None,
+                chart=wer_by_age_chart({rate: described}, rate),
+                table=rates_table(described, rate),
+                details=("Before and after training", result_table(before, metrics["final"], rate)) if before else None,
             ),
-            Section("Training", chart=learning_chart({"WER": metrics})),
+            Section("Training", chart=learning_chart({rate: metrics})),
             Section("How it was run", items=_how_it_was_run(folder)),
         ]
         page.browser = browser_data({folder.name: run}, folder, self.max_utterances, self.embed_audio_mb)
@@ -100,7 +101,8 @@ class Report:
         """
         described, pairs, effects = comparison["runs"], comparison["pairs"], comparison["effects"]
         baseline = pairs[0]["baseline"]
-        tables = [pair_table(baseline, pairs), comparison_table(described)]
+        rate = comparison["rate"]
+        tables = [pair_table(baseline, pairs), comparison_table(described, rate)]
         if effects:
             tables.insert(1, effect_table(effects))
         (folder / "comparison.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
@@ -109,7 +111,7 @@ class Report:
         (folder / "runs.csv").write_text(_runs_as_csv(described), encoding="utf-8")
 
         differences = {pair["run"]: pair for pair in pairs}
-        axis = f"change of WER against {baseline} (percentage points; below zero is better)"
+        axis = f"change of {rate} against {baseline} (percentage points; below zero is better)"
         # Of each configuration the first run; the baseline first.
         first: dict[str, Mapping[str, Any]] = {}
         for one in sorted(described, key=lambda one: one["configuration"] != baseline):
@@ -117,9 +119,9 @@ class Report:
         drawn = dict(list(first.items())[:MAX_DRAWN])
         for ending in ("png", "pdf"):
             draw_forest(folder / f"forest.{ending}", axis, differences)
-            draw_wer_by_age(folder / f"wer_by_age.{ending}", drawn)
+            draw_wer_by_age(folder / f"wer_by_age.{ending}", drawn, rate)
             if effects:
-                effect_axis = "effect on WER (percentage points; below zero is better)"
+                effect_axis = f"effect on {rate} (percentage points; below zero is better)"
                 draw_forest(folder / f"effects.{ending}", effect_axis, {one["effect"]: one for one in effects})
         if self.html:
             page = Page(f"kidasr: {len(first)} configurations, {len(described)} runs")
@@ -137,14 +139,15 @@ class Report:
         drawn: Mapping[str, Mapping[str, Any]],
     ) -> Sequence[Section]:
         described, pairs, effects = comparison["runs"], comparison["pairs"], comparison["effects"]
-        baseline = pairs[0]["baseline"]
+        baseline, rate = pairs[0]["baseline"], comparison["rate"]
         found = []
         for pair in pairs:
             ages = ages_that_differ(pair)
             by_age = f" Ages by themselves: {'; '.join(ages)}." if ages else ""
-            found.append(f"{pair['run']}: {verdict(pair, len(pairs))}.{by_age}")
+            found.append(f"{pair['run']}: {verdict(pair, len(pairs), rate)}.{by_age}")
         whole = described[0]
-        size = f"{whole['utterances']} utterances ({whole['words']} words) of {whole['speakers']} children"
+        unit = "characters" if rate == "CER" else "words"
+        size = f"{whole['utterances']} utterances ({whole['words']} {unit}) of {whole['speakers']} children"
         sections = [
             Section(
                 "Did it help?",
@@ -153,15 +156,15 @@ class Report:
                 forest_chart(axis, {pair["run"]: pair for pair in pairs}),
                 pair_table(baseline, pairs, by_age=False),
                 ("by age", tables[0]),
-                HOW,
+                HOW.format(rate=rate),
             )
         ]
         if effects:
             note = (
-                "Effect: mean WER with it on minus with it off, over all the rest. Of two, a x b: half of what a brings "
+                f"Effect: mean {rate} with it on minus with it off, over all the rest. Of two, a x b: half of what a brings "
                 "with b on, minus half of what it brings with b off; below zero they help each other."
             )
-            chart = forest_chart("effect on WER (percentage points)", {one["effect"]: one for one in effects})
+            chart = forest_chart(f"effect on {rate} (percentage points)", {one["effect"]: one for one in effects})
             sections.append(Section("Effects and interactions", chart=chart, table=tables[1], note=note))
         drawn_only = f" Drawn are the first {MAX_DRAWN} configurations." if len(pairs) >= MAX_DRAWN else ""
         which = f"Of each configuration the first run is drawn and counted.{drawn_only}"
@@ -171,7 +174,7 @@ class Report:
                 pair["run"]: changes(configurations[baseline][0], configurations[pair["run"]][0]) for pair in pairs
             }.items()
         ]
-        sections.append(Section("Runs by age", [which], rows, wer_by_age_chart(drawn), tables[-1]))
+        sections.append(Section("Runs by age", [which], rows, wer_by_age_chart(drawn, rate), tables[-1]))
         curves = {name: configurations[name][0].metrics for name in drawn if configurations[name][0].metrics.get("history")}
         if curves:
             sections.append(Section("Training", chart=learning_chart(curves)))

@@ -100,9 +100,11 @@ def component_table(components: Sequence[Component], learning_rate: float) -> Ta
     return table
 
 
-def result_table(zero_shot: Score | None, final: Score) -> Table:
-    """WER and CER before and after training, overall and by age."""
-    table = Table(["age", "utterances", "words", "WER before", "after", "change", "CER before", "after"])
+def result_table(zero_shot: Score | None, final: Score, rate: str = "WER") -> Table:
+    """WER and CER before and after training, overall and by age; CER alone where that is the rate."""
+    by_character = rate == "CER"
+    columns = ["age", "utterances", "characters" if by_character else "words", f"{rate} before", "after", "change"]
+    table = Table([*columns, *([] if by_character else ["CER before", "after"])])
     for name, after in final["by_age"].items():
         _result_row(table, name, zero_shot and zero_shot["by_age"][name], after)
     table.rule()
@@ -110,23 +112,26 @@ def result_table(zero_shot: Score | None, final: Score) -> Table:
     return table
 
 
-def rates_table(described: Mapping[str, Any]) -> Table:
+def rates_table(described: Mapping[str, Any], rate: str = "WER") -> Table:
     """A run's rates with 95% intervals and its kinds of errors, overall and by age."""
-    columns = ["age", "WER", "95% interval", "CER", "95% interval", "sub", "del", "ins", "runaway"]
-    table = Table([*columns, "speakers", "utterances", "words"])
+    by_character = rate == "CER"
+    columns = ["age", rate, "95% interval", *([] if by_character else ["CER", "95% interval"])]
+    columns += ["sub", "del", "ins", "runaway"]
+    table = Table([*columns, "speakers", "utterances", "characters" if by_character else "words"])
     for age, one in (*described["by_age"].items(), ("all", described)):
         if age == "all":
             table.rule()
         counts = (str(one[name]) for name in ("speakers", "utterances", "words"))
-        rates = (percent(one["wer"]), interval(one["ci95"]), percent(one["cer"]), interval(one["cer_ci95"]))
+        rates = [percent(one["wer"]), interval(one["ci95"])]
+        rates += [] if by_character else [percent(one["cer"]), interval(one["cer_ci95"])]
         table.add(age, *rates, *_kinds(one), *counts)
     return table
 
 
-def comparison_table(runs: Sequence[Mapping[str, Any]]) -> Table:
-    """Each run of a comparison, with the 95% interval of its WER."""
-    columns = ["run", "seed", "WER", "95% interval", "CER", "sub", "del", "ins", "runaway", "youngest - oldest"]
-    table = Table(columns)
+def comparison_table(runs: Sequence[Mapping[str, Any]], rate: str = "WER") -> Table:
+    """Each run of a comparison, with the 95% interval of its WER, or CER."""
+    cer = [] if rate == "CER" else ["CER"]
+    table = Table(["run", "seed", rate, "95% interval", *cer, "sub", "del", "ins", "runaway", "youngest - oldest"])
     for run in runs:
         gap = run["gap_youngest_oldest"]
         table.add(
@@ -134,7 +139,7 @@ def comparison_table(runs: Sequence[Mapping[str, Any]]) -> Table:
             "-" if run["seed"] is None else str(run["seed"]),
             percent(run["wer"]),
             interval(run["ci95"]),
-            percent(run["cer"]),
+            *[percent(run["cer"]) for _ in cer],
             *_kinds(run),
             "-" if gap is None else points(gap),
         )
@@ -199,7 +204,7 @@ def _result_row(table: Table, name: str, before: Rates | None, after: Rates) -> 
     change = "-"
     if before and before["wer"] is not None and after["wer"] is not None:
         change = f"{100 * (after['wer'] - before['wer']):+.1f}"
-    table.add(
+    cells = [
         name,
         str(after["utterances"]),
         str(after["words"]),
@@ -208,4 +213,5 @@ def _result_row(table: Table, name: str, before: Rates | None, after: Rates) -> 
         change,
         percent(before and before["cer"]),
         percent(after["cer"]),
-    )
+    ]
+    table.add(*cells[: len(table.columns)])

@@ -6,7 +6,7 @@ from typing import Any
 from kidasr.report.tables import points
 
 
-def verdict(pair: Mapping[str, Any], comparisons: int) -> str:
+def verdict(pair: Mapping[str, Any], comparisons: int, rate: str = "WER") -> str:
     """What may be said of a configuration against the baseline, and what not.
 
     "Significant" asks for both: a 95% interval (speakers and seeds) without zero in it, and p < 0.05 after Holm's
@@ -15,11 +15,12 @@ def verdict(pair: Mapping[str, Any], comparisons: int) -> str:
     Args:
         pair: As in ``comparison.json``.
         comparisons: How many there are.
+        rate: What the rate of errors is called.
     """
     if pair["ci95"] is None:
-        return f"{points(pair['delta_wer'])} points of WER: of a single speaker, so nothing is said of others"
+        return f"{points(pair['delta_wer'])} points of {rate}: of a single speaker, so nothing is said of others"
     low, high = pair["ci95"]
-    found = f"{points(pair['delta_wer'])} points of WER (95% interval {points(low)} to {points(high)})"
+    found = f"{points(pair['delta_wer'])} points of {rate} (95% interval {points(low)} to {points(high)})"
     if low <= 0 <= high:
         return f"{found}: no difference shown; one of {100 * pair['detectable']:.1f} points would have been"
     direction = "better" if high < 0 else "worse"

@@ -32,6 +32,8 @@ class RunState:
     max_steps: int | None = None
     #: Of the newest evaluation, or of the model that is kept where the run is finished; a fraction.
     wer: float | None = None
+    #: What that rate is called: ``"CER"`` where the run counts characters as words.
+    rate: str = "WER"
     #: How often an attempt ended before the run did.
     preempted: int = 0
     #: The last line of the error, of a failed run.
@@ -68,7 +70,16 @@ def run_state(run_dir: Path, queue: Mapping[str, str] | None) -> RunState:
     goes_on = last is not None and last["event"] == "started" and state in ("running", "failed")
     preempted = attempts.count("started") - attempts.count("failed") - attempts.count("finished") - goes_on
     mistake = state == "failed" and last is not None and bool(last.get("mistake"))
-    return RunState(state, progress.get("step"), progress.get("max_steps"), wer, max(0, preempted), error, mistake)
+    return RunState(
+        state,
+        progress.get("step"),
+        progress.get("max_steps"),
+        wer,
+        str(progress.get("rate", "WER")),
+        max(0, preempted),
+        error,
+        mistake,
+    )
 
 
 def _state(

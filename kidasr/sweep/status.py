@@ -33,7 +33,8 @@ class Status:
             raise KidasrError(f"sweep={self.sweep or self.base}: no sweep in it; accepted: the folder of a multirun")
         queue = slurm_queue()
         states = {run.name: run_state(folder / run.name, queue) for run in runs}
-        table = Table(["run", "state", "step", "WER", "preempted"])
+        rates = {state.rate for state in states.values()}
+        table = Table(["run", "state", "step", rates.pop() if len(rates) == 1 else "error rate", "preempted"])
         for name, state in states.items():
             wer = "" if state.wer is None else percent(state.wer)
             table.add(words_of(name), state.state, _step(state), wer, _times(state))

@@ -157,7 +157,7 @@ def _wait(runs: Sequence[SweepRun], poll_sec: float | None) -> dict[Path, RunSta
                 since = lost_since.setdefault(folder, time.monotonic())
                 if sure or time.monotonic() - since > _LOST_SEC + (poll_sec or 0):
                     states[folder] = state
-                    result = f"WER {percent(state.wer)}" if state.wer is not None else state.error or ""
+                    result = f"{state.rate} {percent(state.wer)}" if state.wer is not None else state.error or ""
                     log.info("%s: %s %s", words_of(name), state.state, result)
                     bar.update()
             time.sleep(0.5)

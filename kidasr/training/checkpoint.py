@@ -44,20 +44,26 @@ class Checkpoint:
             return state.global_step
         return int(state.best_model_checkpoint.rpartition("-")[2])
 
-    def report_kept(self, state: TrainerState) -> None:
-        """Log which model is kept, and what was lost where the best evaluation had no checkpoint."""
+    def report_kept(self, state: TrainerState, rate: str = "WER") -> None:
+        """Log which model is kept, and what was lost where the best evaluation had no checkpoint.
+
+        Args:
+            state: The Trainer's, at the end.
+            rate: What the rate of errors is called: see :class:`kidasr.recognition.score.Scoring`.
+        """
         kept = self.kept_step(state)
         evaluations = {entry["step"]: entry["eval_wer"] for entry in state.log_history if "eval_wer" in entry}
         if not evaluations:
             log.warning("no evaluation in the whole run: the last model is kept, step %d", kept)
             return
         best = min(evaluations, key=lambda step: (evaluations[step], step))
-        of_kept = f"WER {100 * evaluations[kept]:.1f}%" if kept in evaluations else "never evaluated"
+        of_kept = f"{rate} {100 * evaluations[kept]:.1f}%" if kept in evaluations else "never evaluated"
         if kept == best:
             log.info("kept: the best model, step %d (%s)", kept, of_kept)
         else:
             log.warning(
-                "the lowest WER, %.1f%% at step %d, has no checkpoint: kept is step %d (%s)",
+                "the lowest %s, %.1f%% at step %d, has no checkpoint: kept is step %d (%s)",
+                rate,
                 100 * evaluations[best],
                 best,
                 kept,

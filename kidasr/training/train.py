@@ -31,6 +31,7 @@ from kidasr.features.dataset import ChildSpeechDataset, check_text
 from kidasr.features.log_mel import FULL_WINDOW, Padding
 from kidasr.model.freeze import EncoderUnfreezeCallback
 from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
+from kidasr.recognition.doubts import doubts_after, doubts_before
 from kidasr.recognition.score import Prediction, Score, score
 from kidasr.report.environment import environment
 from kidasr.report.files import read_bad_audio, read_json, write_bad_audio, write_json, write_predictions
@@ -130,6 +131,8 @@ class Train:
         self.run_dir, arguments.output_dir = run_dir, str(run_dir / "checkpoints")
         sets = self.data.load()
         whisper = self.model.load()
+        # Saved with the model: transformers' pipeline would take five beams where a checkpoint does not say.
+        whisper.model.generation_config.num_beams = self.trainer["generation_num_beams"]
         sets, skipped = self._check_audio(sets, arguments, whisper.window_sec)
         self.curriculum.describe(sets.train, self.data.buckets)
         batches = self._batches(arguments, sets.train, whisper.window_sec)
@@ -145,11 +148,11 @@ class Train:
         failed = True
         try:
             trainer = self._trainer(arguments, whisper, sets, batches, callbacks, signals)
-            if not any(trainer.normalize(utterance.text).strip() for utterance in sets.evaluation):
+            if not any(trainer.scoring.normalize(utterance.text).strip() for utterance in sets.evaluation):
                 raise KidasrError("data.validation: no word is left after normalization, so there is no WER to train by")
             zero_shot = self._zero_shot(trainer, sets)
             trainer.train_from(trainer.first_process(trainer.checkpoints.newest() if arguments.should_save else None))
-            self.checkpoint.report_kept(trainer.state)
+            self.checkpoint.report_kept(trainer.state, trainer.scoring.rate)
 
             kept_step = self.checkpoint.kept_step(trainer.state)
             heard = trainer.evaluated(kept_step) if sets.evaluation == sets.validation else None
@@ -158,6 +161,7 @@ class Train:
             predictions = in_order_of(sets.validation, heard)
             final = score(predictions, self.data.buckets)
             metrics: dict[str, Any] = {
+                "rate": trainer.scoring.rate,
                 "zero_shot": zero_shot,
                 "final": final,
                 "best_step": kept_step,
@@ -182,7 +186,10 @@ class Train:
 
         if final["empty_references"]:
             log.warning("%d references have no word after normalization", final["empty_references"])
-        log.info("\nvalidation, zero-shot (before) against fine-tuned (after):\n%s", result_table(zero_shot, final).text())
+        table = result_table(zero_shot, final, metrics["rate"])
+        log.info("\nvalidation, zero-shot (before) against fine-tuned (after):\n%s", table.text())
+        for doubt in doubts_after(zero_shot, final, metrics["rate"], self.padding.is_short):
+            log.warning(doubt)
         log.info("run folder: %s", self.run_dir)
         assert final["wer"] is not None, "the same words as before training"
         return final["wer"]
@@ -218,6 +225,8 @@ class Train:
         log.info("zero-shot: transcribing the validation set before training")
         dataset = self._dataset(sets, shortest_first(sets.validation), trainer.whisper)
         zero_shot = score(trainer.transcribe(dataset), self.data.buckets)
+        for doubt in doubts_before(zero_shot, trainer.scoring.rate, self.model.language, self.model.task):
+            log.warning(doubt)
         if trainer.args.should_save:
             write_json(path, zero_shot)
         return zero_shot

@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from kidasr.features.log_mel import Padding
 from kidasr.model.components import components
 from kidasr.model.whisper import Whisper
 from kidasr.recognition.decode import transcripts
-from kidasr.recognition.score import Prediction, compare, score, whisper_normalizer
+from kidasr.recognition.score import Prediction, compare, score, scoring
 from kidasr.report.files import read_json, read_predictions, write_json, write_predictions
 from kidasr.report.tables import component_table, percent
 from kidasr.seeding import seed_for
@@ -47,9 +47,6 @@ from kidasr.training.memory import shortage_told
 from kidasr.training.stopping import StopSignals, shield_worker
 
 log = logging.getLogger(__name__)
-
-#: What Whisper's transcripts begin with, at most: start, language, task, no timestamps.
-PREFIX_TOKENS = 4
 
 #: What a checkpoint holds beside the Trainer's files: where between two entries of the log it was written, and what the
 #: evaluation of its step heard.
@@ -94,7 +91,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
     ):
         self.whisper = whisper
         self.processor = whisper.processor
-        self.normalize: Callable[[str], str] = whisper_normalizer(whisper.processor, whisper.is_english)
+        self.scoring = scoring(whisper.processor, whisper.language)
         self.evaluation = evaluation
         self.padding = padding
         self.batches = batches
@@ -395,7 +392,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
             return {}
         bound = math.ceil(frames * extractor.hop_length / SAMPLE_RATE_HZ * self.padding.max_new_tokens_per_sec)
         longest = self._gen_kwargs.get("max_length") or self.whisper.model.config.max_target_positions
-        return {**self._gen_kwargs, "max_length": None, "max_new_tokens": min(bound, longest - PREFIX_TOKENS)}
+        return {**self._gen_kwargs, "max_length": None, "max_new_tokens": min(bound, longest - len(self.whisper.prompt))}
 
     def transcribe(self, dataset: ChildSpeechDataset) -> list[Prediction]:
         """Transcribe a set with the model as it is now, greedily, and count the errors."""
@@ -415,7 +412,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
     def _compare(self, dataset: ChildSpeechDataset, token_ids: Any) -> list[Prediction]:
         # Several processes transcribe as many each: what fills up the last batch comes after all others.
         own = np.asarray(token_ids)[: len(dataset)]
-        return compare(dataset.utterances, transcripts(own, self.processor), self.normalize)
+        return compare(dataset.utterances, transcripts(own, self.processor), self.scoring)
 
 
 class ContinueCallback(TrainerCallback):
@@ -464,18 +461,22 @@ class LogCallback(TrainerCallback):
         self.trainer.stepped_sec += now - self._begun
         if state.is_world_process_zero and now - self._told > TOLD_SEC:
             self._told = now
-            write_progress(self.trainer.run_dir, step=state.global_step, max_steps=state.max_steps, wer=self._wer)
+            self._write_progress(state)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         steps = state.global_step - self._first_step
         if state.is_world_process_zero:
-            write_progress(self.trainer.run_dir, step=state.global_step, max_steps=state.max_steps, wer=self._wer)
+            self._write_progress(state)
         if state.is_world_process_zero and steps:
             waited_sec = self.trainer.waited_sec
             total_sec = self.trainer.stepped_sec + waited_sec
             log.info(
                 "training: %.2f s a step, %s of it waiting for data", total_sec / steps, percent(waited_sec / total_sec)
             )
+
+    def _write_progress(self, state: TrainerState) -> None:
+        rate = self.trainer.scoring.rate
+        write_progress(self.trainer.run_dir, step=state.global_step, max_steps=state.max_steps, wer=self._wer, rate=rate)
 
     def on_log(
         self,
@@ -495,7 +496,8 @@ class LogCallback(TrainerCallback):
                 if name.startswith("eval_wer_")
             )
             self._wer = logs["eval_wer"]
-            log.info("%s: WER %s (%s), loss %.3f", where, percent(logs["eval_wer"]), by_age, logs["eval_loss"])
+            rate = self.trainer.scoring.rate
+            log.info("%s: %s %s (%s), loss %.3f", where, rate, percent(logs["eval_wer"]), by_age, logs["eval_loss"])
         elif "loss" in logs:
             log.info("%s: training loss %.3f, learning rate %.2e", where, logs["loss"], logs["learning_rate"])
 

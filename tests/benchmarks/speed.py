@@ -221,9 +221,9 @@ def recordings(clips: int) -> list[Any]:
 
 def scored(utterances: list[Any], heard: list[str], taken_sec: float, processor: Any) -> dict[str, float]:
     from kidasr.corpus.age import AgeBuckets
-    from kidasr.recognition.score import compare, score, whisper_normalizer
+    from kidasr.recognition.score import compare, score, scoring
 
-    wer = score(compare(utterances, heard, whisper_normalizer(processor, True)), AgeBuckets())["wer"]
+    wer = score(compare(utterances, heard, scoring(processor, "en")), AgeBuckets())["wer"]
     assert wer is not None
     return {"utterances_per_sec": len(utterances) / taken_sec, "wer": wer}
 

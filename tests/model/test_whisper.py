@@ -16,7 +16,7 @@ def load(name: Path | str) -> PretrainedWhisper:
 def test_weights_are_float32_whatever_the_file_holds() -> None:
     whisper = load(MICRO).load()
     assert {parameter.dtype for parameter in whisper.model.parameters()} == {torch.float32}
-    assert whisper.is_english and whisper.window_sec == 3
+    assert whisper.language == "en" and whisper.window_sec == 3
 
 
 def test_the_encoders_positions_are_fixed_as_whisper_defines_them() -> None:

@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import Select
 from kidasr.corpus.manifest import Utterance
 from kidasr.evidence.compare import Compare
 from kidasr.evidence.runs import make_run
-from kidasr.recognition.score import compare, is_runaway
+from kidasr.recognition.score import Scoring, compare, is_runaway
 from kidasr.report.browser import align
 from kidasr.report.report import Report
 from kidasr.report.tables import Table, to_csv
@@ -143,7 +143,7 @@ def a_run(folder: Path, utterances: list[Utterance], hypotheses: list[str], *ove
     """A finished run of these transcripts."""
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides), encoding="utf-8")
-    predictions = compare(utterances, hypotheses, str)
+    predictions = compare(utterances, hypotheses, Scoring(str, "WER"))
     (folder / "predictions.jsonl").write_text(
         "".join(json.dumps(asdict(prediction)) + "\n" for prediction in predictions), encoding="utf-8"
     )
@@ -183,7 +183,7 @@ def test_only_what_can_be_heard_is_put_into_a_page(tmp_path: Path, utterance: Ca
     secret.write_text("not audio at all", encoding="utf-8")
     spoken = utterance("u1")
     unheard = Utterance(**{**asdict(spoken), "utterance_id": "u2", "audio_path": str(secret)})
-    rows = [asdict(one) for one in compare([spoken, unheard], ["", ""], str)]
+    rows = [asdict(one) for one in compare([spoken, unheard], ["", ""], Scoring(str, "WER"))]
     Report(True, 200, 100, 1).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("data:audio/wav;base64,") == 1 and "secret.wav" not in page
@@ -230,7 +230,7 @@ def test_a_large_set_shows_the_utterances_with_the_most_errors(tmp_path: Path, u
     one = utterance("u")
     utterances = [Utterance(**{**asdict(one), "utterance_id": f"u{number:03}"}) for number in range(50)]
     hypotheses = [" ".join(["x"] * int(count)) for count in np.random.default_rng(1).permutation(50)]
-    rows = [asdict(prediction) for prediction in compare(utterances, hypotheses, str)]
+    rows = [asdict(prediction) for prediction in compare(utterances, hypotheses, Scoring(str, "WER"))]
     Report(True, 200, 10, 0).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     data = json.loads(page.split('id="browser-data">')[1].split("</script>")[0])
