@@ -23,6 +23,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import settings
 from omegaconf import DictConfig
 
+import kidasr.cli  # noqa: F401, its resolvers
 from kidasr.config import check_config
 from kidasr.config.run_folder import prepare_run_folder
 from kidasr.config.sweep_folder import read_sweep

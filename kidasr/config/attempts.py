@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from kidasr.config.processes import is_first_process
+from kidasr.processes import is_first_process
 
 #: A line for each event.
 ATTEMPTS = "attempts.jsonl"

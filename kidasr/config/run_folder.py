@@ -13,10 +13,10 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from kidasr.config.attempts import ATTEMPTS, PROGRESS
-from kidasr.config.processes import is_first_process, is_restarted
 from kidasr.config.signature import flat
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError, shown
+from kidasr.processes import is_first_process, is_restarted
 
 #: The resolved config, which a continued run must have too.
 CONFIG = "config.json"

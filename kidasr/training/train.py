@@ -15,7 +15,6 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import EarlyStoppingCallback, Seq2SeqTrainingArguments
 
 from kidasr.config.checks import ConfigError, run_length_contradictions, run_length_warnings
-from kidasr.config.processes import number_of_processes
 from kidasr.config.run_folder import CONFIG, METRICS
 from kidasr.corpus.corpus import Corpus, Sets
 from kidasr.corpus.curriculum import Curriculum
@@ -31,6 +30,7 @@ from kidasr.features.dataset import ChildSpeechDataset, check_text
 from kidasr.features.log_mel import FULL_WINDOW, Padding
 from kidasr.model.freeze import EncoderUnfreezeCallback
 from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
+from kidasr.processes import number_of_processes
 from kidasr.recognition.score import Prediction, Score, score
 from kidasr.report.environment import environment
 from kidasr.report.files import read_bad_audio, read_json, write_bad_audio, write_json, write_predictions

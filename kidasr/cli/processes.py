@@ -1,4 +1,4 @@
-"""The processes that train one run together: how many there are, and starting them on this machine."""
+"""Starting the processes that train one run together, on this machine."""
 
 import os
 import signal
@@ -9,40 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
-from kidasr.errors import STOPPED, KidasrError
+from kidasr.errors import STOPPED
 
 #: Passed on to every process.
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
-
-
-def is_first_process() -> bool:
-    """Of several processes, one writes."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def are_started() -> bool:
-    """Whether this is one of several processes already, of torchrun, SLURM or :func:`run_in_processes`."""
-    return "RANK" in os.environ
-
-
-def is_restarted() -> bool:
-    """Whether SLURM or torchrun has started this job before, so that it goes on with what it left."""
-    return any(os.environ.get(name, "0") != "0" for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
-
-
-def number_of_processes(asked: int | None) -> int:
-    """How many there are.
-
-    Raises:
-        KidasrError: If others were asked for (``trainer.num_processes``).
-    """
-    there = int(os.environ.get("WORLD_SIZE", "1"))
-    if asked is not None and asked != there:
-        raise KidasrError(
-            f"trainer.num_processes={asked}: {there} process(es) are running; accepted: that many, or null for as many as "
-            "there are"
-        )
-    return there
 
 
 def run_in_processes(command: Sequence[str], processes: int, environment: Mapping[str, str] = os.environ) -> int:

@@ -23,9 +23,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
+from kidasr.cli.processes import quoted, run_in_processes, this_command
 from kidasr.config.attempts import is_expected, record
 from kidasr.config.checks import ConfigError, check_config, check_hydra, unknown_key
-from kidasr.config.processes import are_started, is_first_process, quoted, run_in_processes, this_command
 from kidasr.config.run_folder import (
     check_place,
     check_run_folder,
@@ -38,6 +38,7 @@ from kidasr.config.secrets import check_overrides, hidden
 from kidasr.config.signature import what_is_run
 from kidasr.config.sweep_folder import failed_runs, name_run, remember_runs
 from kidasr.errors import KidasrError, Stopped, shown
+from kidasr.processes import are_started, is_first_process
 
 #: Exit codes: a mistake of the user's, and any other failure.
 USER_ERROR, FAILURE = 2, 1

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from kidasr.cli.launch import planned_jobs
 from kidasr.config import ConfigError
-from kidasr.config.launch import planned_jobs
 from tests.conftest import ROOT, composed, run_py
 
 
