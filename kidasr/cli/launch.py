@@ -24,9 +24,11 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from kidasr.cli.processes import quoted, run_in_processes, this_command
-from kidasr.config.attempts import is_expected, record
 from kidasr.config.checks import ConfigError, check_config, check_hydra, unknown_key
-from kidasr.config.run_folder import (
+from kidasr.config.secrets import check_overrides, hidden
+from kidasr.errors import KidasrError, Stopped, shown
+from kidasr.processes import are_started, is_first_process
+from kidasr.runs.folder import (
     check_place,
     check_run_folder,
     finished_wer,
@@ -34,11 +36,9 @@ from kidasr.config.run_folder import (
     newest_unfinished,
     prepare_run_folder,
 )
-from kidasr.config.secrets import check_overrides, hidden
-from kidasr.config.signature import what_is_run
-from kidasr.config.sweep_folder import failed_runs, name_run, remember_runs
-from kidasr.errors import KidasrError, Stopped, shown
-from kidasr.processes import are_started, is_first_process
+from kidasr.runs.identity import what_is_run
+from kidasr.runs.record import is_expected, record
+from kidasr.runs.sweeps import failed_runs, name_run, remember_runs
 
 #: Exit codes: a mistake of the user's, and any other failure.
 USER_ERROR, FAILURE = 2, 1

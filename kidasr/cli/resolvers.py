@@ -6,8 +6,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from kidasr.config.signature import sweep_name, words_of
 from kidasr.corpus.age import AGE_ORDER
+from kidasr.runs.identity import sweep_name, words_of
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
 

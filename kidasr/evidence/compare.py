@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from kidasr.config.sweep_folder import read_sweep
 from kidasr.errors import KidasrError
 from kidasr.evidence.factorial import factorial_contrasts
 from kidasr.evidence.rates import as_json, compare_pair, contrast, describe
 from kidasr.evidence.runs import Run, check_same_set, hypotheses_on, name_configurations, read_run
 from kidasr.evidence.significance import holm
-from kidasr.report.files import write_json
 from kidasr.report.report import Report
 from kidasr.report.tables import comparison_table, effect_table, pair_table
 from kidasr.report.verdict import about_seeds, verdict
+from kidasr.runs.files import write_json
+from kidasr.runs.sweeps import read_sweep
 
 log = logging.getLogger(__name__)
 

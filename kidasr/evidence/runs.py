@@ -14,11 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from kidasr.config.attempts import failure
-from kidasr.config.run_folder import METRICS
-from kidasr.config.signature import NOT_THE_RESULT
 from kidasr.errors import KidasrError
 from kidasr.recognition.score import is_runaway
+from kidasr.runs.folder import METRICS
+from kidasr.runs.identity import NOT_THE_RESULT
+from kidasr.runs.record import failure
 
 PREDICTIONS = "predictions.jsonl"
 

@@ -10,9 +10,9 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from kidasr.config.sweep_folder import LOCK, read_sweep
 from kidasr.errors import KidasrError
 from kidasr.processes import is_first_process
+from kidasr.runs.sweeps import LOCK, read_sweep
 from kidasr.sweep.state import ENDED, run_state, slurm_queue
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from kidasr.cli.processes import quoted
-from kidasr.config.sweep_folder import PlannedRun, add_runs, name_run, remembered_run
 from kidasr.processes import is_first_process
+from kidasr.runs.sweeps import PlannedRun, add_runs, name_run, remembered_run
 
 
 @dataclass(frozen=True)

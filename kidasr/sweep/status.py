@@ -3,11 +3,11 @@
 from collections import Counter
 from pathlib import Path
 
-from kidasr.config.run_folder import METRICS
-from kidasr.config.signature import words_of
-from kidasr.config.sweep_folder import newest_sweep, read_sweep
 from kidasr.errors import KidasrError
 from kidasr.report.tables import Table, percent
+from kidasr.runs.folder import METRICS
+from kidasr.runs.identity import words_of
+from kidasr.runs.sweeps import newest_sweep, read_sweep
 from kidasr.sweep.state import RunState, run_state, slurm_queue
 
 

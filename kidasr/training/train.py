@@ -15,7 +15,6 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import EarlyStoppingCallback, Seq2SeqTrainingArguments
 
 from kidasr.config.checks import ConfigError, run_length_contradictions, run_length_warnings
-from kidasr.config.run_folder import CONFIG, METRICS
 from kidasr.corpus.corpus import Corpus, Sets
 from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
@@ -32,11 +31,12 @@ from kidasr.model.freeze import EncoderUnfreezeCallback
 from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
 from kidasr.processes import number_of_processes
 from kidasr.recognition.score import Prediction, Score, score
-from kidasr.report.environment import environment
-from kidasr.report.files import read_bad_audio, read_json, write_bad_audio, write_json, write_predictions
 from kidasr.report.loggers import NoLogger
 from kidasr.report.report import Report
 from kidasr.report.tables import result_table
+from kidasr.runs.environment import environment
+from kidasr.runs.files import read_bad_audio, read_json, write_bad_audio, write_json, write_predictions
+from kidasr.runs.folder import CONFIG, METRICS
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.checkpoint_folder import CheckpointFolder
 from kidasr.training.stopping import StopSignals, end_workers

@@ -27,7 +27,6 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
 
-from kidasr.config.attempts import write_progress
 from kidasr.corpus.age import AgeBuckets
 from kidasr.durable import faults_told
 from kidasr.errors import KidasrError, Stopped
@@ -39,8 +38,9 @@ from kidasr.model.components import components
 from kidasr.model.whisper import Whisper
 from kidasr.recognition.decode import transcripts
 from kidasr.recognition.score import Prediction, compare, score, whisper_normalizer
-from kidasr.report.files import read_json, read_predictions, write_json, write_predictions
 from kidasr.report.tables import component_table, percent
+from kidasr.runs.files import read_json, read_predictions, write_json, write_predictions
+from kidasr.runs.record import write_progress
 from kidasr.seeding import seed_for
 from kidasr.training.checkpoint_folder import CheckpointFolder, damage
 from kidasr.training.memory import shortage_told

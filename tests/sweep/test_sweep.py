@@ -11,9 +11,9 @@ import optuna
 import pytest
 from omegaconf import OmegaConf
 
-from kidasr.config.attempts import read_attempts, record, write_progress
-from kidasr.config.run_folder import lock_run_folder
 from kidasr.errors import STOPPED
+from kidasr.runs.folder import lock_run_folder
+from kidasr.runs.record import read_attempts, record, write_progress
 from kidasr.sweep.state import run_state
 from tests.conftest import ROOT, job, read_json, run_here, sweep_runs
 

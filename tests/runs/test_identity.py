@@ -4,8 +4,8 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from kidasr.config.signature import digest_of, run_name, sweep_name, words_of
-from kidasr.config.sweep_folder import PlannedRun, add_runs, name_run, read_sweep
+from kidasr.runs.identity import digest_of, run_name, sweep_name, words_of
+from kidasr.runs.sweeps import PlannedRun, add_runs, name_run, read_sweep
 from tests.conftest import ROOT
 
 

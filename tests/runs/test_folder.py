@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kidasr.config.run_folder import check_run_folder, prepare_run_folder
 from kidasr.errors import KidasrError
+from kidasr.runs.folder import check_run_folder, prepare_run_folder
 from tests.bad_input import Row, assert_line
 from tests.conftest import as_nobody, composed
 

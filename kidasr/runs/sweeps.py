@@ -10,9 +10,9 @@ from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kidasr.config.signature import digest_of, run_name
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError
+from kidasr.runs.identity import digest_of, run_name
 
 #: The runs of the sweep in the order in which they were asked for.
 SWEEP = "sweep.json"

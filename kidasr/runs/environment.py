@@ -9,8 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kidasr.config.secrets import hidden
 
 PACKAGES = ("kidasr", "torch", "torchaudio", "transformers", "accelerate", "hydra-core", "jiwer", "numpy", "soundfile")
@@ -18,6 +16,8 @@ PACKAGES = ("kidasr", "torch", "torchaudio", "transformers", "accelerate", "hydr
 
 def environment(seed: int) -> dict[str, Any]:
     """Versions, commit, hardware, seed and command line of the running process."""
+    import torch  # heavy
+
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [hidden(argument) for argument in sys.argv],

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from kidasr.report.environment import environment
-from kidasr.report.files import write_json
+from kidasr.runs.environment import environment
+from kidasr.runs.files import write_json
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

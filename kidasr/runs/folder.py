@@ -12,11 +12,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from kidasr.config.attempts import ATTEMPTS, PROGRESS
-from kidasr.config.signature import flat
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError, shown
 from kidasr.processes import is_first_process, is_restarted
+from kidasr.runs.identity import flat
+from kidasr.runs.record import ATTEMPTS, PROGRESS
 
 #: The resolved config, which a continued run must have too.
 CONFIG = "config.json"
