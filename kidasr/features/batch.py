@@ -9,9 +9,9 @@ from torch.nn import functional
 from transformers.trainer_pt_utils import BatchRebalanceSampler
 
 from kidasr.corpus.age import AgeBuckets
+from kidasr.corpus.audio import duration_sec
 from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
-from kidasr.features.audio import duration_sec
 from kidasr.features.dataset import Example
 from kidasr.features.log_mel import Padding
 from kidasr.seeding import generator_for

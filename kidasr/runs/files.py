@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kidasr.durable import write_text
 
 if TYPE_CHECKING:  # they are heavy
-    from kidasr.features.audio_check import BadAudio
+    from kidasr.corpus.audio_check import BadAudio
     from kidasr.recognition.score import Prediction
 
 

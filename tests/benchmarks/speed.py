@@ -232,7 +232,7 @@ def plain_decoding(model_dir: Path, clips: int) -> dict[str, float]:
     import torch
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-    from kidasr.features.audio import load_audio
+    from kidasr.corpus.audio import load_audio
 
     processor = WhisperProcessor.from_pretrained(model_dir)
     model = WhisperForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32).eval()
@@ -265,7 +265,7 @@ def faster_whisper_decoding(model_dir: Path, clips: int, compute_type: str) -> d
     from ctranslate2.converters import TransformersConverter
     from transformers import WhisperProcessor
 
-    from kidasr.features.audio import load_audio
+    from kidasr.corpus.audio import load_audio
 
     chosen, heard = recordings(clips), []
     with tempfile.TemporaryDirectory() as folder:

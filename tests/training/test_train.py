@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from transformers import pipeline
 from transformers.optimization import get_cosine_schedule_with_warmup
 
+from kidasr.corpus.audio import load_audio
 from kidasr.errors import KidasrError
-from kidasr.features.audio import load_audio
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.training.train import Train
 from kidasr.training.trainer import ChildSpeechTrainer

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from kidasr.corpus.audio import load_audio
 from kidasr.corpus.manifest import Utterance
-from kidasr.features.audio import load_audio
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import WhisperProcessor
 
+from kidasr.corpus.audio import AudioError, load_audio
+from kidasr.corpus.audio_check import AudioCheck, BadAudio
 from kidasr.corpus.corpus import Sets
 from kidasr.corpus.manifest import Utterance
-from kidasr.features.audio import AudioError, load_audio
-from kidasr.features.audio_check import AudioCheck, BadAudio
 from kidasr.features.augment import SpecAugment
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.log_mel import FULL_WINDOW, Padding

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import soundfile
-import torch
-from torchaudio.functional import resample
 
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError, shown
@@ -63,6 +61,9 @@ def load_audio(utterance: Utterance) -> Samples:
     # To 25 Hz, since the filter between two rates without a common divisor takes gigabytes. The usual rates stay the same.
     rate_hz = 25 * round(rate_hz / 25)
     if rate_hz != SAMPLE_RATE_HZ:
+        import torch  # heavy
+        from torchaudio.functional import resample
+
         mono = resample(torch.from_numpy(mono), rate_hz, SAMPLE_RATE_HZ).numpy()
     return mono
 

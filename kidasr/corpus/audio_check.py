@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, NamedTuple
 
+from kidasr.corpus.audio import TOLERANCE, TOLERANCE_SEC, AudioError, load_audio, measured_sec
 from kidasr.corpus.corpus import Sets
 from kidasr.corpus.manifest import Utterance
-from kidasr.features.audio import TOLERANCE, TOLERANCE_SEC, AudioError, load_audio, measured_sec
 
 log = logging.getLogger(__name__)
 
