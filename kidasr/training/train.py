@@ -14,17 +14,17 @@ import transformers
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import EarlyStoppingCallback, Seq2SeqTrainingArguments
 
+from kidasr.batching.batches import EpochBatches
+from kidasr.batching.curriculum import Curriculum
 from kidasr.config.checks import ConfigError, run_length_contradictions, run_length_warnings
 from kidasr.corpus.audio import duration_sec
 from kidasr.corpus.audio_check import AudioCheck, BadAudio
 from kidasr.corpus.corpus import Corpus, Sets
-from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
 from kidasr.durable import faults_told, folder_written
 from kidasr.errors import KidasrError, Stopped
 from kidasr.evidence.runs import make_run
 from kidasr.features.augment import SpecAugment
-from kidasr.features.batch import EpochBatches
 from kidasr.features.dataset import ChildSpeechDataset, check_text
 from kidasr.features.log_mel import FULL_WINDOW, Padding
 from kidasr.model.freeze import EncoderUnfreezeCallback

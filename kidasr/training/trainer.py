@@ -27,11 +27,12 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
 
+from kidasr.batching.batches import EpochBatches
+from kidasr.batching.collator import IGNORED_LABEL, Collator
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.audio import SAMPLE_RATE_HZ
 from kidasr.durable import faults_told
 from kidasr.errors import KidasrError, Stopped
-from kidasr.features.batch import IGNORED_LABEL, Collator, EpochBatches
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.log_mel import Padding
 from kidasr.model.components import components

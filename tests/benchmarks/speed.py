@@ -174,7 +174,7 @@ def needed_arithmetic(manifest: Path, frozen: bool) -> dict[str, float]:
     import hydra
     from torch.utils.flop_counter import FlopCounterMode
 
-    from kidasr.features.batch import Collator
+    from kidasr.batching.collator import Collator
     from kidasr.features.dataset import ChildSpeechDataset
     from kidasr.model.whisper import PretrainedWhisper
 

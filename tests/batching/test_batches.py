@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from kidasr.batching.batches import EpochBatches
+from kidasr.batching.collator import Collator
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
-from kidasr.features.batch import Collator, EpochBatches
 from kidasr.features.dataset import Example
 from tests.conftest import composed
 

@@ -4,22 +4,16 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
-import torch
-from torch.nn import functional
 from transformers.trainer_pt_utils import BatchRebalanceSampler
 
+from kidasr.batching.curriculum import Curriculum
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.audio import duration_sec
-from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
-from kidasr.features.dataset import Example
 from kidasr.features.log_mel import Padding
 from kidasr.seeding import generator_for
 
 Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
-
-#: Label that the loss passes over (PyTorch's cross entropy).
-IGNORED_LABEL = -100
 
 #: Utterances of similar length are looked for among so many batches; more would be more alike, and less random.
 POOL_BATCHES = 32
@@ -151,40 +145,3 @@ class EpochBatches(BatchRebalanceSampler):
                 input_sec = np.minimum(self._durations_sec + self.padding.trailing_silence_sec, self.window_sec)
             largest = np.clip(self.max_batch_sec // input_sec, 1, largest).astype(np.int64)
         return largest
-
-
-class Collator:
-    """Puts examples into a batch: features and labels padded on the right to the longest.
-
-    The model puts the start token before the labels itself (``shift_tokens_right``), so it is taken off here.
-
-    Args:
-        start_token_id: The model's ``decoder_start_token_id``.
-        mask: Whether the model is told which frames are real, where they are not all.
-    """
-
-    def __init__(self, start_token_id: int, mask: bool = False):
-        self.start_token_id = start_token_id
-        self.mask = mask
-
-    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """A batch as the model takes it.
-
-        Returns:
-            ``input_features``, shape ``(batch, mel_bins, frames)``; ``labels``, ``(batch, tokens)``; and, if some utterances
-            are shorter than others and ``mask`` is on, ``frame_mask``, ``(batch, frames / 2)``, bool.
-        """
-        features = [example["input_features"] for example in examples]
-        frames = torch.tensor([one.shape[1] for one in features])
-        longest = int(frames.max())
-        labels = [
-            torch.tensor(example["labels"][1:] if example["labels"][0] == self.start_token_id else example["labels"])
-            for example in examples
-        ]
-        batch = {
-            "input_features": torch.stack([functional.pad(one, (0, longest - one.shape[1])) for one in features]),
-            "labels": torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED_LABEL),
-        }
-        if self.mask and int(frames.min()) < longest:
-            batch["frame_mask"] = torch.arange(longest // 2) < frames[:, None] // 2
-        return batch

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
+from kidasr.batching.curriculum import Curriculum
 from kidasr.corpus.age import UNKNOWN, AgeBuckets
-from kidasr.corpus.curriculum import Curriculum
 from kidasr.corpus.manifest import Utterance
 
 AGES = ["13+", "3-4", UNKNOWN, "7-8", "3-4", "7-8", "5-6", "3-4"] * 4
