@@ -11,8 +11,8 @@ import pytest
 
 from kidasr.errors import KidasrError
 from kidasr.evidence.bootstrap import wer_difference
-from kidasr.evidence.compare import Compare
 from kidasr.evidence.significance import mapsswe
+from kidasr.jobs.compare import Compare
 from kidasr.report.report import Report
 from tests.conftest import read_json, run_here
 

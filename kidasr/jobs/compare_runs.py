@@ -22,7 +22,7 @@ class CompareRuns(Callback):
     """Compares the runs of a multirun in its own folder, once all have ended; one run alone is compared with nothing."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """See :class:`kidasr.evidence.compare.Compare`; what can't be compared is said in one line."""
+        """See :class:`kidasr.jobs.compare.Compare`; what can't be compared is said in one line."""
         if config.hydra.launcher.get("wait", True):
             self._compare(config)
 
@@ -39,7 +39,7 @@ class CompareRuns(Callback):
     def _compare(self, config: DictConfig) -> None:
         if any(one.startswith("job=") for one in config.hydra.overrides.task):
             return
-        from kidasr.evidence.compare import Compare, in_order  # heavy, as what the report is made with
+        from kidasr.jobs.compare import Compare, in_order  # heavy, as what the report is made with
 
         folder = Path(config.hydra.sweep.dir)
         started = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}

@@ -19,7 +19,7 @@ from transformers.optimization import get_cosine_schedule_with_warmup
 from kidasr.corpus.audio import load_audio
 from kidasr.errors import KidasrError
 from kidasr.features.dataset import ChildSpeechDataset
-from kidasr.training.train import Train
+from kidasr.jobs.train import Train
 from kidasr.training.trainer import ChildSpeechTrainer
 from tests.conftest import MICRO, job, read_json, read_jsonl
 
