@@ -2,15 +2,17 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from kidasr.corpus.audio import TOLERANCE, TOLERANCE_SEC, AudioError, load_audio, measured_sec
 from kidasr.corpus.corpus import Sets
 from kidasr.corpus.manifest import Utterance
+from kidasr.runs.files import read_jsonl, write_jsonl
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,16 @@ class BadAudio:
     utterance_id: str
     audio_path: str
     error: str
+
+
+def write_bad_audio(path: Path, bad: Iterable[BadAudio]) -> None:
+    """One JSON object a line, the fields of :class:`BadAudio`; whole or not at all."""
+    write_jsonl(path, bad)
+
+
+def read_bad_audio(path: Path) -> list[BadAudio]:
+    """What :func:`write_bad_audio` wrote; nothing where it wrote nothing."""
+    return read_jsonl(path, BadAudio) if path.exists() else []
 
 
 #: Divides work between processes: what this one found, by place in the list of all, to what all found.

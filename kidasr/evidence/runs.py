@@ -16,11 +16,9 @@ from yaml import YAMLError
 
 from kidasr.errors import KidasrError
 from kidasr.recognition.score import is_runaway
-from kidasr.runs.folder import METRICS
+from kidasr.runs.files import METRICS, PREDICTIONS
 from kidasr.runs.identity import NOT_THE_RESULT
 from kidasr.runs.record import failure
-
-PREDICTIONS = "predictions.jsonl"
 
 #: Fields of a prediction that a comparison reads.
 TEXTS = ("utterance_id", "speaker_id", "age_bucket", "normalized_reference", "normalized_hypothesis")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kidasr.errors import KidasrError
 from kidasr.report.tables import Table, percent
-from kidasr.runs.folder import METRICS
+from kidasr.runs.files import METRICS, REPORT
 from kidasr.runs.identity import words_of
 from kidasr.runs.sweeps import newest_sweep, read_sweep
 from kidasr.sweep.state import RunState, run_state, slurm_queue
@@ -46,7 +46,7 @@ class Status:
         if any(state.state in ("failed", "stopped", "not started") for state in states.values()):
             print("\nThe sweep's command, typed again, runs what is not finished.")
         elif all((folder / name / METRICS).exists() for name in states):
-            report = folder / "report.html"
+            report = folder / REPORT
             print(f"\nreport: {report if report.exists() else f'python run.py job=compare runs={folder}/*'}")
 
 

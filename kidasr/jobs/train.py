@@ -18,7 +18,7 @@ from kidasr.batching.batches import EpochBatches
 from kidasr.batching.curriculum import Curriculum
 from kidasr.config.checks import ConfigError, run_length_contradictions, run_length_warnings
 from kidasr.corpus.audio import duration_sec
-from kidasr.corpus.audio_check import AudioCheck, BadAudio
+from kidasr.corpus.audio_check import AudioCheck, read_bad_audio, write_bad_audio
 from kidasr.corpus.corpus import Corpus, Sets
 from kidasr.corpus.manifest import Utterance
 from kidasr.durable import faults_told, folder_written
@@ -30,22 +30,31 @@ from kidasr.features.log_mel import FULL_WINDOW, Padding
 from kidasr.model.freeze import EncoderUnfreezeCallback
 from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
 from kidasr.processes import number_of_processes
+from kidasr.recognition.predictions import write_predictions
 from kidasr.recognition.score import Prediction, Score, score
 from kidasr.report.loggers import NoLogger
 from kidasr.report.report import Report
 from kidasr.report.tables import result_table
 from kidasr.runs.environment import environment
-from kidasr.runs.files import read_bad_audio, read_json, write_bad_audio, write_json, write_predictions
-from kidasr.runs.folder import CONFIG, METRICS
+from kidasr.runs.files import (
+    BAD_AUDIO,
+    CHECKPOINTS,
+    CONFIG,
+    ENVIRONMENT,
+    METRICS,
+    MODEL,
+    PREDICTIONS,
+    TEST_PREDICTIONS,
+    ZERO_SHOT,
+    read_json,
+    write_json,
+)
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.checkpoint_folder import CheckpointFolder
 from kidasr.training.stopping import StopSignals, end_workers
 from kidasr.training.trainer import ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
-
-#: Lists the recordings that can't be used.
-BAD_AUDIO = "bad_audio.jsonl"
 
 #: What a learning curve is made of, beside WER, overall and by age.
 LEARNING = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_cer")
@@ -55,9 +64,6 @@ OWN_KEYS = ("num_processes", "num_nodes", "train_batch_size", "max_batch_sec", "
 
 #: Of ``environment.json``: what a run must have in common with the one that it continues, to be the same to the last bit.
 DECIDES_BITS = ("commit", "packages", "cpu", "threads")
-
-#: The score before training, so that a run that continues need not transcribe again.
-ZERO_SHOT = "zero_shot.json"
 
 
 class Train:
@@ -127,7 +133,7 @@ class Train:
             atexit.register(_leave_processes)
         # Of several processes each has composed its own, and the time in its name may be another second.
         (run_dir,) = broadcast_object_list([self.run_dir])
-        self.run_dir, arguments.output_dir = run_dir, str(run_dir / "checkpoints")
+        self.run_dir, arguments.output_dir = run_dir, str(run_dir / CHECKPOINTS)
         sets = self.data.load()
         whisper = self.model.load()
         sets, skipped = self._check_audio(sets, arguments, whisper.window_sec)
@@ -189,7 +195,7 @@ class Train:
 
     def _record_environment(self) -> None:
         """Write what the run runs on; say so where a run continues on something that may round otherwise."""
-        path = self.run_dir / "environment.json"
+        path = self.run_dir / ENVIRONMENT
         now = environment(self.seed)
         try:
             before = read_json(path) if path.exists() else now
@@ -233,7 +239,7 @@ class Train:
         processes = number_of_processes(self.trainer["num_processes"])
         arguments = Seq2SeqTrainingArguments(
             per_device_train_batch_size=math.ceil(self.trainer["train_batch_size"] / processes),  # for its words alone
-            output_dir=str(self.run_dir / "checkpoints"),
+            output_dir=str(self.run_dir / CHECKPOINTS),
             seed=self.seed,
             predict_with_generate=True,
             report_to="none",
@@ -324,7 +330,7 @@ class Train:
         """The sets without bad recordings, and how many each has lost; a continued run leaves out what it began without."""
         check = AudioCheck(self.data.on_bad_audio, self.data.max_bad_fraction, self.data.decode_check_sec)
         record = self.run_dir / BAD_AUDIO
-        continued = CheckpointFolder(self.run_dir / "checkpoints").newest_name() is not None
+        continued = CheckpointFolder(self.run_dir / CHECKPOINTS).newest_name() is not None
         sets, bad = check.find(
             sets,
             window_sec,
@@ -334,7 +340,7 @@ class Train:
             process=arguments.process_index,
         )
         if continued:
-            recorded = [BadAudio(**row) for row in read_bad_audio(record)]
+            recorded = read_bad_audio(record)
             check.check_continued(bad, recorded)
             bad = recorded
         elif arguments.should_save:
@@ -361,11 +367,11 @@ class Train:
         predictions: Sequence[Prediction],
         test_predictions: Sequence[Prediction],
     ) -> None:
-        with folder_written(self.run_dir / "model") as folder:
+        with folder_written(self.run_dir / MODEL) as folder:
             save_model(folder, trainer.whisper)
-        write_predictions(self.run_dir / "predictions.jsonl", predictions)
+        write_predictions(self.run_dir / PREDICTIONS, predictions)
         if test_predictions:
-            write_predictions(self.run_dir / "predictions_test.jsonl", test_predictions)
+            write_predictions(self.run_dir / TEST_PREDICTIONS, test_predictions)
         self.report.write_run(self.run_dir, make_run(self.run_dir, metrics, map(asdict, predictions)))
         write_json(self.run_dir / METRICS, metrics)  # last: where it is, the run is finished
 

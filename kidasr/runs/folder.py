@@ -15,40 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError, shown
 from kidasr.processes import is_first_process, is_restarted
+from kidasr.runs.files import ATTEMPTS, CONFIG, LOCK, METRICS, RUN_ARTIFACTS, RUN_LOG
 from kidasr.runs.identity import flat
-from kidasr.runs.record import ATTEMPTS, PROGRESS
-
-#: The resolved config, which a continued run must have too.
-CONFIG = "config.json"
-#: Written last: where it is, the run is finished.
-METRICS = "metrics.json"
-#: Locked by the process that runs.
-LOCK = ".lock"
 
 #: Keys that say what is done with the folder, not what is run in it.
 NOT_THE_RUN = ("job", "resume", "overwrite")
 
 #: What Hydra and a launcher write before a job begins; a folder with nothing else is an empty one.
-BEFORE_THE_RUN = (".hydra", "run.log", LOCK, ATTEMPTS)
-
-#: What a run leaves and ``overwrite=true`` deletes.
-OF_A_RUN = (
-    METRICS,  # first: without it, the run is not finished
-    "predictions.jsonl",
-    "predictions_test.jsonl",
-    "learning_curve.png",
-    "wer_by_age.png",
-    "report.html",
-    "bad_audio.jsonl",
-    "environment.json",
-    "zero_shot.json",
-    "model",
-    "checkpoints",
-    "wandb_id.txt",
-    PROGRESS,
-    ATTEMPTS,
-    CONFIG,
-)
+BEFORE_THE_RUN = (".hydra", RUN_LOG, LOCK, ATTEMPTS)
 
 #: The folders that this process has, which it keeps to its end. Its forked data-loader workers have no part in them.
 _held: dict[Path, FileLock] = {}
@@ -226,7 +200,7 @@ def _run_folders(base: Path) -> Iterator[Path]:
 
 def delete_run(run_dir: Path) -> None:
     """Delete what a run has left in its folder; what else is there remains."""
-    for name in OF_A_RUN:
+    for name in RUN_ARTIFACTS:
         path = run_dir / name
         if path.is_dir():
             shutil.rmtree(path)

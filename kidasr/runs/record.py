@@ -10,11 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kidasr.processes import is_first_process
-
-#: A line for each event.
-ATTEMPTS = "attempts.jsonl"
-#: How far training is.
-PROGRESS = "progress.json"
+from kidasr.runs.files import ATTEMPTS, PROGRESS
 
 #: ``queued``: about to be submitted; ``submitted``: with its job's id; ``started`` ... ``finished``: by the run itself.
 Event = Literal["queued", "submitted", "started", "stopped", "failed", "finished"]

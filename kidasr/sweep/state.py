@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kidasr.errors import KidasrError
-from kidasr.runs.folder import METRICS, finished_wer, is_in_use
+from kidasr.runs.files import METRICS
+from kidasr.runs.folder import finished_wer, is_in_use
 from kidasr.runs.record import last_of, newest, read_attempts, read_progress
 
 State = Literal["not started", "queued", "running", "stopped", "failed", "finished"]

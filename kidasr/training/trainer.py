@@ -38,9 +38,10 @@ from kidasr.features.log_mel import Padding
 from kidasr.model.components import components
 from kidasr.model.whisper import Whisper
 from kidasr.recognition.decode import transcripts
+from kidasr.recognition.predictions import read_predictions, write_predictions
 from kidasr.recognition.score import Prediction, compare, score, whisper_normalizer
 from kidasr.report.tables import component_table, percent
-from kidasr.runs.files import read_json, read_predictions, write_json, write_predictions
+from kidasr.runs.files import PREDICTIONS, read_json, write_json
 from kidasr.runs.record import write_progress
 from kidasr.seeding import seed_for
 from kidasr.training.checkpoint_folder import CheckpointFolder, damage
@@ -54,7 +55,7 @@ PREFIX_TOKENS = 4
 
 #: What a checkpoint holds beside the Trainer's files: where between two entries of the log it was written, and what the
 #: evaluation of its step heard.
-PROGRESS, HEARD = "progress.json", "predictions.jsonl"
+PROGRESS, HEARD = "progress.json", PREDICTIONS
 
 
 #: How often it is written how far training is.
