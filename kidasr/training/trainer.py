@@ -55,7 +55,7 @@ PREFIX_TOKENS = 4
 
 #: What a checkpoint holds beside the Trainer's files: where between two entries of the log it was written, and what the
 #: evaluation of its step heard.
-PROGRESS, HEARD = "progress.json", PREDICTIONS
+LOOP_STATE, HEARD = "loop_state.json", PREDICTIONS
 
 
 #: How often it is written how far training is.
@@ -185,7 +185,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         self._load_from_checkpoint(str(best or checkpoint))
 
     def _check_processes(self, checkpoint: Path) -> None:
-        processes = read_json(checkpoint / PROGRESS)["processes"]
+        processes = read_json(checkpoint / LOOP_STATE)["processes"]
         if processes != self.args.world_size:
             raise KidasrError(
                 f"{checkpoint}: trained by {processes} process(es), continued by {self.args.world_size}, whose batches are "
@@ -205,7 +205,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         log, evaluate, save. For a run that continues."""
         if self._continued_from is None:
             return
-        progress = read_json(self._continued_from / PROGRESS)
+        progress = read_json(self._continued_from / LOOP_STATE)
         self._tr_loss = torch.tensor(progress["loss_sums"][self.args.process_index], device=self.args.device)
         self._globalstep_last_logged = progress["last_logged_step"]
         if self.state.global_step >= self.state.max_steps:
@@ -318,7 +318,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
                     self._save(str(folder))
                     self._save_optimizer_and_scheduler(str(folder))
                     self._save_scaler(str(folder))
-                    write_json(folder / PROGRESS, progress)
+                    write_json(folder / LOOP_STATE, progress)
                     if self._heard[0] == self.state.global_step:
                         write_predictions(folder / HEARD, self._heard[1])
                     callbacks = [*self.callback_handler.callbacks, self.control]
