@@ -85,3 +85,13 @@ def test_a_job_that_is_requeued_begins_anew_once(tmp_path: Path, monkeypatch: py
         prepare_run_folder(tmp_path, cfg)
         assert (tmp_path / "checkpoints").exists() is (restarts == "1"), "what was there before goes, what it saved stays"
         (tmp_path / "checkpoints").mkdir(exist_ok=True)
+
+
+def test_overwriting_deletes_what_a_run_leaves_and_nothing_else(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    (run_dir / "checkpoints" / "checkpoint-3").mkdir(parents=True)
+    (run_dir / composed("logger=tensorboard").logger.logging_dir).mkdir()
+    for name in ("metrics.json", "notes.txt"):
+        (run_dir / name).write_text("{}", encoding="utf-8")
+    prepare_run_folder(run_dir, composed("resume=never", "overwrite=true"))
+    assert {path.name for path in run_dir.iterdir()} == {"config.json", "notes.txt"}
