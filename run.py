@@ -5,7 +5,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from kidasr.config import checked, launch
+from kidasr.cli import checked, launch
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

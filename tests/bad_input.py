@@ -44,11 +44,11 @@ def assert_line(actual: str, expected: str, file: object = "FILE") -> None:
 def tables() -> dict[str, dict[str, Row]]:
     """Every table, by the heading that the page gives it."""
     from tests.config.test_checks import MISTAKES
-    from tests.config.test_run_folders import RUN_FOLDERS
+    from tests.corpus.test_bad_audio import AUDIO
     from tests.corpus.test_bad_manifests import AGES, MANIFESTS
-    from tests.features.test_bad_audio import AUDIO
     from tests.features.test_bad_texts import TEXTS
     from tests.model.test_bad_models import MODELS
+    from tests.runs.test_folder import RUN_FOLDERS
 
     return {
         "Manifests": MANIFESTS,

@@ -23,11 +23,12 @@ from hydra import compose, initialize_config_dir
 from hypothesis import settings
 from omegaconf import DictConfig
 
+import kidasr.cli  # noqa: F401, its resolvers
 from kidasr.config import check_config
-from kidasr.config.run_folder import prepare_run_folder
-from kidasr.config.sweep_folder import read_sweep
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
+from kidasr.runs.folder import prepare_run_folder
+from kidasr.runs.sweeps import read_sweep
 
 # Any input: the same examples each time, so many that they take seconds.
 settings.register_profile("kidasr", deadline=None, max_examples=200, derandomize=True, database=None)

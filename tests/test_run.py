@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from kidasr.config.sweep_folder import PlannedRun, add_runs
+from kidasr.runs.sweeps import PlannedRun, add_runs
 from tests.conftest import MICRO, ROOT, job, read_json, read_jsonl, run_here, run_py, sweep_runs
 
 CORPUS = ROOT / "kidasr" / "embedded" / "corpus"

@@ -14,9 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from kidasr.config.age_buckets import bucket_bounds
 from kidasr.config.schema import HYDRAS, RunConfig, SlurmLauncher
 from kidasr.config.secrets import check_no_secret
-from kidasr.corpus.age import AgeBuckets
 from kidasr.errors import KidasrError, shown
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ def _contradictions(run: RunConfig) -> Iterator[str]:
     if trainer.bf16 and trainer.fp16:
         yield "trainer.fp16=true: can't go with trainer.bf16=true; choose one"
     try:
-        AgeBuckets(run.data.age_buckets)
+        bucket_bounds(run.data.age_buckets)
     except KidasrError as error:
         yield str(error)
     if trainer.max_steps > 0:

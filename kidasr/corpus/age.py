@@ -1,17 +1,14 @@
 """Age buckets: how the corpus, the curriculum and the scores divide children."""
 
-import re
 from collections.abc import Mapping, Sequence
 
-from kidasr.errors import KidasrError
+from kidasr.config.age_buckets import bucket_bounds
 
 #: The default buckets, youngest first, each with its place in the order.
 AGE_ORDER = {"3-4": 0, "5-6": 1, "7-8": 2, "9-10": 3, "11-12": 4, "13+": 5}
 
 #: The bucket of utterances whose age is not known or outside every bucket; it comes last in every order.
 UNKNOWN = "unknown"
-
-_BUCKET = re.compile(r"(\d+)-(\d+)|(\d+)\+")
 
 
 class AgeBuckets:
@@ -28,20 +25,7 @@ class AgeBuckets:
         self.names = (*names, UNKNOWN)
         #: Place of each bucket, youngest first, unknown last.
         self.order: Mapping[str, int] = {name: place for place, name in enumerate(self.names)}
-        self._bounds: list[tuple[int, float, str]] = []
-        previous_end: float = -1
-        for name in names:
-            match = _BUCKET.fullmatch(name)
-            if not match:
-                raise KidasrError(f"data.age_buckets: {name!r} is no bucket; accepted: like '5-6' or '13+'")
-            start, end = int(match[1] or match[3]), float(match[2] or "inf")
-            if start <= previous_end or end < start:
-                raise KidasrError(
-                    f"data.age_buckets: {name!r} does not come after the bucket before it; "
-                    "accepted: buckets in rising order that do not overlap"
-                )
-            self._bounds.append((start, end, name))
-            previous_end = end
+        self._bounds = bucket_bounds(names)
 
     def bucket_of(self, age_years: float | None) -> str:
         """The bucket that holds an age in years: 6.9 is in ``"5-6"``; no age, or one outside every bucket, is unknown."""

@@ -53,7 +53,7 @@ class Corpus:
         validation_fraction: Share of the speakers to hold out where there is no validation manifest.
         age_buckets: Names, youngest first.
         on_bad_audio, max_bad_fraction, decode_check_sec: What is done about bad recordings: see
-            :class:`kidasr.features.audio_check.AudioCheck`.
+            :class:`kidasr.corpus.audio_check.AudioCheck`.
         cache_sec: Seconds of decoded audio of each set to keep in memory.
         fields: Name in the manifests of each of kidasr's fields.
     """

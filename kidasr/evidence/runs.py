@@ -14,13 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from kidasr.config.attempts import failure
-from kidasr.config.run_folder import METRICS
-from kidasr.config.signature import NOT_THE_RESULT
 from kidasr.errors import KidasrError
 from kidasr.recognition.score import is_runaway
-
-PREDICTIONS = "predictions.jsonl"
+from kidasr.runs.files import METRICS, PREDICTIONS
+from kidasr.runs.identity import NOT_THE_RESULT
+from kidasr.runs.record import failure
 
 #: Fields of a prediction that a comparison reads.
 TEXTS = ("utterance_id", "speaker_id", "age_bucket", "normalized_reference", "normalized_hypothesis")

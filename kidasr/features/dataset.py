@@ -8,9 +8,9 @@ import torch
 from torch.utils.data import Dataset
 from transformers import WhisperProcessor
 
+from kidasr.corpus.audio import SAMPLE_RATE_HZ, Samples, load_audio
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
-from kidasr.features.audio import SAMPLE_RATE_HZ, Samples, load_audio
 from kidasr.features.augment import SpecAugment
 from kidasr.features.log_mel import FULL_WINDOW, Padding, log_mel
 

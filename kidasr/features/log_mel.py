@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from transformers import WhisperFeatureExtractor
 
-from kidasr.features.audio import SAMPLE_RATE_HZ, Samples
+from kidasr.corpus.audio import SAMPLE_RATE_HZ, Samples
 
 
 class Padding:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.whisper import modeling_whisper
 
-from kidasr.features.batch import IGNORED_LABEL
+from kidasr.batching.collator import IGNORED_LABEL
 
 
 class WhisperEncoder(modeling_whisper.WhisperEncoder):

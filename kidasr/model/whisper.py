@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, WhisperProcessor
 
+from kidasr.corpus.audio import SAMPLE_RATE_HZ
 from kidasr.errors import KidasrError, shown
-from kidasr.features.audio import SAMPLE_RATE_HZ
 from kidasr.model.prompt import language_code, set_prompt
 from kidasr.model.short_input import WhisperForConditionalGeneration
 

@@ -14,11 +14,9 @@ from transformers.integrations import TensorBoardCallback, WandbCallback
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError
 from kidasr.recognition.score import Prediction
+from kidasr.runs.files import WANDB_ID
 
 log = logging.getLogger(__name__)
-
-#: Holds the id of the run at Weights & Biases, in the run folder.
-WANDB_ID = "wandb_id.txt"
 
 
 class NoLogger:

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from kidasr.durable import write_text
 from kidasr.report.tables import Table
 
 
@@ -54,9 +55,7 @@ class Page:
             charts=[_json(section.chart.to_json()) if section.chart else None for section in self.sections],
             data=_json(json.dumps(self.browser, ensure_ascii=False)) if self.browser else None,
         )
-        aside = path.with_suffix(".tmp")
-        aside.write_text(page, encoding="utf-8")
-        aside.replace(path)
+        write_text(path, page)
 
 
 def _json(text: str) -> Markup:

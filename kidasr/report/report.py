@@ -26,6 +26,7 @@ from kidasr.report.tables import (
     to_csv,
 )
 from kidasr.report.verdict import about_seeds, ages_that_differ, verdict
+from kidasr.runs.files import ENVIRONMENT, LEARNING_CURVE, REPORT, WER_BY_AGE
 
 #: More curves or bars than this can't be told apart.
 MAX_DRAWN = 7
@@ -58,9 +59,9 @@ class Report:
         """Write ``learning_curve.png``, ``wer_by_age.png`` and ``report.html`` of a run."""
         metrics = run.metrics
         described = describe(run, self.replicates)
-        draw_learning_curve(folder / "learning_curve.png", metrics)
+        draw_learning_curve(folder / LEARNING_CURVE, metrics)
         rate = rate_of(metrics)
-        draw_wer_by_age(folder / "wer_by_age.png", {rate: described}, rate)
+        draw_wer_by_age(folder / WER_BY_AGE, {rate: described}, rate)
         if not self.html:
             return
         before = metrics["zero_shot"]
@@ -87,7 +88,7 @@ class Report:
             Section("How it was run", items=_how_it_was_run(folder)),
         ]
         page.browser = browser_data({folder.name: run}, folder, self.max_utterances, self.embed_audio_mb)
-        page.write(folder / "report.html")
+        page.write(folder / REPORT)
 
     def write_comparison(
         self, folder: Path, configurations: Mapping[str, Sequence[Run]], comparison: Mapping[str, Any]
@@ -128,7 +129,7 @@ class Report:
             page.sections = list(self._comparison_sections(configurations, comparison, tables, axis, drawn))
             systems = {name: configurations[name][0] for name in [baseline, *differences]}
             page.browser = browser_data(systems, folder, self.max_utterances, self.embed_audio_mb)
-            page.write(folder / "report.html")
+            page.write(folder / REPORT)
 
     def _comparison_sections(
         self,
@@ -190,7 +191,7 @@ def _how_it_was_run(folder: Path) -> list[str]:
     if overrides.is_file():
         said = " ".join(map(str, OmegaConf.load(overrides)))
         lines.append(f"Overrides: {said or 'none'}")
-    record = folder / "environment.json"
+    record = folder / ENVIRONMENT
     if record.is_file():
         environment = json.loads(record.read_text(encoding="utf-8"))
         changed = " with uncommitted changes" if environment["uncommitted_changes"] else ""

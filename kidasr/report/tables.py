@@ -73,10 +73,6 @@ class Table:
         return ["left", *["right"] * (len(self.columns) - 1)] if self.rows else None
 
 
-def _in_markdown(cell: str) -> str:
-    return cell.replace("|", r"\|").replace("<", "&lt;").replace("\n", " ")
-
-
 def to_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Values as they are; a text that a spreadsheet would take for a formula gets an apostrophe before it."""
     file = io.StringIO()

@@ -13,10 +13,10 @@ import submitit
 from hydra.core.utils import JobReturn
 from submitit.core.utils import UncompletedJobError
 
-from kidasr.config.attempts import record
-from kidasr.config.processes import is_first_process
-from kidasr.config.signature import words_of
 from kidasr.errors import Stopped
+from kidasr.processes import is_first_process
+from kidasr.runs.identity import words_of
+from kidasr.runs.record import record
 from kidasr.sweep.state import slurm_queue
 
 log = logging.getLogger(__name__)

@@ -9,13 +9,14 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import OmegaConf, open_dict
 
-from kidasr.config.attempts import failure, record
-from kidasr.config.launch import USER_ERROR
-from kidasr.config.processes import are_started, quoted, run_in_processes, this_command
-from kidasr.config.run_folder import finished_wer
-from kidasr.config.signature import words_of
-from kidasr.config.sweep_folder import FailedRun, note_failed
+from kidasr.cli.launch import USER_ERROR
+from kidasr.cli.processes import quoted, run_in_processes, this_command
 from kidasr.errors import STOPPED, KidasrError, Stopped
+from kidasr.processes import are_started
+from kidasr.runs.folder import finished_wer
+from kidasr.runs.identity import words_of
+from kidasr.runs.record import failure, record
+from kidasr.runs.sweeps import FailedRun, note_failed
 from kidasr.sweep.plan import SweepRun, is_basic, plan_sweep
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,9 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from kidasr.config.processes import is_first_process, quoted
-from kidasr.config.sweep_folder import PlannedRun, add_runs, name_run, remembered_run
+from kidasr.cli.processes import quoted
+from kidasr.processes import is_first_process
+from kidasr.runs.sweeps import PlannedRun, add_runs, name_run, remembered_run
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kidasr.config.attempts import last_of, newest, read_attempts, read_progress
-from kidasr.config.run_folder import METRICS, finished_wer, is_in_use
 from kidasr.errors import KidasrError
+from kidasr.runs.files import METRICS
+from kidasr.runs.folder import finished_wer, is_in_use
+from kidasr.runs.record import last_of, newest, read_attempts, read_progress
 
 State = Literal["not started", "queued", "running", "stopped", "failed", "finished"]
 

@@ -16,11 +16,11 @@ from hydra.core.utils import JobReturn, JobStatus
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from tqdm import tqdm
 
-from kidasr.config.attempts import record
-from kidasr.config.run_folder import check_run_folder, delete_run, finished_wer, record_config
-from kidasr.config.signature import words_of
 from kidasr.errors import KidasrError, shown
 from kidasr.report.tables import percent
+from kidasr.runs.folder import check_run_folder, delete_run, finished_wer, record_config
+from kidasr.runs.identity import words_of
+from kidasr.runs.record import record
 from kidasr.sweep.local import returned
 from kidasr.sweep.plan import SweepRun, is_basic, plan_sweep
 from kidasr.sweep.state import ENDED, RunState, run_state, slurm_queue

@@ -27,20 +27,22 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
 
-from kidasr.config.attempts import write_progress
+from kidasr.batching.batches import EpochBatches
+from kidasr.batching.collator import IGNORED_LABEL, Collator
 from kidasr.corpus.age import AgeBuckets
+from kidasr.corpus.audio import SAMPLE_RATE_HZ
 from kidasr.durable import faults_told
 from kidasr.errors import KidasrError, Stopped
-from kidasr.features.audio import SAMPLE_RATE_HZ
-from kidasr.features.batch import IGNORED_LABEL, Collator, EpochBatches
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.log_mel import Padding
 from kidasr.model.components import components
 from kidasr.model.whisper import Whisper
 from kidasr.recognition.decode import transcripts
+from kidasr.recognition.predictions import read_predictions, write_predictions
 from kidasr.recognition.score import Prediction, compare, score, scoring
-from kidasr.report.files import read_json, read_predictions, write_json, write_predictions
 from kidasr.report.tables import component_table, percent
+from kidasr.runs.files import PREDICTIONS, read_json, write_json
+from kidasr.runs.record import write_progress
 from kidasr.seeding import seed_for
 from kidasr.training.checkpoint_folder import CheckpointFolder, damage
 from kidasr.training.memory import shortage_told
@@ -50,7 +52,7 @@ log = logging.getLogger(__name__)
 
 #: What a checkpoint holds beside the Trainer's files: where between two entries of the log it was written, and what the
 #: evaluation of its step heard.
-PROGRESS, HEARD = "progress.json", "predictions.jsonl"
+LOOP_STATE, HEARD = "loop_state.json", PREDICTIONS
 
 
 #: How often it is written how far training is.
@@ -180,7 +182,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         self._load_from_checkpoint(str(best or checkpoint))
 
     def _check_processes(self, checkpoint: Path) -> None:
-        processes = read_json(checkpoint / PROGRESS)["processes"]
+        processes = read_json(checkpoint / LOOP_STATE)["processes"]
         if processes != self.args.world_size:
             raise KidasrError(
                 f"{checkpoint}: trained by {processes} process(es), continued by {self.args.world_size}, whose batches are "
@@ -200,7 +202,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         log, evaluate, save. For a run that continues."""
         if self._continued_from is None:
             return
-        progress = read_json(self._continued_from / PROGRESS)
+        progress = read_json(self._continued_from / LOOP_STATE)
         self._tr_loss = torch.tensor(progress["loss_sums"][self.args.process_index], device=self.args.device)
         self._globalstep_last_logged = progress["last_logged_step"]
         if self.state.global_step >= self.state.max_steps:
@@ -313,7 +315,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
                     self._save(str(folder))
                     self._save_optimizer_and_scheduler(str(folder))
                     self._save_scaler(str(folder))
-                    write_json(folder / PROGRESS, progress)
+                    write_json(folder / LOOP_STATE, progress)
                     if self._heard[0] == self.state.global_step:
                         write_predictions(folder / HEARD, self._heard[1])
                     callbacks = [*self.callback_handler.callbacks, self.control]

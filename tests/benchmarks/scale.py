@@ -44,7 +44,7 @@ def write_manifest(path: Path, utterances: int) -> None:
 def first_batch(manifest: Path) -> dict[str, float]:
     import hydra
 
-    from kidasr.features.batch import EpochBatches
+    from kidasr.batching.batches import EpochBatches
 
     cfg = composed("data=pasketti", f"data.train={manifest}", "curriculum=age", "padding=longest")
     corpus, curriculum, padding = (hydra.utils.instantiate(cfg[name]) for name in ("data", "curriculum", "padding"))

@@ -131,7 +131,7 @@ def trainer(folder: Path, *overrides: str) -> Any:
     """kidasr's own, as `python run.py OVERRIDES` builds it."""
     import hydra
 
-    from kidasr.training.train import prepare_cpu
+    from kidasr.jobs.train import prepare_cpu
 
     manifests = (f"data.train={KIDS / 'train.jsonl'}", f"data.validation={KIDS / 'dev.jsonl'}")
     model = ("model=whisper", f"model.name_or_path={TINY_EN}", "padding=longest")
@@ -148,7 +148,7 @@ def trainer(folder: Path, *overrides: str) -> Any:
 
 
 def training(manifest: Path, repeats: int, *overrides: str, own_loss: bool = True) -> dict[str, float]:
-    import kidasr.training.train  # noqa: F401, before memory is counted
+    import kidasr.jobs.train  # noqa: F401, before memory is counted
 
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
@@ -174,7 +174,7 @@ def needed_arithmetic(manifest: Path, frozen: bool) -> dict[str, float]:
     import hydra
     from torch.utils.flop_counter import FlopCounterMode
 
-    from kidasr.features.batch import Collator
+    from kidasr.batching.collator import Collator
     from kidasr.features.dataset import ChildSpeechDataset
     from kidasr.model.whisper import PretrainedWhisper
 
@@ -232,7 +232,7 @@ def plain_decoding(model_dir: Path, clips: int) -> dict[str, float]:
     import torch
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-    from kidasr.features.audio import load_audio
+    from kidasr.corpus.audio import load_audio
 
     processor = WhisperProcessor.from_pretrained(model_dir)
     model = WhisperForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32).eval()
@@ -247,7 +247,7 @@ def plain_decoding(model_dir: Path, clips: int) -> dict[str, float]:
 
 
 def decoding(model_dir: Path, clips: int) -> dict[str, float]:
-    from kidasr.training.train import in_order_of, shortest_first
+    from kidasr.jobs.train import in_order_of, shortest_first
 
     with tempfile.TemporaryDirectory() as folder:
         options = (f"model.name_or_path={model_dir}", f"trainer.per_device_eval_batch_size={DECODE_BATCH}")
@@ -265,7 +265,7 @@ def faster_whisper_decoding(model_dir: Path, clips: int, compute_type: str) -> d
     from ctranslate2.converters import TransformersConverter
     from transformers import WhisperProcessor
 
-    from kidasr.features.audio import load_audio
+    from kidasr.corpus.audio import load_audio
 
     chosen, heard = recordings(clips), []
     with tempfile.TemporaryDirectory() as folder:

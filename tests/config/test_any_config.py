@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from kidasr.config import ConfigError, check_config, launch
+from kidasr.cli import launch
+from kidasr.config import ConfigError, check_config
 from tests.config.test_compose import CHOICES, values
 from tests.conftest import ROOT, composed
 

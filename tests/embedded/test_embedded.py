@@ -9,7 +9,7 @@ import pytest
 from transformers import pipeline
 
 from kidasr.corpus.age import AgeBuckets
-from kidasr.features.audio import load_audio, measured_sec
+from kidasr.corpus.audio import load_audio, measured_sec
 from kidasr.model.whisper import PretrainedWhisper
 from tests.conftest import MICRO, ROOT, composed, read_jsonl
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import WhisperProcessor
 
+from kidasr.corpus.audio import load_audio
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
-from kidasr.features.audio import load_audio
 from kidasr.features.augment import SpecAugment
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.log_mel import log_mel

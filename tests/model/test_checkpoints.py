@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration, pipeline
 
+from kidasr.corpus.audio import SAMPLE_RATE_HZ
 from kidasr.errors import KidasrError
-from kidasr.features.audio import SAMPLE_RATE_HZ
 from kidasr.features.log_mel import log_mel
 from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
 from tests.conftest import job, read_json

@@ -9,8 +9,8 @@ import pytest
 import torch
 import transformers
 
+from kidasr.batching.collator import Collator
 from kidasr.corpus.manifest import Utterance
-from kidasr.features.batch import Collator
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.log_mel import FULL_WINDOW, Padding
 from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model

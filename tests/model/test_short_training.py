@@ -6,7 +6,7 @@ import hydra
 import pytest
 import torch
 
-from kidasr.features.batch import Collator
+from kidasr.batching.collator import Collator
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.model.short_input import WhisperForConditionalGeneration
 from kidasr.model.whisper import PretrainedWhisper, Whisper

@@ -16,8 +16,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from kidasr.corpus.manifest import Utterance
-from kidasr.evidence.compare import Compare
 from kidasr.evidence.runs import make_run
+from kidasr.jobs.compare import Compare
 from kidasr.recognition.score import Scoring, compare, is_runaway
 from kidasr.report.browser import align
 from kidasr.report.report import Report

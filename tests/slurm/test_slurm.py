@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from kidasr.config.attempts import read_attempts, read_progress
-from kidasr.config.signature import words_of
+from kidasr.runs.identity import words_of
+from kidasr.runs.record import read_attempts, read_progress
 from tests.conftest import MICRO, ROOT, job, read_json, run_here
+from tests.jobs.test_train import same, weights
 from tests.slurm.cluster import Cluster, missing
-from tests.training.test_train import same, weights
 
 reason = missing()
 pytestmark = [pytest.mark.skipif(reason is not None, reason=str(reason)), pytest.mark.minutes]

@@ -11,9 +11,9 @@ import optuna
 import pytest
 from omegaconf import OmegaConf
 
-from kidasr.config.attempts import read_attempts, record, write_progress
-from kidasr.config.run_folder import lock_run_folder
 from kidasr.errors import STOPPED
+from kidasr.runs.folder import lock_run_folder
+from kidasr.runs.record import read_attempts, record, write_progress
 from kidasr.sweep.state import run_state
 from tests.conftest import ROOT, job, read_json, run_here, sweep_runs
 
@@ -48,7 +48,7 @@ def test_one_key_starts_two_processes_with_the_batch_of_one_also_in_a_sweep(
     batch = ("padding=longest", "trainer.train_batch_size=3", "trainer.num_processes=2")
     assert run_here(monkeypatch, "--multirun", *SHORT, *batch, "seed=1", f"hydra.sweep.dir={tmp_path / 'sweep'}") == 0
     (run_dir,) = sweep_runs(tmp_path / "sweep")
-    assert read_json(run_dir / "checkpoints" / "checkpoint-3" / "progress.json")["processes"] == 2
+    assert read_json(run_dir / "checkpoints" / "checkpoint-3" / "loop_state.json")["processes"] == 2
     job(tmp_path / "one", *SHORT, *batch[:2]).run()
     one, two = (read_json(folder / "metrics.json") for folder in (tmp_path / "one", run_dir))
     assert one["final"] == two["final"]

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from kidasr.errors import KidasrError
 from kidasr.training.checkpoint_folder import write_checksums
 from tests.conftest import MICRO, job, read_json, read_jsonl
-from tests.training.test_train import SHORT
+from tests.jobs.test_train import SHORT
 
 CORPUS = MICRO.parent / "corpus"
 

@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 
 from tests.conftest import MICRO, ROOT, job, read_json, read_jsonl
-from tests.training.test_train import ALL_ON, same, weights
+from tests.jobs.test_train import ALL_ON, same, weights
 
 #: Plain gradient descent, which shows the size of every gradient.
 COMMON = (

@@ -20,8 +20,8 @@ from kidasr.errors import STOPPED, KidasrError, Stopped
 from kidasr.training.checkpoint_folder import damage
 from kidasr.training.trainer import ChildSpeechTrainer
 from tests.conftest import MICRO, ROOT, job, read_json
+from tests.jobs.test_train import weights
 from tests.training.killed import MOMENTS
-from tests.training.test_train import weights
 
 CHECKPOINTS = "checkpoints"
 

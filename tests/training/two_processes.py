@@ -29,9 +29,9 @@ class StoppedTrainer(ChildSpeechTrainer):
 
 
 if __name__ == "__main__":
-    import kidasr.training.train
+    import kidasr.jobs.train
 
-    vars(kidasr.training.train)["ChildSpeechTrainer"] = StoppedTrainer
+    vars(kidasr.jobs.train)["ChildSpeechTrainer"] = StoppedTrainer
     for one in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
         StoppedTrainer.stop_at = one.get("stop_at")
         try:

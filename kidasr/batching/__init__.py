@@ -1,0 +1,1 @@
+"""Which utterances are seen together, and in which order (H5)."""

@@ -1,0 +1,386 @@
+"""From the command line to the job: every config is checked first, and a mistake is one line, not a traceback."""
+
+import errno
+import functools
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
+
+from kidasr.cli.processes import quoted, run_in_processes, this_command
+from kidasr.config.checks import ConfigError, check_config, check_hydra, unknown_key
+from kidasr.config.secrets import check_overrides, hidden
+from kidasr.errors import KidasrError, Stopped, shown
+from kidasr.processes import are_started, is_first_process
+from kidasr.runs.folder import (
+    check_place,
+    check_run_folder,
+    finished_wer,
+    lock_run_folder,
+    newest_unfinished,
+    prepare_run_folder,
+)
+from kidasr.runs.identity import what_is_run
+from kidasr.runs.record import is_expected, record
+from kidasr.runs.sweeps import failed_runs, name_run, remember_runs
+
+#: Exit codes: a mistake of the user's, and any other failure.
+USER_ERROR, FAILURE = 2, 1
+
+#: What an ablation varies itself.
+DESIGNED = (
+    "seed",
+    "experiment",
+    "hypotheses",
+    "checkpoint",
+    "schedule",
+    "early_stopping",
+    "freeze",
+    "augment",
+    "curriculum",
+)
+#: What the user puts right by making room: no space, quota, limit of a file's size.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+log = logging.getLogger("kidasr")
+
+
+def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Wrap a job's function: config and run folder are checked, and what goes wrong is in its ``run.log`` too.
+
+    A user's mistake is one line there, any other failure a traceback. A single run then ends with exit code 2 or 1. In a
+    multirun the error goes on to Hydra, which lets the other jobs finish.
+    """
+
+    @functools.wraps(job)
+    def run(cfg: DictConfig) -> Any:
+        hydra = HydraConfig.get()
+        if not is_first_process():  # of several processes, one talks; any may fail
+            logging.getLogger().setLevel(logging.ERROR)
+        run_dir = Path(hydra.runtime.output_dir)
+        begun = False
+        try:
+            with _full_disk_told():
+                check_config(cfg)
+                if not has_folder(cfg):
+                    return job(cfg)
+                lock_run_folder(run_dir)
+                if prepare_run_folder(run_dir, cfg):
+                    log.info(_nothing_to_do(run_dir))
+                    return finished_wer(run_dir)
+                begun = True
+                record(run_dir, "started", job=_job_id())
+                result = _run(job, cfg)
+                record(run_dir, "finished")
+                return result
+        except Stopped as stopped:
+            record(run_dir, "stopped", by=stopped.by)
+            raise
+        except KidasrError as error:
+            for line in str(error).splitlines():
+                log.error(line)
+            error.was_told = True
+            if begun or is_expected(run_dir):
+                record(run_dir, "failed", error=hidden(str(error).partition("\n")[0]), mistake=True)
+            if hydra.mode == RunMode.RUN:
+                raise SystemExit(USER_ERROR) from error
+            raise
+        except Exception as error:
+            log.exception("the run failed")
+            if begun or is_expected(run_dir):
+                reason = " ".join(str(error).split())
+                record(run_dir, "failed", error=hidden(f"{type(error).__name__}: {shown(reason)}"), mistake=False)
+            if hydra.mode == RunMode.RUN:
+                raise SystemExit(FAILURE) from error
+            raise
+
+    return run
+
+
+def _job_id() -> str | None:
+    cfg: Any = HydraConfig.instance().cfg
+    return OmegaConf.select(cfg, "hydra.job.id")
+
+
+def _run(job: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+    try:
+        return job(cfg)
+    except InstantiationException as error:  # of a _target_ that is none
+        text, _, key = str(error).partition("\nfull_key: ")
+        reason = " ".join(text.replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception.", "").split())
+        raise ConfigError(f"{key.removeprefix('job.') or 'job'}._target_: {shown(reason)}") from error
+
+
+def has_folder(cfg: DictConfig) -> bool:
+    """Whether the job leaves something in a folder; one that only looks does not."""
+    return "run_dir" in cfg.job or "output_dir" in cfg.job
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise KidasrError(
+            f"{error.filename or 'the run folder'}: {error.strerror}; with more room, the same command continues"
+        ) from error
+
+
+def _nothing_to_do(run_dir: Path) -> str:
+    return f"{run_dir} holds the finished run of this config (WER {100 * (finished_wer(run_dir) or 0):.1f}%): nothing to do"
+
+
+def launch(main: Callable[[], Any], conf: Path) -> None:
+    """Run a ``hydra.main`` function from the command line.
+
+    The config of the run, or of each job of a multirun, is composed and checked before the first of them starts.
+
+    Args:
+        main: The function that ``hydra.main`` made.
+        conf: Folder of the configs.
+    """
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":  # the user wants the traceback
+        main()
+        _end_with_failed_runs()
+        return
+    inherited = dict(os.environ)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, so that they can be told here in one line
+    # Flags first: Hydra takes overrides after one for words that it does not know.
+    sys.argv[1:] = sorted(map(_seeds_as_list, sys.argv[1:]), key=lambda one: one not in ("--multirun", "-m"))
+    logging.raiseExceptions = False  # what a full disk keeps out of run.log is still on the screen
+    try:
+        processes = _check_command_line(conf)
+        if processes > 1:
+            sys.exit(run_in_processes(this_command(*sys.argv[1:]), processes, inherited))
+        if processes:
+            main()
+            _end_with_failed_runs()
+    except (KidasrError, HydraException, OmegaConfBaseException, OSError) as error:
+        if not getattr(error, "was_told", False):
+            for line in _in_one_line(error, conf).splitlines():
+                print(f"error: {hidden(line)}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR", None)
+
+
+def _end_with_failed_runs() -> None:
+    """Where runs of a multirun have failed, say so and exit with 2, or with 1 if any was no mistake of the user's."""
+    failed = failed_runs()
+    if not failed:
+        return
+    for one in failed:
+        print(f"failed: {one.name}: {hidden(one.error)}", file=sys.stderr)
+    sys.exit(USER_ERROR if all(one.mistake for one in failed) else FAILURE)
+
+
+def _check_command_line(conf: Path) -> int:
+    """Compose and check what the command line asks for; other config folders and Hydra's own flags are left to Hydra.
+
+    Of a single run the folder is found (``resume=latest``) and locked; of a multirun it is named.
+
+    Returns:
+        How many processes are to do it: 0 if there is nothing to do, 1 for this one.
+    """
+    arguments = get_args_parser().parse_args()
+    check_overrides(arguments.overrides)
+    own_flags = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
+    if any(getattr(arguments, flag) for flag in (*own_flags, "config_path", "config_name", "config_dir")):
+        return 1
+    logging.disable(logging.WARNING)  # each job says its warnings itself, into its own run.log
+    try:
+        with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+            shared = _compose(_without_sweeps(arguments.overrides))
+            if not (arguments.multirun or shared.hydra.mode == RunMode.MULTIRUN):
+                for one in arguments.overrides:
+                    if one.lstrip("+").startswith(("hydra/launcher=", "hydra/sweeper=")):
+                        raise ConfigError(f"{one}: of a multirun; accepted: with --multirun")
+                return _check_single_run(*_checked(_compose(arguments.overrides)))
+            _check_multirun(shared, arguments.overrides)
+    finally:
+        logging.disable(logging.NOTSET)
+    return 1
+
+
+def _checked(cfg: DictConfig) -> tuple[DictConfig, DictConfig]:
+    """Hydra's part of a config and the rest, which can work."""
+    hydra = cfg.hydra
+    with open_dict(cfg):
+        del cfg["hydra"]
+    check_config(cfg)
+    return hydra, cfg
+
+
+def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> int:
+    """Find, lock and check the folder, before Hydra writes to it; returns how many processes have something to do."""
+    if not has_folder(cfg):
+        sys.argv.append("hydra/job_logging=screen")
+        return 1
+    run_dir = Path(str(hydra.run.dir))
+    if cfg.resume == "latest":
+        # The folders of the runs are beside each other up to where the time comes in.
+        pattern = str(OmegaConf.to_container(hydra.run, resolve=False)["dir"])  # type: ignore[index, call-overload]
+        base = Path(pattern.partition("${")[0] or ".")
+        latest = newest_unfinished(base, cfg)
+        if is_first_process():
+            found = f"continuing {latest}" if latest else f"no unfinished run of this config in {base}, so a new one begins"
+            print(f"resume=latest: {found}")
+        if latest is not None:
+            run_dir = latest
+    # Hydra composes again, when the time in the folder's name may be another.
+    sys.argv.append(f"hydra.run.dir={quoted(run_dir)}")
+    if not is_first_process():
+        sys.argv.append("hydra.output_subdir=null")  # one process writes
+    check_place(run_dir)
+    processes = 1
+    if "trainer" in cfg.job and not are_started():
+        check_nodes(cfg, here=True)
+        processes = cfg.trainer.num_processes or 1
+    if processes == 1:
+        lock_run_folder(run_dir)
+    if not check_run_folder(run_dir, cfg):
+        return processes
+    if is_first_process():
+        print(_nothing_to_do(run_dir))
+    return 0
+
+
+def check_nodes(cfg: DictConfig, here: bool) -> None:
+    """Check that a run of several machines is not to be started here, where there is one.
+
+    Raises:
+        ConfigError: If so.
+    """
+    if here and cfg.trainer.num_nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={cfg.trainer.num_nodes}: this is one machine; accepted: --multirun hydra/launcher=slurm, or "
+            "torchrun on each of them"
+        )
+
+
+def _check_multirun(shared: DictConfig, overrides: list[str]) -> None:
+    """Check every job of a multirun, and give it its folder, which Hydra would name again for each job."""
+    with open_dict(shared):
+        shared.hydra.overrides.task = [one for one in overrides if not one.lstrip("+~").startswith("hydra")]
+        shared.hydra.overrides.task += [one for one in overrides if one.startswith("hydra/sweeper=")]
+    sweep_dir = Path(str(shared.hydra.sweep.dir))
+    check_place(sweep_dir, "hydra.sweep.dir")
+    check_hydra(shared.hydra)
+    base = _compose([])
+    named: dict[str, dict[str, Any]] = {}
+    composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}
+    jobs = list(planned_jobs(shared, overrides))
+    for number, job in enumerate(tqdm(jobs, desc="checking configs", unit="run", leave=False, disable=None, delay=1)):
+        whole = _compose(job)
+        name = name_run(sweep_dir, whole, base, number)
+        what = what_is_run(whole)
+        if named.setdefault(name, what) != what:
+            raise ConfigError(
+                f"hydra.sweep.subdir: two runs would go into {sweep_dir / name}; accepted: a folder for each, or no "
+                "hydra.sweep.subdir, by which each has one"
+            )
+        hydra, cfg = _checked(whole)
+        if cfg.resume == "latest":
+            raise ConfigError(
+                "resume=latest: of one run; accepted with --multirun: hydra.sweep.dir=... of the one to continue"
+            )
+        check_nodes(cfg, here=not str(hydra.launcher.get("_target_")).endswith("SlurmLauncher"))
+        check_run_folder(sweep_dir / name, cfg)
+        composed[tuple(one for one in job if not one.lstrip("+~").startswith("hydra"))] = name, cfg
+    remember_runs(composed)
+    sys.argv.append(f"hydra.sweep.dir={quoted(sweep_dir)}")
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if override.key_or_group == "experiment" and isinstance(override.value(), list):
+            raise ConfigError(f"{override.input_line}: each preset is a whole recipe; accepted: one of them")
+    try:
+        return compose("config", overrides, return_hydra_config=True)
+    except (ValueError, TypeError, AttributeError, AssertionError) as error:  # Hydra's, for what it did not think of
+        reason = (
+            " ".join(str(error).split()) if isinstance(error, ValueError) else "not in the form group=choice or key=value"
+        )
+        raise ConfigError(f"{shown(' '.join(overrides))}: {reason}") from error
+
+
+def _without_sweeps(overrides: list[str]) -> list[str]:
+    """What all jobs of a multirun share."""
+    parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+    return [str(one.input_line) for one in parsed if not one.is_sweep_override()]
+
+
+def planned_jobs(shared: DictConfig, overrides: list[str]) -> Iterator[list[str]]:
+    """The overrides of each job of a multirun; of a search without fixed points, what its jobs share.
+
+    Args:
+        shared: The config of what all of them share.
+        overrides: The command line.
+
+    Raises:
+        ConfigError: If something on the command line is what an ablation varies itself.
+    """
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    parsed = parser.parse_overrides(overrides)
+    design = shared.hydra.runtime.choices.get("ablation")
+    for one in parsed:
+        if one.key_or_group == "ablation" and one.is_sweep_override():
+            raise ConfigError(f"{one.input_line}: each is a multirun by itself; accepted: one of them")
+        if design and one.key_or_group in DESIGNED:
+            raise ConfigError(
+                f"{one.input_line}: ablation={design} decides that; accepted: seeds=1,2 and what all runs are to have "
+                "in common, such as model=whisper or augment.freq_mask_param=40"
+            )
+    parsed = (
+        parser.parse_overrides([f"{key}={values}" for key, values in (shared.hydra.sweeper.params or {}).items()]) + parsed
+    )
+    of_the_basic_sweeper = str(shared.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
+    if not of_the_basic_sweeper or any(one.is_sweep_override() and not one.is_discrete_sweep() for one in parsed):
+        yield _without_sweeps(overrides)
+        return
+    for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None):
+        yield from batch
+
+
+def _seeds_as_list(argument: str) -> str:
+    """``seeds=1,2`` as ``seeds=[1,2]``: every configuration of an ablation with each, not an ablation for each."""
+    return re.sub(r"^seeds=([^\[\]]+)$", r"seeds=[\1]", argument)
+
+
+def _in_one_line(error: Exception, conf: Path) -> str:
+    """What was wrong and what is accepted, without Hydra's hints over several lines."""
+    if isinstance(error, KidasrError):
+        return str(error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not in the form group=choice or key=value: {lines[0]}"
+    if match := re.match(r"Could not override '([^']+)'", text):
+        return unknown_key(match[1])
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*?) Config search path", text):
+        return f"{match[1]}={match[2]}: no such choice; accepted: {', '.join(match[3].split())}"
+    if match := re.search(r"Could not load '([^'/]+)/([^']+)'", text):  # one of a list
+        choices = sorted(path.stem for path in (conf / match[1]).glob("*.yaml"))
+        return f"{match[1]}=[{match[2]}]: no such choice; accepted: {', '.join(choices)}"
+    return text

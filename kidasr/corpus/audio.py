@@ -1,0 +1,150 @@
+"""Reading recordings: any rate, mono or stereo, to 16 kHz mono."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import soundfile
+
+from kidasr.corpus.manifest import Utterance
+from kidasr.errors import KidasrError, shown
+
+#: Whisper's sampling rate.
+SAMPLE_RATE_HZ = 16_000
+
+ACCEPTED = "accepted: WAV, FLAC, OGG or MP3"
+
+#: Sampling rates that are believed, from poor telephones to studios.
+RATES_HZ = range(4_000, 400_000)
+
+#: Largest sample that is believed, so that scaling as 32-bit integers is. The features of much larger ones overflow.
+LARGEST_SAMPLE = 1e10
+
+#: A recording may be so much shorter than it should be: encoders and manifests round.
+TOLERANCE_SEC, TOLERANCE = 0.1, 0.1
+
+#: In bytes.
+LARGEST_OGG_PAGE = 65_307
+
+#: libsndfile's remark on a WAV file with fewer bytes of samples than its header says.
+_CUT_WAV = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+
+Samples = np.ndarray[tuple[int], np.dtype[np.float32]]
+
+
+class AudioError(KidasrError):
+    """A recording that can't be used; names the manifest's line, the utterance, the file and what was wrong."""
+
+
+def load_audio(utterance: Utterance) -> Samples:
+    """The samples of an utterance, shape ``(samples,)``, float32 in about [-1, 1], 16 kHz, channels averaged.
+
+    Decoded by libsndfile through soundfile, resampled by torchaudio's windowed sinc.
+
+    Raises:
+        AudioError: If the file can't be read, is cut short, or holds no samples or such as are no numbers.
+    """
+    with _opened(utterance) as recording:
+        rate_hz, frames = recording.samplerate, recording.frames
+        samples = recording.read(dtype="float32", always_2d=True)
+    if not len(samples):
+        raise _bad(utterance, " holds no samples")
+    if len(samples) < frames - TOLERANCE_SEC * rate_hz:
+        raise _bad(utterance, f" is cut short: {len(samples) / rate_hz:.2f} of {frames / rate_hz:.2f} s")
+    with np.errstate(all="ignore"):  # infinities
+        mono: Samples = samples.mean(axis=1)
+    if not np.abs(mono).max() <= LARGEST_SAMPLE:  # nor is NaN
+        raise _bad(utterance, " holds samples that are no numbers, or too large ones")
+    # To 25 Hz, since the filter between two rates without a common divisor takes gigabytes. The usual rates stay the same.
+    rate_hz = 25 * round(rate_hz / 25)
+    if rate_hz != SAMPLE_RATE_HZ:
+        import torch  # heavy
+        from torchaudio.functional import resample
+
+        mono = resample(torch.from_numpy(mono), rate_hz, SAMPLE_RATE_HZ).numpy()
+    return mono
+
+
+def measured_sec(utterance: Utterance, window_sec: float) -> float:
+    """How long a recording is by its header, without decoding it.
+
+    Raises:
+        AudioError: If the file can't be read, is empty or cut short, or is longer than the model's window.
+    """
+    with _opened(utterance) as recording:
+        rate_hz, frames, remarks = recording.samplerate, recording.frames, recording.extra_info
+        is_cut_ogg = recording.format == "OGG" and not _has_last_page(utterance.audio_path)
+    if rate_hz not in RATES_HZ:
+        raise _bad(utterance, f" has {rate_hz} samples a second; accepted: {RATES_HZ.start} to {RATES_HZ.stop}")
+    if not frames:
+        raise _bad(utterance, " holds no samples")
+    if cut := _CUT_WAV.search(remarks):
+        promised, found = int(cut[1]), int(cut[2])
+        # A WAV file that was written to a pipe promises all that the format allows.
+        if found < promised < 0x7FFFF000 and (1 - found / promised) * frames * promised / found > TOLERANCE_SEC * rate_hz:
+            raise _bad(utterance, f" is cut short: {found} of {promised} bytes of samples")
+    if is_cut_ogg:
+        raise _bad(utterance, " is cut short: its last page is not marked as the last")
+    lasts_sec = frames / rate_hz
+    if lasts_sec > window_sec:
+        raise _bad(utterance, f" lasts {lasts_sec:.1f} s; accepted: up to {window_sec:g} s, the model's window")
+    told_sec = utterance.duration_sec
+    if told_sec is not None and lasts_sec < (1 - TOLERANCE) * told_sec - TOLERANCE_SEC:
+        raise _bad(utterance, f" lasts {lasts_sec:.2f} s, but the manifest says {told_sec:g} s: is it cut short?")
+    return lasts_sec
+
+
+def duration_sec(utterance: Utterance) -> float:
+    """How long a recording is: what the manifest says, else what its header says.
+
+    Raises:
+        AudioError: If there is no header that can be read.
+    """
+    if utterance.duration_sec is not None:
+        return utterance.duration_sec
+    return measured_sec(utterance, float("inf"))
+
+
+def _has_last_page(path: str) -> bool:
+    """Whether an OGG file's last page has the flag of a stream's last one (RFC 3533, section 6), and is whole."""
+    with open(path, "rb") as file:  # noqa: PTH123
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 2 * LARGEST_OGG_PAGE))
+        tail = file.read()
+    page = tail.rpartition(b"OggS")[2]  # from the byte of the version on
+    if len(page) < 23:
+        return False
+    segments = page[22]
+    return bool(page[1] & 4) and len(page) >= 23 + segments + sum(page[23 : 23 + segments])
+
+
+@contextmanager
+def _opened(utterance: Utterance) -> Iterator[soundfile.SoundFile]:
+    """By its descriptor: libsndfile then goes by the content, not by the name, and the system says what a path lacks."""
+    try:
+        descriptor = os.open(utterance.audio_path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not be waited for
+    except FileNotFoundError as error:
+        raise _bad(utterance, ": no such file (audio paths are relative to the manifest)") from error
+    except (OSError, ValueError) as error:
+        raise _bad(utterance, f" can't be read: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _bad(utterance, " is not a file")
+        if not status.st_size:
+            raise _bad(utterance, " is empty, 0 bytes")
+        with soundfile.SoundFile(descriptor, closefd=False) as recording:
+            yield recording
+    except (soundfile.SoundFileError, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+        reason = str(error).rpartition(": ")[2].strip().rstrip(".") or type(error).__name__
+        raise _bad(utterance, f" can't be read: {reason}; {ACCEPTED}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _bad(utterance: Utterance, reason: str) -> AudioError:
+    path, name = shown(utterance.audio_path), shown(utterance.utterance_id)
+    who = "" if path.endswith(name) else f"{name}: "
+    return AudioError(f"{utterance.source}: {who}{path}{shown(reason)}")

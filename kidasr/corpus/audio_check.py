@@ -1,0 +1,232 @@
+"""Bad recordings, found before training: so the order of an epoch is one thing for the whole run, whatever is left out."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from kidasr.corpus.audio import TOLERANCE, TOLERANCE_SEC, AudioError, load_audio, measured_sec
+from kidasr.corpus.corpus import Sets
+from kidasr.corpus.manifest import Utterance
+from kidasr.runs.files import read_jsonl, write_jsonl
+
+log = logging.getLogger(__name__)
+
+#: Recordings that a thread looks at in one go.
+CHUNK = 256
+
+
+class Finding(NamedTuple):
+    """What a look at a recording told."""
+
+    lasts_sec: float
+    #: The line that says what is wrong with it; None where nothing is.
+    error: str | None
+    is_silent: bool = False
+
+
+@dataclass(frozen=True)
+class BadAudio:
+    """A recording that can't be used: a line of ``bad_audio.jsonl``."""
+
+    set: str
+    utterance_id: str
+    audio_path: str
+    error: str
+
+
+def write_bad_audio(path: Path, bad: Iterable[BadAudio]) -> None:
+    """One JSON object a line, the fields of :class:`BadAudio`; whole or not at all."""
+    write_jsonl(path, bad)
+
+
+def read_bad_audio(path: Path) -> list[BadAudio]:
+    """What :func:`write_bad_audio` wrote; nothing where it wrote nothing."""
+    return read_jsonl(path, BadAudio) if path.exists() else []
+
+
+#: Divides work between processes: what this one found, by place in the list of all, to what all found.
+Gather = Callable[[list[tuple[int, Finding]]], list[tuple[int, Finding]]]
+
+
+class AudioCheck:
+    """What is done about bad recordings; the arguments are keys of the ``data`` group.
+
+    The header of every recording is read: whether it is there, is audio, is not cut short and fits the model's window. Where
+    all sets together are short enough they are decoded too, which finds the rest. A bad recording that only training meets
+    ends the run.
+
+    Args:
+        on_bad_audio: ``"error"``: none is accepted; ``"skip"``: they are left out, and it is said.
+        max_bad_fraction: With ``"skip"``, the largest share of a set that may be left out.
+        decode_check_sec: Seconds of audio, all sets together, up to which all is decoded; None: always.
+    """
+
+    def __init__(self, on_bad_audio: Literal["error", "skip"], max_bad_fraction: float, decode_check_sec: float | None):
+        self.on_bad_audio, self.max_bad_fraction = on_bad_audio, max_bad_fraction
+        self.decode_check_sec = decode_check_sec
+
+    def find(
+        self,
+        sets: Sets,
+        window_sec: float,
+        decode: bool = True,
+        gather: Gather = lambda own: own,
+        processes: int = 1,
+        process: int = 0,
+    ) -> tuple[Sets, list[BadAudio]]:
+        """Look at every recording.
+
+        Args:
+            sets: The run's.
+            window_sec: The model's window.
+            decode: Whether to decode where the sets are short enough.
+            gather: Of several processes, each looks at its share.
+            processes, process: How many there are, and which of them this is.
+
+        Returns:
+            The sets, with the length of each good recording where the manifest told none, or too little; and the bad ones.
+        """
+        places = [(name, utterance) for name, utterances in sets.named().items() for utterance in utterances]
+        everyone = [utterance for _, utterance in places]
+
+        def look(of: Sequence[int], decoded: bool) -> dict[int, Finding]:
+            own = of[process::processes]
+            findings = examine([everyone[place] for place in own], window_sec, decoded)
+            return dict(gather(list(zip(own, findings, strict=True))))
+
+        if len(places) > 10_000:  # it may take minutes
+            log.info("data: reading the headers of %d recordings", len(places))
+        found = look(range(len(places)), False)
+        good = sorted(place for place, finding in found.items() if finding.error is None)
+        total_sec = sum(found[place].lasts_sec for place in good)
+        decode = decode and (self.decode_check_sec is None or total_sec <= self.decode_check_sec)
+        if decode:
+            found |= look(good, True)
+        how = "decoded" if decode else "headers read (data.decode_check_sec decodes all)"
+        log.info("data: %d recordings, %.2g hours: %s", len(places), total_sec / 3600, how)
+        _warn(places, found)
+        lengths = {
+            (name, utterance.utterance_id): found[place].lasts_sec
+            for place, (name, utterance) in enumerate(places)
+            if found[place].error is None and _is_told_too_short(utterance, found[place].lasts_sec)
+        }
+        bad = [
+            BadAudio(name, utterance.utterance_id, utterance.audio_path, error)
+            for place, (name, utterance) in enumerate(places)
+            if (error := found[place].error) is not None
+        ]
+
+        def told(name: str, utterance: Utterance) -> Utterance:
+            lasts_sec = lengths.get((name, utterance.utterance_id))
+            return utterance if lasts_sec is None else replace(utterance, duration_sec=lasts_sec)
+
+        return sets.changed(told), bad
+
+    def leave_out(self, sets: Sets, bad: Sequence[BadAudio], listed_in: str) -> tuple[Sets, dict[str, int]]:
+        """The sets without the bad recordings, and how many each set has lost.
+
+        Args:
+            sets: The run's.
+            bad: Of :meth:`find`, or of the run that is continued.
+            listed_in: Where they are listed, for messages.
+
+        Raises:
+            AudioError: For a bad recording, if none is accepted; or for too many of them.
+        """
+        counts = {name: sum(one.set == name for one in bad) for name, utterances in sets.named().items() if utterances}
+        if not bad:
+            return sets, counts
+        if self.on_bad_audio == "error":
+            more = f"{len(bad)} bad recordings in all, listed in {listed_in}; " if len(bad) > 1 else ""
+            raise AudioError(f"{bad[0].error} ({more}data.on_bad_audio=skip leaves them out)")
+        for name, count in counts.items():
+            if not count:
+                continue
+            size = len(sets.named()[name])
+            first = next(one.error for one in bad if one.set == name)
+            share = f"{name}: {count} of {size} recordings are bad"
+            if count > self.max_bad_fraction * size or count == size:
+                limit = f"data.max_bad_fraction={self.max_bad_fraction:g}"
+                raise AudioError(f"{limit}: {share}, listed in {listed_in}; the first: {first}")
+            log.warning(
+                "data: %s and left out (data.on_bad_audio=skip), listed in %s; the first: %s", share, listed_in, first
+            )
+        gone = {(one.set, one.utterance_id) for one in bad}
+        left = sets.changed(lambda name, utterance: None if (name, utterance.utterance_id) in gone else utterance)
+        if not left.evaluation:
+            raise AudioError(f"data.limit_validation: all {len(sets.evaluation)} recordings are bad, listed in {listed_in}")
+        return left, counts
+
+    def check_continued(self, bad: Sequence[BadAudio], recorded: Sequence[BadAudio]) -> None:
+        """Make sure that no recording has gone bad since the run that is continued began.
+
+        Raises:
+            AudioError: For the first that has.
+        """
+        known = {(one.set, one.utterance_id) for one in recorded}
+        for one in bad:
+            if (one.set, one.utterance_id) not in known:
+                raise AudioError(
+                    f"{one.error} (it was good when this run began, which can go on only with the recordings it began with)"
+                )
+
+
+def examine(utterances: Sequence[Utterance], window_sec: float, decode: bool) -> list[Finding]:
+    """Look at recordings, several at once, as most of the time goes into waiting for the disk; in the order given."""
+    chunks = [utterances[start : start + CHUNK] for start in range(0, len(utterances), CHUNK)]
+    pool = ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1)))
+    try:
+        found = pool.map(partial(_examine_chunk, window_sec=window_sec, decode=decode), chunks)
+        return [finding for chunk in found for finding in chunk]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _examine_chunk(utterances: Sequence[Utterance], window_sec: float, decode: bool) -> list[Finding]:
+    return [_examine(utterance, window_sec, decode) for utterance in utterances]
+
+
+def _examine(utterance: Utterance, window_sec: float, decode: bool) -> Finding:
+    try:
+        lasts_sec = measured_sec(utterance, window_sec)
+        is_silent = decode and not load_audio(utterance).any()
+    except AudioError as error:
+        return Finding(0.0, str(error))
+    return Finding(lasts_sec, None, is_silent)
+
+
+def _is_told_too_short(utterance: Utterance, lasts_sec: float) -> bool:
+    """Whether the manifest tells no length, or one that the recording is far beyond."""
+    return utterance.duration_sec is None or lasts_sec > (1 + TOLERANCE) * utterance.duration_sec + TOLERANCE_SEC
+
+
+def _warn(places: Sequence[tuple[str, Utterance]], found: Mapping[int, Finding]) -> None:
+    """Of what is trained on as it is, but surely not meant."""
+    for name in dict.fromkeys(name for name, _ in places):
+        of_set = [
+            (utterance, found[place])
+            for place, (set_name, utterance) in enumerate(places)
+            if set_name == name and found[place].error is None
+        ]
+        silent = [utterance for utterance, finding in of_set if finding.is_silent and utterance.text.strip()]
+        if silent:
+            log.warning(
+                "data: %s: %d recording(s) silent though words are said in them, the first %s: %s; used as they are",
+                *(name, len(silent), silent[0].source, silent[0].audio_path),
+            )
+        longer = [
+            (utterance, finding.lasts_sec)
+            for utterance, finding in of_set
+            if utterance.duration_sec is not None and _is_told_too_short(utterance, finding.lasts_sec)
+        ]
+        if longer:
+            first, lasts_sec = longer[0]
+            log.warning(
+                "data: %s: %d recording(s) longer than the manifest says, the first %s: %.2f s, not %g s; used whole",
+                *(name, len(longer), first.source, lasts_sec, first.duration_sec),
+            )

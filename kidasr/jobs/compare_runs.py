@@ -1,0 +1,53 @@
+"""After a multirun, the comparison of its runs, by itself."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from kidasr.errors import KidasrError
+from kidasr.processes import is_first_process
+from kidasr.runs.sweeps import LOCK, read_sweep
+from kidasr.sweep.state import ENDED, run_state, slurm_queue
+
+log = logging.getLogger(__name__)
+
+
+class CompareRuns(Callback):
+    """Compares the runs of a multirun in its own folder, once all have ended; one run alone is compared with nothing."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """See :class:`kidasr.jobs.compare.Compare`; what can't be compared is said in one line."""
+        if config.hydra.launcher.get("wait", True):
+            self._compare(config)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """Where nobody waits for the jobs of a sweep, the one that ends last compares them."""
+        if config.hydra.launcher.get("wait", True) or not is_first_process():
+            return
+        sweep_dir = Path(config.hydra.sweep.dir)
+        with FileLock(sweep_dir / LOCK):  # of two that end at once, each sees the other's end
+            queue = slurm_queue()
+            if all(run_state(sweep_dir / run.name, queue).state in ENDED for run in read_sweep(sweep_dir)):
+                self._compare(config)
+
+    def _compare(self, config: DictConfig) -> None:
+        if any(one.startswith("job=") for one in config.hydra.overrides.task):
+            return
+        from kidasr.jobs.compare import Compare, in_order  # heavy, as what the report is made with
+
+        folder = Path(config.hydra.sweep.dir)
+        started = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
+        jobs = in_order([*started, *(folder / run.name for run in read_sweep(folder) if folder / run.name not in started)])
+        if len(jobs) < 2:
+            return
+        try:
+            report = instantiate(config.report)
+            Compare(str(folder), [str(job) for job in jobs], config.get("baseline"), report).run()
+        except KidasrError as error:
+            log.warning("no comparison of these runs: %s", error)

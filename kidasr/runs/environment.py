@@ -1,0 +1,50 @@
+"""What a run ran on: enough to run it again. Nothing of the process's environment variables goes in."""
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from kidasr.config.secrets import hidden
+
+PACKAGES = ("kidasr", "torch", "torchaudio", "transformers", "accelerate", "hydra-core", "jiwer", "numpy", "soundfile")
+
+
+def environment(seed: int) -> dict[str, Any]:
+    """Versions, commit, hardware, seed and command line of the running process."""
+    import torch  # heavy
+
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [hidden(argument) for argument in sys.argv],
+        "seed": seed,
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": None if (status := _git("status", "--porcelain")) is None else bool(status),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

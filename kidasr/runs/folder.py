@@ -1,0 +1,208 @@
+"""A run's folder and its config: what is in it is continued, or left alone, but never overwritten by another run."""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from kidasr.durable import write_text
+from kidasr.errors import KidasrError, shown
+from kidasr.processes import is_first_process, is_restarted
+from kidasr.runs.files import ATTEMPTS, CONFIG, LOCK, METRICS, RUN_ARTIFACTS, RUN_LOG
+from kidasr.runs.identity import flat
+
+#: Keys that say what is done with the folder, not what is run in it.
+NOT_THE_RUN = ("job", "resume", "overwrite")
+
+#: What Hydra and a launcher write before a job begins; a folder with nothing else is an empty one.
+BEFORE_THE_RUN = (".hydra", RUN_LOG, LOCK, ATTEMPTS)
+
+#: The folders that this process has, which it keeps to its end. Its forked data-loader workers have no part in them.
+_held: dict[Path, FileLock] = {}
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """What is run: every value filled in, without the job node, which only repeats the others."""
+    keys = [str(key) for key in cfg if key not in NOT_THE_RUN]
+    return {
+        key: OmegaConf.to_container(cfg[key], resolve=True) if OmegaConf.is_config(cfg[key]) else cfg[key] for key in keys
+    }
+
+
+def check_place(folder: Path, key: str = "hydra.run.dir") -> None:
+    """Make sure that a folder can be written, or made.
+
+    Args:
+        folder: It need not exist.
+        key: Where it was given, for messages.
+
+    Raises:
+        KidasrError: If it is a file, or within one, or may not be written.
+    """
+    name = f"{key}={shown(folder)}"
+    try:
+        there = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
+        if not there.is_dir():
+            raise KidasrError(f"{name}: {shown(there)} is not a folder; accepted: a folder, there or new")
+        if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise KidasrError(f"{name}: {shown(there)} may not be written; accepted: a folder that may")
+        longest = os.pathconf(there, "PC_NAME_MAX")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise KidasrError(f"{name}: {reason}; accepted: a folder, there or new") from error
+    if any(len(os.fsencode(part)) > longest for part in folder.parts):
+        raise KidasrError(f"{name}: a name too long for a folder; accepted: up to {longest} bytes")
+
+
+def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
+    """Make sure that a run may go into this folder: it is new, or holds a run of the very same config.
+
+    Returns:
+        Whether that run is finished, so that nothing is to be done.
+
+    Raises:
+        KidasrError: If the folder holds a run of another config; with ``resume=never``, if it holds anything; if it
+            can't be written.
+    """
+    check_place(run_dir)
+    if _begins_anew(cfg):
+        # The other processes may come when the first has begun to write.
+        empty = not run_dir.is_dir() or all(one.name in BEFORE_THE_RUN for one in run_dir.iterdir())
+        if is_first_process() and not empty and not cfg.overwrite:
+            raise KidasrError(
+                f"{run_dir} is not empty; accepted with resume=never: another hydra.run.dir=..., or overwrite=true, which "
+                "deletes the run in it"
+            )
+        return False
+    finished = (run_dir / METRICS).exists()
+    record = _recorded(run_dir)
+    if record is None and not finished:
+        return False
+    if record != _as_recorded(cfg):
+        raise KidasrError(
+            f"{run_dir} holds {'a finished' if finished else 'an unfinished'} run of another config; accepted: another "
+            f"hydra.run.dir=...{'' if finished else ', or the very same config to continue it'}"
+        )
+    return finished
+
+
+def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
+    """Check the folder and record the config in it; with ``resume=never overwrite=true`` what a run left there is deleted.
+
+    Returns:
+        Whether the run in it is finished.
+
+    Raises:
+        KidasrError: As :func:`check_run_folder`.
+    """
+    if check_run_folder(run_dir, cfg):
+        return True
+    if is_first_process():
+        if _begins_anew(cfg):
+            delete_run(run_dir)
+        record_config(run_dir, cfg)
+    return False
+
+
+def record_config(run_dir: Path, cfg: DictConfig) -> None:
+    """Say what is run in a folder, where nothing says so yet."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if _recorded(run_dir) is None:
+        write_text(run_dir / CONFIG, json.dumps(resolved(cfg), indent=2) + "\n")
+
+
+def finished_wer(run_dir: Path) -> float | None:
+    """The validation WER of a finished run, as a fraction."""
+    path = run_dir / METRICS
+    try:
+        wer: float | None = json.loads(path.read_text(encoding="utf-8"))["final"]["wer"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KidasrError(f"{path} is not as a finished run writes it; accepted: another hydra.run.dir=...") from error
+    return wer
+
+
+def newest_unfinished(base: Path, cfg: DictConfig) -> Path | None:
+    """The unfinished run of this very config that was begun last, anywhere in a folder."""
+    wanted = _as_recorded(cfg)
+    found = [run_dir for run_dir in _run_folders(base) if not (run_dir / METRICS).exists() and _recorded(run_dir) == wanted]
+    return max(found, key=lambda run_dir: (run_dir / CONFIG).stat().st_mtime, default=None)
+
+
+def lock_run_folder(run_dir: Path) -> None:
+    """Keep the folder for this process until it ends, however it ends; a process may do so twice.
+
+    A job that SLURM has requeued waits for the end of its processes elsewhere.
+
+    Raises:
+        KidasrError: If another process has it.
+    """
+    if not is_first_process():
+        return
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir.resolve() / LOCK
+    if path in _held:
+        return
+    lock = FileLock(path, timeout=60 if is_restarted() else 1)  # a look at it takes no time
+    try:
+        lock.acquire()
+    except Timeout as error:
+        holder = path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+        raise KidasrError(f"{run_dir} is in use by {holder}; accepted: another hydra.run.dir=..., or wait") from error
+    _held[path] = lock
+    path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+
+
+def is_in_use(run_dir: Path) -> bool:
+    """Whether a process, on whatever machine, has the folder; True where a file system can't say."""
+    try:
+        with (run_dir / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _begins_anew(cfg: DictConfig) -> bool:
+    """A job that is requeued was asked to begin anew once, and has."""
+    return bool(cfg.resume == "never") and not is_restarted()
+
+
+def _as_recorded(cfg: DictConfig) -> Any:
+    return flat(json.loads(json.dumps(resolved(cfg))))
+
+
+def _recorded(run_dir: Path) -> Any:
+    """What is run in a folder, every value that can change the result; None where there is no run."""
+    path = run_dir / CONFIG
+    if not path.exists():
+        return None
+    try:
+        return flat(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError) as error:
+        raise KidasrError(f"{path} can't be read: {error}; accepted: another hydra.run.dir=...") from error
+
+
+def _run_folders(base: Path) -> Iterator[Path]:
+    for folder, inside, files in os.walk(base):
+        if CONFIG in files and ".hydra" in inside:
+            inside.clear()  # the folders of models and checkpoints in it
+            yield Path(folder)
+
+
+def delete_run(run_dir: Path) -> None:
+    """Delete what a run has left in its folder; what else is there remains."""
+    for name in RUN_ARTIFACTS:
+        path = run_dir / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,87 @@
+"""What happened to a run, attempt by attempt, told by its folder also while it runs and on another machine."""
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from kidasr.processes import is_first_process
+from kidasr.runs.files import ATTEMPTS, PROGRESS
+
+#: ``queued``: about to be submitted; ``submitted``: with its job's id; ``started`` ... ``finished``: by the run itself.
+Event = Literal["queued", "submitted", "started", "stopped", "failed", "finished"]
+
+
+def record(run_dir: Path, event: Event, **details: Any) -> None:
+    """Add an event to a run's record; of several processes the first does. A full disk keeps no run from its end."""
+    if not is_first_process():
+        return
+    row = {"event": event, "time": now(), "host": socket.gethostname(), "pid": os.getpid(), **details}
+    with contextlib.suppress(OSError):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with (run_dir / ATTEMPTS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_attempts(run_dir: Path) -> list[dict[str, Any]]:
+    """The events of a run, the oldest first; a line that a kill cut off is passed over."""
+    try:
+        lines = (run_dir / ATTEMPTS).read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return []
+    rows = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and "event" in row:
+                rows.append(row)
+    return rows
+
+
+def write_progress(run_dir: Path, **values: Any) -> None:
+    """Say how far training is: ``step``, ``max_steps``, ``wer``; nothing depends on it, so that it is not flushed."""
+    path = run_dir / PROGRESS
+    aside = path.with_name(f".{PROGRESS}.writing")
+    with contextlib.suppress(OSError):
+        aside.write_text(json.dumps({**values, "time": now()}) + "\n", encoding="utf-8")
+        aside.replace(path)
+
+
+def read_progress(run_dir: Path) -> dict[str, Any]:
+    """What :func:`write_progress` wrote last; empty where there is nothing."""
+    try:
+        progress = json.loads((run_dir / PROGRESS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return progress if isinstance(progress, dict) else {}
+
+
+def last_of(events: Sequence[dict[str, Any]], *kinds: Event) -> dict[str, Any] | None:
+    """The newest event of these kinds."""
+    return next((row for row in reversed(events) if row["event"] in kinds), None)
+
+
+def newest(events: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """What happened last; ``submitted`` says only where a run is queued."""
+    return last_of(events, "queued", "started", "stopped", "failed", "finished")
+
+
+def failure(run_dir: Path) -> dict[str, Any] | None:
+    """Why a run failed (``error``, ``mistake``), if that is what happened to it last."""
+    last = newest(read_attempts(run_dir))
+    return last if last and last["event"] == "failed" else None
+
+
+def is_expected(run_dir: Path) -> bool:
+    """Whether a launcher has seen to it that the run begins, or goes on, and it has not yet."""
+    last = newest(read_attempts(run_dir))
+    return last is not None and last["event"] in ("queued", "stopped")
+
+
+def now() -> str:
+    """The time, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,166 @@
+"""Comparing run folders: what is pooled, what is refused, what is written."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kidasr.errors import KidasrError
+from kidasr.evidence.bootstrap import wer_difference
+from kidasr.evidence.significance import mapsswe
+from kidasr.jobs.compare import Compare
+from kidasr.report.report import Report
+from tests.conftest import read_json, run_here
+
+AGES = ("3-4", "9-10", "13+")
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Callable[..., str]:
+    """Writes what a comparison reads of a run folder, for twelve invented speakers of ten utterances."""
+
+    def write(name: str, wer: float, *overrides: str, seed: int = 1, finished: bool = True, **change: Any) -> str:
+        rng = np.random.default_rng([seed, int(1000 * wer)])
+        folder = tmp_path / name
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / ".hydra" / "overrides.yaml").write_text(json.dumps([*overrides, f"seed={seed}"]), encoding="utf-8")
+        rows = []
+        for number in range(120):
+            row = {
+                "utterance_id": f"u{number:03}",
+                "speaker_id": f"s{number // 10}",
+                "age_bucket": AGES[number // 10 % 3],
+                "normalized_reference": f"{number} red cats",
+                "normalized_hypothesis": "two red cats",
+                "words": 5,
+                "characters": 20,
+                "substitutions": int(rng.binomial(5, wer)),
+                "deletions": 0,
+                "insertions": int(rng.binomial(1, 0.1)),
+                "character_errors": 3,
+            }
+            rows.append({**row, **change} if number == 7 else row)
+        rng.shuffle(rows)  # the order is of no importance
+        (folder / "predictions.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        if finished:
+            (folder / "metrics.json").write_text("{}", encoding="utf-8")
+        return str(folder)
+
+    return write
+
+
+def errors(folder: str) -> np.ndarray:
+    rows = sorted(
+        map(json.loads, (Path(folder) / "predictions.jsonl").read_text().splitlines()), key=lambda r: r["utterance_id"]
+    )
+    return np.array([row["substitutions"] + row["insertions"] for row in rows])
+
+
+def compared(tmp_path: Path, *runs: str, baseline: str | None = None) -> Any:
+    Compare(str(tmp_path / "report"), list(runs), baseline, Report(True, 2000, 100, 1)).run()
+    return read_json(tmp_path / "report" / "comparison.json")
+
+
+def test_two_runs_are_compared_as_the_bootstrap_and_the_test_say(tmp_path: Path, run_folder: Callable[..., str]) -> None:
+    a, b = run_folder("a", 0.3, "experiment=baseline"), run_folder("b", 0.2, "augment=specaugment")
+    found = compared(tmp_path, b, a)
+    (pair,) = found["pairs"]
+    assert (pair["baseline"], pair["run"]) == ("baseline", "augment=specaugment")
+    speakers = [f"s{number // 10}" for number in range(120)]
+    expected = wer_difference(speakers, errors(b), errors(a), [5] * 120, replicates=2000)
+    assert pair["delta_wer"] == pytest.approx((errors(b).sum() - errors(a).sum()) / 600) == pytest.approx(expected.value)
+    assert pair["ci95"] == pytest.approx([expected.low, expected.high])
+    of_speakers = (errors(b) - errors(a)).reshape(12, 10).sum(axis=1)
+    assert pair["p_mapsswe"] == pair["p_holm"] == pytest.approx(mapsswe(of_speakers))
+    assert pair["p_improvement"] > 0.99 and list(pair["by_age"]) == list(AGES)
+    of_a = next(run for run in found["runs"] if run["path"] == a)
+    assert of_a["wer"] == pytest.approx(errors(a).sum() / 600)
+    assert of_a["ci95"][0] < of_a["wer"] < of_a["ci95"][1]
+    assert of_a["gap_youngest_oldest"] == pytest.approx(of_a["by_age"]["3-4"]["wer"] - of_a["by_age"]["13+"]["wer"])
+    with (tmp_path / "report" / "comparison.csv").open() as file:
+        assert [row["age"] for row in csv.DictReader(file)] == ["all", *AGES]
+    assert (tmp_path / "report" / "comparison.md").read_text().count("augment=specaugment") == 2
+
+
+def test_a_configuration_is_named_by_what_not_all_runs_have_in_common(
+    tmp_path: Path, run_folder: Callable[..., str]
+) -> None:
+    a, b = run_folder("a", 0.3, "data=manifest"), run_folder("b", 0.2, "data=manifest", "freeze=none", "augment=specaugment")
+    (pair,) = compared(tmp_path, a, b)["pairs"]
+    assert (pair["baseline"], pair["run"]) == ("default", "augment=specaugment freeze=none")
+
+
+def test_seeds_of_a_configuration_are_pooled_and_widen_the_interval(tmp_path: Path, run_folder: Callable[..., str]) -> None:
+    baseline = [run_folder(f"a{seed}", 0.3, "experiment=baseline", seed=seed) for seed in (1, 2, 3)]
+    others = [
+        run_folder(f"b{seed}", wer, "augment=specaugment", seed=seed) for seed, wer in ((1, 0.16), (2, 0.2), (3, 0.24))
+    ]
+    pooled = compared(tmp_path, *baseline, *others)["pairs"]
+    assert len(pooled) == 1 and pooled[0]["seeds"] == [3, 3]
+    ours, theirs = (np.mean([errors(one) for one in some], axis=0) for some in (others, baseline))
+    speakers = [f"s{number // 10}" for number in range(120)]
+    without = wer_difference(speakers, ours, theirs, [5] * 120, replicates=2000)
+    assert pooled[0]["delta_wer"] == pytest.approx(without.value)
+    low, high = pooled[0]["ci95"]
+    assert high - low > 1.3 * (without.high - without.low), "the seeds differ by as much as the configurations"
+
+
+def test_an_unfinished_run_is_listed_and_the_rest_compared(tmp_path: Path, run_folder: Callable[..., str]) -> None:
+    a, b = run_folder("a", 0.3, "x=1"), run_folder("b", 0.2, "x=2")
+    unfinished = run_folder("c", 0.2, "x=3", finished=False)
+    found = compared(tmp_path, str(tmp_path / "[abc]"), baseline=b)
+    assert [run["path"] for run in found["runs"]] == [a, b]
+    assert [(one["path"], "not finished" in one["reason"]) for one in found["failed"]] == [(unfinished, True)]
+    assert [pair["run"] for pair in found["pairs"]] == ["x=1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"utterance_id": "other"}, r"/b: another test set than .*/a: 1 of its 120 utterances are not there, 1 others are"),
+        ({"normalized_reference": "x"}, r"/b: another test set than .*/a: 1 references differ, first that of u007"),
+    ],
+)
+def test_another_test_set_is_refused(
+    tmp_path: Path, run_folder: Callable[..., str], change: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(KidasrError, match=reason):
+        compared(tmp_path, run_folder("a", 0.3, "x=1"), run_folder("b", 0.2, "x=2", **change))
+
+
+@pytest.mark.parametrize(
+    ("runs", "baseline", "reason"),
+    [
+        (["a", "b"], "z", "baseline=z: not among the runs; accepted: x=1, x=2"),
+        (["a", "nothing*"], None, "runs: nothing matches"),
+        (["a", "gone"], None, r"runs: 1 finished run\(s\) of 1 configuration\(s\); accepted: two or more configurations"),
+    ],
+)
+def test_what_can_not_be_compared_is_one_line(
+    tmp_path: Path, run_folder: Callable[..., str], runs: list[str], baseline: str | None, reason: str
+) -> None:
+    run_folder("a", 0.3, "x=1")
+    run_folder("b", 0.2, "x=2")
+    with pytest.raises(KidasrError, match=reason):
+        compared(tmp_path, *(str(tmp_path / run) for run in runs), baseline=baseline)
+
+
+def test_from_the_command_line(
+    tmp_path: Path,
+    run_folder: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    a, b = run_folder("a", 0.3, "x=1"), run_folder("b", 0.2, "x=2")
+    assert run_here(monkeypatch, "job=compare", f"runs=[{a},{b}]", f"hydra.run.dir={tmp_path / 'report'}") == 0
+    said = capfd.readouterr().out
+    assert "against x=1" in said and "comparison:" in said
+    assert run_here(monkeypatch, "job=compare") == 2
+    assert "runs is missing; accepted: runs=..." in capfd.readouterr().err
+    (Path(b) / "predictions.jsonl").write_text('{"utterance_id": 1}', encoding="utf-8")
+    assert run_here(monkeypatch, "job=compare", f"runs=[{a},{b}]", f"hydra.run.dir={tmp_path / 'report2'}") == 2
+    assert "predictions.jsonl:1: not a prediction" in "".join(capfd.readouterr())

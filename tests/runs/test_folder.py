@@ -1,0 +1,97 @@
+"""Where a run may go, and where not: found before anything is loaded."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kidasr.errors import KidasrError
+from kidasr.runs.folder import check_run_folder, prepare_run_folder
+from tests.bad_input import Row, assert_line
+from tests.conftest import as_nobody, composed
+
+
+def inside(name: str) -> Callable[[Path], Path]:
+    return lambda folder: folder / name
+
+
+def read_only(folder: Path) -> Path:
+    folder.chmod(0o555)
+    return folder / "run"
+
+
+def a_file(folder: Path) -> Path:
+    (folder / "file").touch()
+    return folder / "file"
+
+
+def in_a_file(folder: Path) -> Path:
+    return a_file(folder) / "run" / "one"
+
+
+def dangling(folder: Path) -> Path:
+    (folder / "link").symlink_to(folder / "nowhere")
+    return folder / "link"
+
+
+#: Where in a new folder the run is to go, once that has been changed.
+RUN_FOLDERS = {
+    "in a folder that may not be written": Row(
+        read_only, "hydra.run.dir=FILE: ... may not be written; accepted: a folder that may"
+    ),
+    "a file": Row(a_file, "hydra.run.dir=FILE: FILE is not a folder; accepted: a folder, there or new"),
+    "in a file": Row(in_a_file, "hydra.run.dir=FILE: ...file is not a folder; accepted: a folder, there or new"),
+    "a link to nowhere": Row(dangling, "hydra.run.dir=FILE: FILE is not a folder; accepted: a folder, there or new"),
+    "a name of 300 characters": Row(
+        inside("x" * 300), "hydra.run.dir=FILE: a name too long for a folder; accepted: up to 255 bytes"
+    ),
+    "a new folder in new folders": Row(inside("a/b/c"), note="they are made"),
+    "a path with spaces and Unicode": Row(inside("with spaces, né & 日本 🎉/it's")),
+    "a path with a line end": Row(inside("a\nb")),
+}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that others than root reach, too."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+@pytest.mark.parametrize("row", RUN_FOLDERS.values(), ids=RUN_FOLDERS)
+def test_a_run_folder_can_be_written_or_is_refused(folder: Path, row: Row) -> None:
+    run_dir = row.given(folder)
+    cfg = composed()
+    with as_nobody():
+        try:
+            check_run_folder(run_dir, cfg)
+            prepare_run_folder(run_dir, cfg)
+        except KidasrError as error:
+            assert row.line is not None, error
+            assert_line(str(error), row.line, run_dir)
+        else:
+            assert row.line is None, "refused"
+            assert (run_dir / "config.json").exists()
+    assert os.geteuid() == os.getuid()
+
+
+def test_a_job_that_is_requeued_begins_anew_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = composed("resume=never", "overwrite=true")
+    for restarts in ("0", "1"):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+        prepare_run_folder(tmp_path, cfg)
+        assert (tmp_path / "checkpoints").exists() is (restarts == "1"), "what was there before goes, what it saved stays"
+        (tmp_path / "checkpoints").mkdir(exist_ok=True)
+
+
+def test_overwriting_deletes_what_a_run_leaves_and_nothing_else(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    (run_dir / "checkpoints" / "checkpoint-3").mkdir(parents=True)
+    (run_dir / composed("logger=tensorboard").logger.logging_dir).mkdir()
+    for name in ("metrics.json", "notes.txt"):
+        (run_dir / name).write_text("{}", encoding="utf-8")
+    prepare_run_folder(run_dir, composed("resume=never", "overwrite=true"))
+    assert {path.name for path in run_dir.iterdir()} == {"config.json", "notes.txt"}
