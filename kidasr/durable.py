@@ -63,7 +63,7 @@ def remove(*folders: Path) -> None:
 
 
 @contextmanager
-def faults_told(folder: Path, what: str, needed_bytes: int, kept: str) -> Iterator[None]:
+def explain_io_errors(folder: Path, what: str, needed_bytes: int, kept: str) -> Iterator[None]:
     """Turn a failed write into one line that says what could not be written, what it needed, and what is kept.
 
     torch and safetensors tell of a full disk by exceptions of their own, so any failure in writing is told like that.

@@ -5,13 +5,13 @@ STOPPED = 75
 
 
 class KidasrError(Exception):
-    """A mistake of the user's, or of the data's; its text is one line that says what was wrong and what is accepted.
+    """A mistake of the user's, or of the data's; its text is one line that says what was wrong and what is expected.
 
     The command line prints the text without a traceback and ends with exit code 2.
     """
 
     #: Whether it has been logged, so that it isn't told twice.
-    was_told = False
+    was_reported = False
 
     def __init__(self, text: str):
         if text.startswith("Caught ") and "Original Traceback" in text:
@@ -29,7 +29,7 @@ class Stopped(SystemExit):
         self.by = by
 
 
-def shown(text: object, longest: int = 500) -> str:
+def truncate(text: object, longest: int = 500) -> str:
     """How a message shows what it was given: on one line, control characters escaped, the middle of a long text left out."""
     plain = str(text)
     if len(plain) > longest:

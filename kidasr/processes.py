@@ -29,7 +29,7 @@ def number_of_processes(asked: int | None) -> int:
     there = int(os.environ.get("WORLD_SIZE", "1"))
     if asked is not None and asked != there:
         raise KidasrError(
-            f"trainer.num_processes={asked}: {there} process(es) are running; accepted: that many, or null for as many as "
+            f"trainer.num_processes={asked}: {there} process(es) are running; expected: that many, or null for as many as "
             "there are"
         )
     return there

@@ -113,9 +113,9 @@ def test_a_finished_run_typed_again_says_so_and_nothing_is_touched(tmp_path: Pat
     said = f"{run_dir} holds the finished run of this config (WER {100 * wer:.1f}%): nothing to do\n"
     assert again.stdout.endswith(said) and "Traceback" not in again.stderr
     other = run_py("debug=smoke", "seed=2", f"hydra.run.dir={run_dir}")
-    assert other.stderr == f"error: {run_dir} holds a finished run of another config; accepted: another hydra.run.dir=...\n"
+    assert other.stderr == f"error: {run_dir} holds a finished run of another config; expected: another hydra.run.dir=...\n"
     never = run_py("debug=smoke", "resume=never", f"hydra.run.dir={run_dir}")
-    assert never.returncode == 2 and "is not empty; accepted with resume=never: " in never.stderr
+    assert never.returncode == 2 and "is not empty; expected with resume=never: " in never.stderr
     assert before == {path: path.stat().st_mtime_ns for path in before}
     anew = run_py("debug=smoke", "resume=never", "overwrite=true", f"hydra.run.dir={run_dir}")
     assert anew.returncode == 0, anew.stderr
@@ -155,7 +155,7 @@ def test_a_run_that_every_process_of_it_is_told_to_stop_continues_by_the_same_co
         time.sleep(0.1)
     second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert second.returncode == 2
-    in_use = rf"^error: \S+ is in use by process {again.pid} on \S+; accepted: another hydra\.run\.dir=\.\.\., or wait$"
+    in_use = rf"^error: \S+ is in use by process {again.pid} on \S+; expected: another hydra\.run\.dir=\.\.\., or wait$"
     assert re.search(in_use, second.stderr, re.MULTILINE), second.stderr
     os.killpg(again.pid, signal.SIGINT)
     assert again.stdout is not None

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from kidasr.cli.processes import quoted, run_in_processes, this_command
 from kidasr.config.checks import ConfigError, check_config, check_hydra, unknown_key
 from kidasr.config.secrets import check_overrides, hidden
-from kidasr.errors import KidasrError, Stopped, shown
+from kidasr.errors import KidasrError, Stopped, truncate
 from kidasr.processes import are_started, is_first_process
 from kidasr.runs.folder import (
     check_place,
@@ -76,7 +76,7 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         run_dir = Path(hydra.runtime.output_dir)
         begun = False
         try:
-            with _full_disk_told():
+            with _explain_full_disk():
                 check_config(cfg)
                 if not has_folder(cfg):
                     return job(cfg)
@@ -95,7 +95,7 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         except KidasrError as error:
             for line in str(error).splitlines():
                 log.error(line)
-            error.was_told = True
+            error.was_reported = True
             if begun or is_expected(run_dir):
                 record(run_dir, "failed", error=hidden(str(error).partition("\n")[0]), mistake=True)
             if hydra.mode == RunMode.RUN:
@@ -105,7 +105,7 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             log.exception("the run failed")
             if begun or is_expected(run_dir):
                 reason = " ".join(str(error).split())
-                record(run_dir, "failed", error=hidden(f"{type(error).__name__}: {shown(reason)}"), mistake=False)
+                record(run_dir, "failed", error=hidden(f"{type(error).__name__}: {truncate(reason)}"), mistake=False)
             if hydra.mode == RunMode.RUN:
                 raise SystemExit(FAILURE) from error
             raise
@@ -124,7 +124,7 @@ def _run(job: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
     except InstantiationException as error:  # of a _target_ that is none
         text, _, key = str(error).partition("\nfull_key: ")
         reason = " ".join(text.replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception.", "").split())
-        raise ConfigError(f"{key.removeprefix('job.') or 'job'}._target_: {shown(reason)}") from error
+        raise ConfigError(f"{key.removeprefix('job.') or 'job'}._target_: {truncate(reason)}") from error
 
 
 def has_folder(cfg: DictConfig) -> bool:
@@ -133,7 +133,7 @@ def has_folder(cfg: DictConfig) -> bool:
 
 
 @contextmanager
-def _full_disk_told() -> Iterator[None]:
+def _explain_full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -174,7 +174,7 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
             main()
             _end_with_failed_runs()
     except (KidasrError, HydraException, OmegaConfBaseException, OSError) as error:
-        if not getattr(error, "was_told", False):
+        if not getattr(error, "was_reported", False):
             for line in _in_one_line(error, conf).splitlines():
                 print(f"error: {hidden(line)}", file=sys.stderr)
         sys.exit(USER_ERROR)
@@ -215,7 +215,7 @@ def _check_command_line(conf: Path) -> int:
             if not (arguments.multirun or shared.hydra.mode == RunMode.MULTIRUN):
                 for one in arguments.overrides:
                     if one.lstrip("+").startswith(("hydra/launcher=", "hydra/sweeper=")):
-                        raise ConfigError(f"{one}: of a multirun; accepted: with --multirun")
+                        raise ConfigError(f"{one}: of a multirun; expected: with --multirun")
                 return _check_single_run(*_checked(_compose(arguments.overrides)))
             _check_multirun(shared, arguments.overrides)
     finally:
@@ -274,7 +274,7 @@ def check_nodes(cfg: DictConfig, here: bool) -> None:
     """
     if here and cfg.trainer.num_nodes > 1:
         raise ConfigError(
-            f"trainer.num_nodes={cfg.trainer.num_nodes}: this is one machine; accepted: --multirun hydra/launcher=slurm, or "
+            f"trainer.num_nodes={cfg.trainer.num_nodes}: this is one machine; expected: --multirun hydra/launcher=slurm, or "
             "torchrun on each of them"
         )
 
@@ -297,13 +297,13 @@ def _check_multirun(shared: DictConfig, overrides: list[str]) -> None:
         what = what_is_run(whole)
         if named.setdefault(name, what) != what:
             raise ConfigError(
-                f"hydra.sweep.subdir: two runs would go into {sweep_dir / name}; accepted: a folder for each, or no "
+                f"hydra.sweep.subdir: two runs would go into {sweep_dir / name}; expected: a folder for each, or no "
                 "hydra.sweep.subdir, by which each has one"
             )
         hydra, cfg = _checked(whole)
         if cfg.resume == "latest":
             raise ConfigError(
-                "resume=latest: of one run; accepted with --multirun: hydra.sweep.dir=... of the one to continue"
+                "resume=latest: of one run; expected with --multirun: hydra.sweep.dir=... of the one to continue"
             )
         check_nodes(cfg, here=not str(hydra.launcher.get("_target_")).endswith("SlurmLauncher"))
         check_run_folder(sweep_dir / name, cfg)
@@ -315,14 +315,14 @@ def _check_multirun(shared: DictConfig, overrides: list[str]) -> None:
 def _compose(overrides: list[str]) -> DictConfig:
     for override in OverridesParser.create().parse_overrides(overrides):
         if override.key_or_group == "experiment" and isinstance(override.value(), list):
-            raise ConfigError(f"{override.input_line}: each preset is a whole recipe; accepted: one of them")
+            raise ConfigError(f"{override.input_line}: each preset is a whole recipe; expected: one of them")
     try:
         return compose("config", overrides, return_hydra_config=True)
     except (ValueError, TypeError, AttributeError, AssertionError) as error:  # Hydra's, for what it did not think of
         reason = (
             " ".join(str(error).split()) if isinstance(error, ValueError) else "not in the form group=choice or key=value"
         )
-        raise ConfigError(f"{shown(' '.join(overrides))}: {reason}") from error
+        raise ConfigError(f"{truncate(' '.join(overrides))}: {reason}") from error
 
 
 def _without_sweeps(overrides: list[str]) -> list[str]:
@@ -346,10 +346,10 @@ def planned_jobs(shared: DictConfig, overrides: list[str]) -> Iterator[list[str]
     design = shared.hydra.runtime.choices.get("ablation")
     for one in parsed:
         if one.key_or_group == "ablation" and one.is_sweep_override():
-            raise ConfigError(f"{one.input_line}: each is a multirun by itself; accepted: one of them")
+            raise ConfigError(f"{one.input_line}: each is a multirun by itself; expected: one of them")
         if design and one.key_or_group in DESIGNED:
             raise ConfigError(
-                f"{one.input_line}: ablation={design} decides that; accepted: seeds=1,2 and what all runs are to have "
+                f"{one.input_line}: ablation={design} decides that; expected: seeds=1,2 and what all runs are to have "
                 "in common, such as model=whisper or augment.freq_mask_param=40"
             )
     parsed = (
@@ -369,7 +369,7 @@ def _seeds_as_list(argument: str) -> str:
 
 
 def _in_one_line(error: Exception, conf: Path) -> str:
-    """What was wrong and what is accepted, without Hydra's hints over several lines."""
+    """What was wrong and what is expected, without Hydra's hints over several lines."""
     if isinstance(error, KidasrError):
         return str(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -379,8 +379,8 @@ def _in_one_line(error: Exception, conf: Path) -> str:
     if match := re.match(r"Could not override '([^']+)'", text):
         return unknown_key(match[1])
     if match := re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*?) Config search path", text):
-        return f"{match[1]}={match[2]}: no such choice; accepted: {', '.join(match[3].split())}"
+        return f"{match[1]}={match[2]}: no such choice; expected: {', '.join(match[3].split())}"
     if match := re.search(r"Could not load '([^'/]+)/([^']+)'", text):  # one of a list
         choices = sorted(path.stem for path in (conf / match[1]).glob("*.yaml"))
-        return f"{match[1]}=[{match[2]}]: no such choice; accepted: {', '.join(choices)}"
+        return f"{match[1]}=[{match[2]}]: no such choice; expected: {', '.join(choices)}"
     return text

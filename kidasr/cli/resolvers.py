@@ -22,13 +22,13 @@ def scaled_steps(steps: int, *, _root_: DictConfig) -> int:
 
 
 #: Files in ``conf/hydra`` that stand for what plugins bring under the same names.
-OURS = {"launcher": ("basic", "submitit_local"), "sweeper": ("optuna",)}
+OVERRIDDEN_PLUGIN_CONFIGS = {"launcher": ("basic", "submitit_local"), "sweeper": ("optuna",)}
 
 
 def register() -> None:
     """Make the resolvers known to OmegaConf, and ``conf/hydra`` come before the plugins' own; harmless when done twice."""
     Plugins.instance()  # which brings them
-    for group, names in OURS.items():
+    for group, names in OVERRIDDEN_PLUGIN_CONFIGS.items():
         for name in names:
             # Else Hydra would take the plugin's for a schema of ours, in which kidasr's keys are not known.
             ConfigStore.instance().repo["hydra"][group].pop(f"{name}.yaml", None)

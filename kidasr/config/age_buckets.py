@@ -22,12 +22,12 @@ def bucket_bounds(names: Sequence[str]) -> list[tuple[int, float, str]]:
     for name in names:
         match = _BUCKET.fullmatch(name)
         if not match:
-            raise KidasrError(f"data.age_buckets: {name!r} is no bucket; accepted: like '5-6' or '13+'")
+            raise KidasrError(f"data.age_buckets: {name!r} is no bucket; expected: like '5-6' or '13+'")
         start, end = int(match[1] or match[3]), float(match[2] or "inf")
         if start <= previous_end or end < start:
             raise KidasrError(
                 f"data.age_buckets: {name!r} does not come after the bucket before it; "
-                "accepted: buckets in rising order that do not overlap"
+                "expected: buckets in rising order that do not overlap"
             )
         bounds.append((start, end, name))
         previous_end = end

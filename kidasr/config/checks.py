@@ -15,15 +15,15 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from kidasr.config.age_buckets import bucket_bounds
-from kidasr.config.schema import HYDRAS, RunConfig, SlurmLauncher
+from kidasr.config.schema import PLUGIN_SCHEMAS, RunConfig, SlurmLauncher
 from kidasr.config.secrets import check_no_secret
-from kidasr.errors import KidasrError, shown
+from kidasr.errors import KidasrError, truncate
 
 log = logging.getLogger(__name__)
 
 
 class ConfigError(KidasrError):
-    """A config that can't work; a line for each mistake, with the key, its value and what is accepted."""
+    """A config that can't work; a line for each mistake, with the key, its value and what is expected."""
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -66,7 +66,7 @@ def parse_config(cfg: DictConfig) -> RunConfig:
             raise ConfigError(f"{error.full_key or str(key)}: {str(error).splitlines()[0]}") from error
     missing = list(_missing(plain))
     if missing:
-        raise ConfigError("\n".join(f"{key} is missing; accepted: {key}=..." for key in missing))
+        raise ConfigError("\n".join(f"{key} is missing; expected: {key}=..." for key in missing))
     for path, text in _texts(plain):
         check_no_secret(path, text)
     try:
@@ -81,7 +81,7 @@ def check_hydra(hydra: DictConfig) -> None:
     Raises:
         ConfigError: A line for each mistake.
     """
-    for place, models in HYDRAS.items():
+    for place, models in PLUGIN_SCHEMAS.items():
         node = hydra[place.removeprefix("hydra.")]
         package, _, name = str(node.get("_target_")).rpartition(".")
         if not package.startswith("hydra_plugins.kidasr") or name not in models:
@@ -95,7 +95,7 @@ def check_hydra(hydra: DictConfig) -> None:
         if isinstance(model, SlurmLauncher) and model.signal_delay_s >= 60 * model.timeout_min:
             raise ConfigError(
                 f"hydra.launcher.signal_delay_s={model.signal_delay_s}: a job has but hydra.launcher.timeout_min="
-                f"{model.timeout_min}; accepted: less than {60 * model.timeout_min}"
+                f"{model.timeout_min}; expected: less than {60 * model.timeout_min}"
             )
 
 
@@ -130,13 +130,13 @@ def _mistake(detail: ErrorDetails, prefix: str = "") -> str:
 
 
 def _value(value: Any) -> str:
-    return "null" if value is None else shown(value)
+    return "null" if value is None else truncate(value)
 
 
 def known_keys(prefix: str) -> list[str]:
     """The keys that a part of the config has: ``known_keys("augment")`` is ``["freq_mask_param", ...]``."""
-    if prefix in HYDRAS:
-        return _names(HYDRAS[prefix].values())
+    if prefix in PLUGIN_SCHEMAS:
+        return _names(PLUGIN_SCHEMAS[prefix].values())
     models: list[Any] = [RunConfig]
     for name in filter(None, prefix.split(".")):
         fields = [model.model_fields[name] for model in models if name in model.model_fields]
@@ -158,7 +158,7 @@ def unknown_key(key: str) -> str:
         return f"{key}: no such key with this choice of {prefix or 'job or ablation'}"
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {dot}{close[0]}?" if close else ""
-    return f"{key}: no such key{hint}" + (f"; accepted in {prefix or 'the config'}: {', '.join(known)}" if known else "")
+    return f"{key}: no such key{hint}" + (f"; expected in {prefix or 'the config'}: {', '.join(known)}" if known else "")
 
 
 def _contradictions(run: RunConfig) -> Iterator[str]:
@@ -175,11 +175,11 @@ def _contradictions(run: RunConfig) -> Iterator[str]:
     if (trainer.num_processes or 1) % trainer.num_nodes:
         yield (
             f"trainer.num_processes={_value(trainer.num_processes)}: no multiple of trainer.num_nodes={trainer.num_nodes}; "
-            "accepted: a multiple of it"
+            "expected: a multiple of it"
         )
     if (trainer.num_processes or 1) > trainer.train_batch_size:
         yield (
-            f"trainer.num_processes={trainer.num_processes}: more than the utterances in a batch; accepted: at most "
+            f"trainer.num_processes={trainer.num_processes}: more than the utterances in a batch; expected: at most "
             f"trainer.train_batch_size={trainer.train_batch_size}"
         )
     if trainer.bf16 and trainer.fp16:
@@ -201,7 +201,7 @@ def run_length_contradictions(steps: int, warmup_steps: int, patience: int, eval
     if patience and eval_steps > steps:
         yield (
             f"early_stopping.patience={patience}: the run's {steps} steps end before the first evaluation; "
-            f"accepted: checkpoint.eval_steps (now {eval_steps}) of at most {steps}, or early_stopping=none"
+            f"expected: checkpoint.eval_steps (now {eval_steps}) of at most {steps}, or early_stopping=none"
         )
 
 

@@ -1,6 +1,6 @@
 """The shape of a run config: which keys there are, of which type and in which range. The values are in ``conf/``.
 
-A field's description says what is accepted where the type alone does not.
+A field's description says what is expected where the type alone does not.
 """
 
 from typing import Annotated, Any, Literal
@@ -248,7 +248,7 @@ class OptunaSweeper(OfHydra):
 
 
 #: What ``hydra/launcher`` and ``hydra/sweeper`` choose, by the end of its ``_target_``; all keys of the place they have.
-HYDRAS: dict[str, dict[str, type[OfHydra]]] = {
+PLUGIN_SCHEMAS: dict[str, dict[str, type[OfHydra]]] = {
     "hydra.launcher": {"LocalLauncher": SubmititLauncher, "SlurmLauncher": SlurmLauncher},
     "hydra.sweeper": {"OptunaSweeper": OptunaSweeper},
 }

@@ -44,7 +44,7 @@ def check_no_secret(key: str, value: str) -> None:
         if secret in value:
             raise KidasrError(
                 f"{hidden(key)}: holds the value of the environment variable {name}, which would be written to the run's "
-                "folder; accepted: to leave it in the environment"
+                "folder; expected: to leave it in the environment"
             )
 
 
@@ -59,7 +59,7 @@ def check_overrides(overrides: Iterable[str]) -> None:
         check_no_secret(key, override)
         names = [key.rpartition(".")[2], *re.findall(r"\w+(?=\W*:)", value)]
         if _ENV_SET in key and any(map(_NAME.search, names)):
-            raise KidasrError(f"{key}: Hydra would write it to the run's folder; accepted: to set it in the environment")
+            raise KidasrError(f"{key}: Hydra would write it to the run's folder; expected: to set it in the environment")
 
 
 class Formatter(logging.Formatter):

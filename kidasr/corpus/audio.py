@@ -10,12 +10,12 @@ import numpy as np
 import soundfile
 
 from kidasr.corpus.manifest import Utterance
-from kidasr.errors import KidasrError, shown
+from kidasr.errors import KidasrError, truncate
 
 #: Whisper's sampling rate.
 SAMPLE_RATE_HZ = 16_000
 
-ACCEPTED = "accepted: WAV, FLAC, OGG or MP3"
+EXPECTED = "expected: WAV, FLAC, OGG or MP3"
 
 #: Sampling rates that are believed, from poor telephones to studios.
 RATES_HZ = range(4_000, 400_000)
@@ -78,7 +78,7 @@ def measured_sec(utterance: Utterance, window_sec: float) -> float:
         rate_hz, frames, remarks = recording.samplerate, recording.frames, recording.extra_info
         is_cut_ogg = recording.format == "OGG" and not _has_last_page(utterance.audio_path)
     if rate_hz not in RATES_HZ:
-        raise _bad(utterance, f" has {rate_hz} samples a second; accepted: {RATES_HZ.start} to {RATES_HZ.stop}")
+        raise _bad(utterance, f" has {rate_hz} samples a second; expected: {RATES_HZ.start} to {RATES_HZ.stop}")
     if not frames:
         raise _bad(utterance, " holds no samples")
     if cut := _CUT_WAV.search(remarks):
@@ -90,7 +90,7 @@ def measured_sec(utterance: Utterance, window_sec: float) -> float:
         raise _bad(utterance, " is cut short: its last page is not marked as the last")
     lasts_sec = frames / rate_hz
     if lasts_sec > window_sec:
-        raise _bad(utterance, f" lasts {lasts_sec:.1f} s; accepted: up to {window_sec:g} s, the model's window")
+        raise _bad(utterance, f" lasts {lasts_sec:.1f} s; expected: up to {window_sec:g} s, the model's window")
     told_sec = utterance.duration_sec
     if told_sec is not None and lasts_sec < (1 - TOLERANCE) * told_sec - TOLERANCE_SEC:
         raise _bad(utterance, f" lasts {lasts_sec:.2f} s, but the manifest says {told_sec:g} s: is it cut short?")
@@ -139,12 +139,12 @@ def _opened(utterance: Utterance) -> Iterator[soundfile.SoundFile]:
             yield recording
     except (soundfile.SoundFileError, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         reason = str(error).rpartition(": ")[2].strip().rstrip(".") or type(error).__name__
-        raise _bad(utterance, f" can't be read: {reason}; {ACCEPTED}") from error
+        raise _bad(utterance, f" can't be read: {reason}; {EXPECTED}") from error
     finally:
         os.close(descriptor)
 
 
 def _bad(utterance: Utterance, reason: str) -> AudioError:
-    path, name = shown(utterance.audio_path), shown(utterance.utterance_id)
+    path, name = truncate(utterance.audio_path), truncate(utterance.utterance_id)
     who = "" if path.endswith(name) else f"{name}: "
-    return AudioError(f"{utterance.source}: {who}{path}{shown(reason)}")
+    return AudioError(f"{utterance.source}: {who}{path}{truncate(reason)}")

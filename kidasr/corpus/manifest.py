@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from kidasr.corpus.age import UNKNOWN, AgeBuckets
-from kidasr.errors import KidasrError, shown
+from kidasr.errors import KidasrError, truncate
 
 #: Years; a larger age is one in months, or a mistake.
 OLDEST_YEARS = 120
 
 
 class ManifestError(KidasrError):
-    """A manifest that can't be used; names the file, the line, the field, what was wrong and what is accepted."""
+    """A manifest that can't be used; names the file, the line, the field, what was wrong and what is expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBucke
         ManifestError: If the file is missing, empty or of another kind, or for a line that can't be used.
     """
     path = Path(path)
-    name = shown(path)
+    name = truncate(path)
     readers = {".jsonl": _read_jsonl, ".csv": _read_csv}
     folder = str(path.parent)
     known = frozenset(fields.values())
@@ -71,17 +71,17 @@ def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBucke
     try:
         if not path.is_file():
             what = "not a file" if path.exists() else "no such file"
-            raise ManifestError(f"{name}: {what}; accepted: a manifest ending in .jsonl or .csv")
+            raise ManifestError(f"{name}: {what}; expected: a manifest ending in .jsonl or .csv")
         if path.suffix.lower() not in readers:
-            raise ManifestError(f"{name}: not a manifest by its name; accepted: .jsonl or .csv")
+            raise ManifestError(f"{name}: not a manifest by its name; expected: .jsonl or .csv")
         for line, row in readers[path.suffix.lower()](path):
             more = {column: row[column] for column in _unknown(tuple(row), known)} or None
             extra = extra if more == extra else more  # utterances of a session share it
             utterance = _utterance(row, f"{name}:{line}", folder, fields, buckets, extra)
             if utterance.utterance_id in seen:
-                which = f"{fields['utterance_id']} {shown(repr(utterance.utterance_id))}"
+                which = f"{fields['utterance_id']} {truncate(repr(utterance.utterance_id))}"
                 before = seen[utterance.utterance_id]
-                raise ManifestError(f"{utterance.source}: {which} was used before, at {before}; accepted: each only once")
+                raise ManifestError(f"{utterance.source}: {which} was used before, at {before}; expected: each only once")
             seen[utterance.utterance_id] = utterance.source
             utterances.append(utterance)
     except UnicodeDecodeError as error:
@@ -118,14 +118,14 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 if "\\u" in text and "\\ud" in text.lower():  # half a surrogate pair is legal JSON, but no text
                     json.dumps(row, ensure_ascii=False).encode()
             except json.JSONDecodeError as error:
-                raise ManifestError(f"{shown(path)}:{line}: not JSON: {error.msg} at column {error.colno}") from error
+                raise ManifestError(f"{truncate(path)}:{line}: not JSON: {error.msg} at column {error.colno}") from error
             except UnicodeEncodeError as error:
                 half = repr(error.object[error.start])
-                raise ManifestError(f"{shown(path)}:{line}: {half} is half a character; accepted: text") from error
+                raise ManifestError(f"{truncate(path)}:{line}: {half} is half a character; expected: text") from error
             except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets within brackets
-                raise ManifestError(f"{shown(path)}:{line}: not JSON that can be read: {shown(error)}") from error
+                raise ManifestError(f"{truncate(path)}:{line}: not JSON that can be read: {truncate(error)}") from error
             if not isinstance(row, dict):
-                raise ManifestError(f"{shown(path)}:{line}: {type(row).__name__}; accepted: a JSON object, {{...}}")
+                raise ManifestError(f"{truncate(path)}:{line}: {type(row).__name__}; expected: a JSON object, {{...}}")
             yield line, row
 
 
@@ -137,16 +137,20 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         try:
             header = next(reader, [])
             if twice := [name for name, times in Counter(header).items() if times > 1]:
-                raise ManifestError(f"{shown(path)}:1: column {shown(repr(twice[0]))} is there twice; accepted: each once")
+                raise ManifestError(
+                    f"{truncate(path)}:1: column {truncate(repr(twice[0]))} is there twice; expected: each once"
+                )
             line = reader.line_num + 1
             for record in reader:
                 if record and len(record) != len(header):
-                    raise ManifestError(f"{shown(path)}:{line}: {len(record)} columns; accepted: the header's {len(header)}")
+                    raise ManifestError(
+                        f"{truncate(path)}:{line}: {len(record)} columns; expected: the header's {len(header)}"
+                    )
                 if record:
                     yield line, dict(zip(header, record, strict=True))
                 line = reader.line_num + 1
         except csv.Error as error:
-            raise ManifestError(f"{shown(path)}:{line}: not CSV: {error}; the record begins here") from error
+            raise ManifestError(f"{truncate(path)}:{line}: not CSV: {error}; the record begins here") from error
 
 
 def _utterance(
@@ -162,7 +166,7 @@ def _utterance(
     if fields["text"] not in row:
         raise _missing(row, fields["text"], source)
     if not isinstance(text, str):
-        raise ManifestError(f"{source}: {fields['text']}={shown(repr(text))}; accepted: a text")
+        raise ManifestError(f"{source}: {fields['text']}={truncate(repr(text))}; expected: a text")
     age = _number(row, fields["age"], source, f"years from 0 to {OLDEST_YEARS}, or null", OLDEST_YEARS)
     return Utterance(
         utterance_id=_text(row, fields["utterance_id"], source, default=audio_path),
@@ -181,7 +185,7 @@ def _utterance(
 
 def _missing(row: Mapping[str, Any], name: str, source: str) -> ManifestError:
     return ManifestError(
-        f"{source}: field {name!r} is missing; this line has: {shown(', '.join(row)) or 'nothing'} "
+        f"{source}: field {name!r} is missing; this line has: {truncate(', '.join(row)) or 'nothing'} "
         "(data.fields says which of your names is which)"
     )
 
@@ -193,7 +197,7 @@ def _text(row: Mapping[str, Any], name: str, source: str, default: str | None = 
             raise _missing(row, name, source)
         return default
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ManifestError(f"{source}: {name}={shown(repr(value))}; accepted: a text")
+        raise ManifestError(f"{source}: {name}={truncate(repr(value))}; expected: a text")
     return str(value)
 
 
@@ -201,7 +205,7 @@ def _number(
     row: Mapping[str, Any],
     name: str,
     source: str,
-    accepted: str = "a number from 0 up, or null",
+    expected: str = "a number from 0 up, or null",
     largest: float = sys.float_info.max,
 ) -> float | None:
     """A number that is not negative; None where the field is missing, null or ``"unknown"``."""
@@ -213,7 +217,7 @@ def _number(
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= largest:
-        raise ManifestError(f"{source}: {name}={shown(repr(value))}; accepted: {accepted}")
+        raise ManifestError(f"{source}: {name}={truncate(repr(value))}; expected: {expected}")
     return number
 
 
@@ -227,6 +231,6 @@ def _bucket(row: Mapping[str, Any], age: float | None, source: str, fields: Mapp
     if named in (None, "", UNKNOWN):
         return UNKNOWN
     raise ManifestError(
-        f"{source}: {fields['age_bucket']}={shown(repr(named))}; accepted: {', '.join(buckets.names)} "
+        f"{source}: {fields['age_bucket']}={truncate(repr(named))}; expected: {', '.join(buckets.names)} "
         "(data.age_buckets=[...] sets the buckets)"
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
-from kidasr.errors import KidasrError, shown
+from kidasr.errors import KidasrError, truncate
 from kidasr.seeding import generator_for
 
 
@@ -37,7 +37,7 @@ def create_train_val_split(
     if not held_out:
         raise KidasrError(
             "data.validation=null: no speakers can be held out of data.train, since no age bucket has two of them; "
-            "accepted: a validation manifest of other speakers"
+            "expected: a validation manifest of other speakers"
         )
     train = [utterance for utterance in utterances if utterance.speaker_id not in held_out]
     validation = [utterance for utterance in utterances if utterance.speaker_id in held_out]
@@ -65,7 +65,7 @@ def divide_by_field(utterances: Sequence[Utterance]) -> dict[str, list[Utterance
         name = SPLIT_NAMES.get((utterance.split or "").lower())
         if name is None:
             raise KidasrError(
-                f"{utterance.source}: split={shown(repr(utterance.split))}; accepted: {', '.join(SPLIT_NAMES)}"
+                f"{utterance.source}: split={truncate(repr(utterance.split))}; expected: {', '.join(SPLIT_NAMES)}"
             )
         divided[name].append(utterance)
     if not divided["train"]:
@@ -83,9 +83,9 @@ def check_speakers_disjoint(
     """
     shared = sorted({one.speaker_id for one in one_set} & {one.speaker_id for one in other})
     if shared:
-        names = shown(", ".join(shared[:5])) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+        names = truncate(", ".join(shared[:5])) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
         raise KidasrError(
-            f"data.{other_name}: {len(shared)} speaker(s) are in data.{one_name} too: {names}; accepted: each in one set"
+            f"data.{other_name}: {len(shared)} speaker(s) are in data.{one_name} too: {names}; expected: each in one set"
         )
 
 

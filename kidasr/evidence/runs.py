@@ -17,7 +17,7 @@ from yaml import YAMLError
 from kidasr.errors import KidasrError
 from kidasr.recognition.score import is_runaway
 from kidasr.runs.files import METRICS, PREDICTIONS
-from kidasr.runs.identity import NOT_THE_RESULT
+from kidasr.runs.identity import IGNORED_KEYS
 from kidasr.runs.record import failure
 
 #: Fields of a prediction that a comparison reads.
@@ -25,7 +25,7 @@ TEXTS = ("utterance_id", "speaker_id", "age_bucket", "normalized_reference", "no
 COUNTS = ("words", "characters", "substitutions", "deletions", "insertions", "character_errors")
 
 #: Parts of a config that make another run of the same configuration, or do not change its result.
-NOT_THE_CONFIGURATION = ("seed", *(name for name in NOT_THE_RESULT if "." not in name))
+NOT_THE_CONFIGURATION = ("seed", *(name for name in IGNORED_KEYS if "." not in name))
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def read_run(folder: Path) -> Run:
         KidasrError: If it is no run, is not finished, or its files can't be read.
     """
     if not folder.is_dir():
-        raise KidasrError(f"{folder}: no such folder; accepted: run folders, or patterns such as 'outputs/multirun/*/*/*'")
+        raise KidasrError(f"{folder}: no such folder; expected: run folders, or patterns such as 'outputs/multirun/*/*/*'")
     if not (folder / METRICS).is_file():
         failed = failure(folder)
         how = f"failed: {failed.get('error')}" if failed else f"not finished: it has no {METRICS}"
@@ -217,7 +217,7 @@ def check_same_set(one: Run, other: Run) -> None:
         ours, theirs = set(one.utterance_ids), set(other.utterance_ids)
         raise KidasrError(
             f"{other.folder}: another test set than {one.folder}: {len(ours - theirs)} of its {len(ours)} utterances are "
-            f"not there, {len(theirs - ours)} others are; accepted: runs on the same utterances"
+            f"not there, {len(theirs - ours)} others are; expected: runs on the same utterances"
         )
     for what, values, others in (
         ("references", one.references, other.references),
@@ -228,5 +228,5 @@ def check_same_set(one: Run, other: Run) -> None:
         if changed:
             raise KidasrError(
                 f"{other.folder}: another test set than {one.folder}: {len(changed)} {what} differ, first that of "
-                f"{one.utterance_ids[changed[0]]}; accepted: runs on the same {what}"
+                f"{one.utterance_ids[changed[0]]}; expected: runs on the same {what}"
             )

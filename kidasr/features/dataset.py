@@ -107,7 +107,7 @@ def check_text(utterances: Sequence[Utterance], processor: WhisperProcessor, max
     for utterance in utterances:
         text = label_text(utterance, lower_case)
         if found := control.search(text):
-            line = f"{utterance.source}: the text holds {found[0]!r}, a control token of the model; accepted: what was said"
+            line = f"{utterance.source}: the text holds {found[0]!r}, a control token of the model; expected: what was said"
             raise KidasrError(line)
         if len(text.encode()) + 4 <= max_tokens:  # a token has a byte at least, the prefix three tokens at most
             continue
@@ -116,5 +116,5 @@ def check_text(utterances: Sequence[Utterance], processor: WhisperProcessor, max
         if tokens > max_tokens:
             more = " or more" if part != text else ""
             raise KidasrError(
-                f"{utterance.source}: the text has {tokens} tokens{more}; accepted: up to the decoder's {max_tokens}"
+                f"{utterance.source}: the text has {tokens} tokens{more}; expected: up to the decoder's {max_tokens}"
             )

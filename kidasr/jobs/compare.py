@@ -69,7 +69,7 @@ class Compare:
         configurations = name_configurations(runs)
         if len(configurations) < 2:
             raise KidasrError(
-                f"runs: {len(runs)} finished run(s) of {len(configurations)} configuration(s); accepted: two or more "
+                f"runs: {len(runs)} finished run(s) of {len(configurations)} configuration(s); expected: two or more "
                 "configurations"
             )
         for run in runs[1:]:
@@ -163,4 +163,4 @@ class Compare:
         for name, members in configurations.items():
             if self.baseline == name or Path(self.baseline) in [Path(run.folder) for run in members]:
                 return name
-        raise KidasrError(f"baseline={self.baseline}: not among the runs; accepted: {', '.join(configurations)}")
+        raise KidasrError(f"baseline={self.baseline}: not among the runs; expected: {', '.join(configurations)}")

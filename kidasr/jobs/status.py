@@ -30,7 +30,7 @@ class Status:
         folder = Path(self.sweep) if self.sweep else newest_sweep(self.base)
         runs = read_sweep(folder) if folder else []
         if folder is None or not runs:
-            raise KidasrError(f"sweep={self.sweep or self.base}: no sweep in it; accepted: the folder of a multirun")
+            raise KidasrError(f"sweep={self.sweep or self.base}: no sweep in it; expected: the folder of a multirun")
         queue = slurm_queue()
         states = {run.name: run_state(folder / run.name, queue) for run in runs}
         rates = {state.rate for state in states.values()}

@@ -21,7 +21,7 @@ from kidasr.corpus.audio import duration_sec
 from kidasr.corpus.audio_check import AudioCheck, read_bad_audio, write_bad_audio
 from kidasr.corpus.corpus import Corpus, Sets
 from kidasr.corpus.manifest import Utterance
-from kidasr.durable import faults_told, folder_written
+from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError, Stopped
 from kidasr.evidence.runs import make_run
 from kidasr.features.augment import SpecAugment
@@ -183,7 +183,7 @@ class Train:
                 metrics["test"] = score(test_predictions, self.data.buckets)
             if arguments.should_save:
                 size = sum(parameter.nbytes for parameter in whisper.model.parameters())
-                with faults_told(self.run_dir, "the results", size, "all checkpoints are kept"):
+                with explain_io_errors(self.run_dir, "the results", size, "all checkpoints are kept"):
                     self._write(trainer, metrics, predictions, test_predictions)
             logger.log_result(metrics, predictions)
             failed = False

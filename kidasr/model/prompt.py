@@ -33,7 +33,7 @@ def language_code(language: str) -> str:
     code = TO_LANGUAGE_CODE.get(code, code)
     if code not in LANGUAGES:
         known = ", ".join(sorted(LANGUAGES))
-        raise KidasrError(f"model.language={language}: not a language of Whisper's; accepted: {known}")
+        raise KidasrError(f"model.language={language}: not a language of Whisper's; expected: {known}")
     return code
 
 
@@ -55,7 +55,7 @@ def set_prompt(model: PreTrainedModel, tokenizer: WhisperTokenizer, language: st
     asked = f"model.language={language} model.task={task}"
     if not multilingual and (code, task) != ("en", "transcribe"):
         raise KidasrError(
-            f"{asked}: the checkpoint knows English alone; accepted: model.language=en "
+            f"{asked}: the checkpoint knows English alone; expected: model.language=en "
             "model.task=transcribe, or a multilingual checkpoint (its name does not end in .en)"
         )
     names = ["<|startoftranscript|>", *([f"<|{code}|>", f"<|{task}|>"] if multilingual else []), "<|notimestamps|>"]

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, WhisperProcessor
 
 from kidasr.corpus.audio import SAMPLE_RATE_HZ
-from kidasr.errors import KidasrError, shown
+from kidasr.errors import KidasrError, truncate
 from kidasr.model.prompt import language_code, set_prompt
 from kidasr.model.short_input import WhisperForConditionalGeneration
 
@@ -62,13 +62,13 @@ class PretrainedWhisper:
             name = str(Path(name).expanduser())
         if looks_local and not Path(name).is_dir():
             raise KidasrError(
-                f"model.name_or_path={name}: no such folder; accepted: a folder with a Whisper checkpoint, or a hub name"
+                f"model.name_or_path={name}: no such folder; expected: a folder with a Whisper checkpoint, or a hub name"
             )
         try:
             _check_files(Path(name))
             config = AutoConfig.from_pretrained(name, **SAFE)
             if config.model_type != "whisper":
-                raise KidasrError(f"model.name_or_path={name}: a {config.model_type} checkpoint; accepted: whisper")
+                raise KidasrError(f"model.name_or_path={name}: a {config.model_type} checkpoint; expected: whisper")
             processor = WhisperProcessor.from_pretrained(name, **SAFE)
             model = _load_weights(name)
             _check_fit(model, processor)
@@ -77,7 +77,7 @@ class PretrainedWhisper:
         except KidasrError:
             raise
         except Exception as error:  # what the library makes of a folder that is not as it should be can be anything
-            reason = shown(" ".join(str(error).split())) or type(error).__name__
+            reason = truncate(" ".join(str(error).split())) or type(error).__name__
             raise KidasrError(f"model.name_or_path={name}: can't be loaded: {reason}") from error
         if processor.tokenizer.english_spelling_normalizer is None:  # many checkpoints come without normalizer.json
             processor.tokenizer.english_spelling_normalizer = _spellings()
@@ -108,9 +108,9 @@ def _check_files(folder: Path) -> None:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
-            raise _UnfitError(f"{file.name} is not JSON: {shown(error)}") from error
+            raise _UnfitError(f"{file.name} is not JSON: {truncate(error)}") from error
         if not isinstance(content, dict):
-            raise _UnfitError(f"{file.name} holds a {type(content).__name__}; accepted: a JSON object, {{...}}")
+            raise _UnfitError(f"{file.name} holds a {type(content).__name__}; expected: a JSON object, {{...}}")
 
 
 def _load_weights(name: str) -> WhisperForConditionalGeneration:
@@ -168,7 +168,7 @@ def _check_fit(model: WhisperForConditionalGeneration, processor: WhisperProcess
         ),
     ]
     if extractor.sampling_rate != SAMPLE_RATE_HZ:
-        raise _UnfitError(f"its feature extractor takes {extractor.sampling_rate} Hz; accepted: {SAMPLE_RATE_HZ}")
+        raise _UnfitError(f"its feature extractor takes {extractor.sampling_rate} Hz; expected: {SAMPLE_RATE_HZ}")
     tokens = max(tokenizer.get_vocab().values()) + 1
     if tokens > config.vocab_size:
         raise _UnfitError(f"the tokenizer has {tokens} tokens, the model {config.vocab_size}; are they of one checkpoint?")

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from kidasr.durable import write_text
-from kidasr.errors import KidasrError, shown
+from kidasr.errors import KidasrError, truncate
 from kidasr.processes import is_first_process, is_restarted
 from kidasr.runs.files import ATTEMPTS, CONFIG, LOCK, METRICS, RUN_ARTIFACTS, RUN_LOG
 from kidasr.runs.identity import flat
@@ -46,19 +46,19 @@ def check_place(folder: Path, key: str = "hydra.run.dir") -> None:
     Raises:
         KidasrError: If it is a file, or within one, or may not be written.
     """
-    name = f"{key}={shown(folder)}"
+    name = f"{key}={truncate(folder)}"
     try:
         there = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
         if not there.is_dir():
-            raise KidasrError(f"{name}: {shown(there)} is not a folder; accepted: a folder, there or new")
+            raise KidasrError(f"{name}: {truncate(there)} is not a folder; expected: a folder, there or new")
         if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise KidasrError(f"{name}: {shown(there)} may not be written; accepted: a folder that may")
+            raise KidasrError(f"{name}: {truncate(there)} may not be written; expected: a folder that may")
         longest = os.pathconf(there, "PC_NAME_MAX")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise KidasrError(f"{name}: {reason}; accepted: a folder, there or new") from error
+        raise KidasrError(f"{name}: {reason}; expected: a folder, there or new") from error
     if any(len(os.fsencode(part)) > longest for part in folder.parts):
-        raise KidasrError(f"{name}: a name too long for a folder; accepted: up to {longest} bytes")
+        raise KidasrError(f"{name}: a name too long for a folder; expected: up to {longest} bytes")
 
 
 def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
@@ -77,7 +77,7 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
         empty = not run_dir.is_dir() or all(one.name in BEFORE_THE_RUN for one in run_dir.iterdir())
         if is_first_process() and not empty and not cfg.overwrite:
             raise KidasrError(
-                f"{run_dir} is not empty; accepted with resume=never: another hydra.run.dir=..., or overwrite=true, which "
+                f"{run_dir} is not empty; expected with resume=never: another hydra.run.dir=..., or overwrite=true, which "
                 "deletes the run in it"
             )
         return False
@@ -87,7 +87,7 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
         return False
     if record != _as_recorded(cfg):
         raise KidasrError(
-            f"{run_dir} holds {'a finished' if finished else 'an unfinished'} run of another config; accepted: another "
+            f"{run_dir} holds {'a finished' if finished else 'an unfinished'} run of another config; expected: another "
             f"hydra.run.dir=...{'' if finished else ', or the very same config to continue it'}"
         )
     return finished
@@ -124,7 +124,7 @@ def finished_wer(run_dir: Path) -> float | None:
     try:
         wer: float | None = json.loads(path.read_text(encoding="utf-8"))["final"]["wer"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KidasrError(f"{path} is not as a finished run writes it; accepted: another hydra.run.dir=...") from error
+        raise KidasrError(f"{path} is not as a finished run writes it; expected: another hydra.run.dir=...") from error
     return wer
 
 
@@ -154,7 +154,7 @@ def lock_run_folder(run_dir: Path) -> None:
         lock.acquire()
     except Timeout as error:
         holder = path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
-        raise KidasrError(f"{run_dir} is in use by {holder}; accepted: another hydra.run.dir=..., or wait") from error
+        raise KidasrError(f"{run_dir} is in use by {holder}; expected: another hydra.run.dir=..., or wait") from error
     _held[path] = lock
     path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
 
@@ -188,7 +188,7 @@ def _recorded(run_dir: Path) -> Any:
     try:
         return flat(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError) as error:
-        raise KidasrError(f"{path} can't be read: {error}; accepted: another hydra.run.dir=...") from error
+        raise KidasrError(f"{path} can't be read: {error}; expected: another hydra.run.dir=...") from error
 
 
 def _run_folders(base: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 #: Keys that do not change what a run finds out: where it is logged, how it is reported, how fast it computes.
-NOT_THE_RESULT = (
+IGNORED_KEYS = (
     "job",
     "resume",
     "overwrite",
@@ -43,7 +43,7 @@ DIGEST = 8
 def is_result_key(key: str) -> bool:
     """Whether a key of the config, with its dots or its slashes, can change what a run finds out."""
     dotted = key.lstrip("+~").split("@")[0].replace("/", ".")
-    return not any(dotted == name or dotted.startswith(f"{name}.") for name in NOT_THE_RESULT)
+    return not any(dotted == name or dotted.startswith(f"{name}.") for name in IGNORED_KEYS)
 
 
 def what_is_run(cfg: DictConfig) -> dict[str, Any]:

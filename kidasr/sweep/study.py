@@ -8,7 +8,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kidasr.errors import KidasrError, shown
+from kidasr.errors import KidasrError, truncate
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def continue_study(sweeper: Any, config: DictConfig) -> None:
         )
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         reason = str(error).splitlines()[0]
-        raise KidasrError(f"hydra.sweeper.storage={sweeper.storage}: {reason}; accepted: sqlite:///FILE") from error
+        raise KidasrError(f"hydra.sweeper.storage={sweeper.storage}: {reason}; expected: sqlite:///FILE") from error
     State = optuna.trial.TrialState  # noqa: N806, a class
     trials = study.get_trials(deepcopy=False)
     finished = sum(trial.state == State.COMPLETE for trial in trials)
@@ -62,4 +62,4 @@ def search(sweeper: Any, arguments: list[str]) -> None:
         reason = " ".join(str(error).split())
         if "No trials are completed yet" in reason:
             reason = "no trial has finished; the errors are above, and in each run.log"
-        raise KidasrError(f"hydra/sweeper=optuna: {shown(reason)}") from error
+        raise KidasrError(f"hydra/sweeper=optuna: {truncate(reason)}") from error

@@ -16,7 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from tqdm import tqdm
 
-from kidasr.errors import KidasrError, shown
+from kidasr.errors import KidasrError, truncate
 from kidasr.report.tables import percent
 from kidasr.runs.folder import check_run_folder, delete_run, finished_wer, record_config
 from kidasr.runs.identity import words_of
@@ -51,11 +51,11 @@ def launch_jobs(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
     cluster = launcher._EXECUTOR
     if cluster == "slurm" and not shutil.which("sbatch"):
         raise KidasrError(
-            "hydra/launcher=slurm: there is no sbatch on this machine; accepted: a login node of the cluster, or "
+            "hydra/launcher=slurm: there is no sbatch on this machine; expected: a login node of the cluster, or "
             "hydra/launcher=submitit_local"
         )
     if not launcher.wait and not is_basic(launcher.config):
-        raise KidasrError("hydra.launcher.wait=false: a search decides by the runs before; accepted: wait=true")
+        raise KidasrError("hydra.launcher.wait=false: a search decides by the runs before; expected: wait=true")
     runs = plan_sweep(launcher, job_overrides, initial_job_idx)
     queue = slurm_queue() if cluster == "slurm" else None
     missing: dict[Path, SweepRun] = {}
@@ -69,7 +69,7 @@ def launch_jobs(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
         _submit(launcher, list(missing.values()), initial_job_idx)
     except (FailedJobError, FailedSubmissionError, RuntimeError, ValueError, NameError) as error:
         reason = " ".join(str(error).split())
-        raise KidasrError(f"hydra/launcher={cluster}: {shown(reason)}") from error
+        raise KidasrError(f"hydra/launcher={cluster}: {truncate(reason)}") from error
     folder = launcher.config.hydra.sweep.dir
     log.info("%d submitted of %d: python run.py job=status sweep='%s'", len(missing), len(runs), folder)
     if not launcher.wait:

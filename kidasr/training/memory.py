@@ -13,7 +13,7 @@ _WORKER = re.compile(r"DataLoader worker .* is killed by signal: (Killed|Bus err
 
 
 @contextmanager
-def shortage_told(doing: str, arguments: TrainingArguments) -> Iterator[None]:
+def explain_out_of_memory(doing: str, arguments: TrainingArguments) -> Iterator[None]:
     """Turn a failed allocation, of a GPU or a CPU, into one line that names the keys to lower.
 
     Args:

@@ -31,7 +31,7 @@ from kidasr.batching.batches import EpochBatches
 from kidasr.batching.collator import IGNORED_LABEL, Collator
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.audio import SAMPLE_RATE_HZ
-from kidasr.durable import faults_told
+from kidasr.durable import explain_io_errors
 from kidasr.errors import KidasrError, Stopped
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.log_mel import Padding
@@ -45,7 +45,7 @@ from kidasr.runs.files import PREDICTIONS, read_json, write_json
 from kidasr.runs.record import write_progress
 from kidasr.seeding import seed_for
 from kidasr.training.checkpoint_folder import CheckpointFolder, damage
-from kidasr.training.memory import shortage_told
+from kidasr.training.memory import explain_out_of_memory
 from kidasr.training.stopping import StopSignals, shield_worker
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         setattr(self.whisper.model, "_is_accelerate_prepared", False)  # noqa: B010, of no type that mypy knows
         self.accelerator._models.clear()
         self._continued_from = checkpoint
-        with shortage_told("training", self.args):
+        with explain_out_of_memory("training", self.args):
             if checkpoint is None:
                 self.train()
                 return
@@ -186,7 +186,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         if processes != self.args.world_size:
             raise KidasrError(
                 f"{checkpoint}: trained by {processes} process(es), continued by {self.args.world_size}, whose batches are "
-                "others; accepted: as many"
+                "others; expected: as many"
             )
 
     def _init_training_state(self, *arguments: Any) -> Any:
@@ -278,7 +278,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
 
     def _raise_diverged(self, what: str) -> None:
         raise KidasrError(
-            f"step {self.state.global_step}: {what}; {self._last_good()}; accepted: a lower optim.learning_rate, a longer "
+            f"step {self.state.global_step}: {what}; {self._last_good()}; expected: a lower optim.learning_rate, a longer "
             "schedule.warmup_steps, a lower optim.max_grad_norm, trainer.fp16=false"
         )
 
@@ -328,7 +328,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         """All processes wait until the first has written, and fail where it does."""
         error: KidasrError | None = None
         try:
-            with faults_told(self.checkpoints.path, what, self._checkpoint_bytes(), self._last_good()):
+            with explain_io_errors(self.checkpoints.path, what, self._checkpoint_bytes(), self._last_good()):
                 yield
         except KidasrError as told:
             error = told
@@ -384,7 +384,7 @@ class ChildSpeechTrainer(Seq2SeqTrainer):
         if not self._with_loss:  # the loss takes the encoder a second time
             inputs = {name: tensor for name, tensor in inputs.items() if name != "labels"}
         self.stop_if_asked()
-        with shortage_told("transcribing", self.args):
+        with explain_out_of_memory("transcribing", self.args):
             return super().prediction_step(model, inputs, *arguments, **self._bound(inputs["input_features"].shape[-1]))
 
     def _bound(self, frames: int) -> dict[str, Any]:

@@ -48,16 +48,16 @@ def test_hypotheses_are_switched_on_together_over_the_baseline() -> None:
 
 @pytest.mark.parametrize("said", ["seed=1", "experiment=all", "augment=specaugment", "hypotheses=[h1]"])
 def test_what_the_design_varies_can_not_be_said_beside_it(said: str) -> None:
-    with pytest.raises(ConfigError, match="ablation=one_at_a_time decides that; accepted: seeds=1,2 and"):
+    with pytest.raises(ConfigError, match="ablation=one_at_a_time decides that; expected: seeds=1,2 and"):
         jobs("ablation=one_at_a_time", said)
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--multirun", "ablation=factorial,leave_one_out"], "each is a multirun by itself; accepted: one of them"),
+        (["--multirun", "ablation=factorial,leave_one_out"], "each is a multirun by itself; expected: one of them"),
         (["ablation=one_at_a_time", "seeds=1,x"], "error: seeds.1=x: should be a valid integer"),
-        (["hypotheses=[h1,h6]"], "error: hypotheses=[h6]: no such choice; accepted: h1, h2, h3, h4, h5"),
+        (["hypotheses=[h1,h6]"], "error: hypotheses=[h6]: no such choice; expected: h1, h2, h3, h4, h5"),
     ],
 )
 def test_a_mistake_is_one_line_before_the_first_run(arguments: list[str], line: str, tmp_path: Path) -> None:

@@ -18,7 +18,14 @@ from tests.config.test_compose import CHOICES, values
 from tests.conftest import ROOT, composed
 
 KEYS = sorted(values())
-HYDRAS = ["hydra.run.dir", "hydra.sweep.dir", "hydra.job.env_set", "hydra.verbose", "hydra/launcher", "hydra.sweeper.params"]
+HYDRA_KEYS = [
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "hydra.job.env_set",
+    "hydra.verbose",
+    "hydra/launcher",
+    "hydra.sweeper.params",
+]
 GROUPS = sorted({choice.partition("=")[0] for choice in CHOICES})
 
 # Training flushes denormals in this process, and then there are none.
@@ -57,7 +64,7 @@ def test_any_values_of_the_known_keys_pass_the_checks_or_are_refused(changes: di
         assert_lines(str(error))
 
 
-keys = st.sampled_from([*KEYS, *GROUPS, "experiment", *HYDRAS, "nonsense"]) | st.text(max_size=5)
+keys = st.sampled_from([*KEYS, *GROUPS, "experiment", *HYDRA_KEYS, "nonsense"]) | st.text(max_size=5)
 raw_values = st.sampled_from(
     ["", "0", "-1", "1e999", "x", "[a", "{a:1}", "'", "a,b", "glob(*)", "range(1,3)", "choice(1)", "${x}"]
 )

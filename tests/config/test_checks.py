@@ -1,4 +1,4 @@
-"""A mistake is one line that names the key, the value and what is accepted; what is surely not meant is a warning."""
+"""A mistake is one line that names the key, the value and what is expected; what is surely not meant is a warning."""
 
 import logging
 from collections.abc import Iterable
@@ -12,11 +12,11 @@ from tests.conftest import composed, run_here, run_py
 MISTAKES = {
     # unknown groups, choices and keys
     "augmnt=none": "augmnt: no such key; did you mean augment?",
-    "augment=specaug": "augment=specaug: no such choice; accepted: none, specaugment, specaugment_strong",
-    "experiment=h9": "experiment=h9: no such choice; accepted: all, baseline, h1",
+    "augment=specaug": "augment=specaug: no such choice; expected: none, specaugment, specaugment_strong",
+    "experiment=h9": "experiment=h9: no such choice; expected: all, baseline, h1",
     "augment.freq_mask_parm=3": "augment.freq_mask_parm: no such key; did you mean augment.freq_mask_param?",
-    "+data.foo=1": "data.foo: no such key; accepted in data: train, validation",
-    "+foo=1": "foo: no such key; accepted in the config: job, data",
+    "+data.foo=1": "data.foo: no such key; expected in data: train, validation",
+    "+foo=1": "foo: no such key; expected in the config: job, data",
     "~augment": "augment is missing",
     "augment=[none": "augment=[none: not in the form group=choice or key=value",
     "run": "run: not in the form group=choice or key=value",
@@ -26,15 +26,15 @@ MISTAKES = {
     "schedule.warmup_steps=null": "schedule.warmup_steps=null: should be a valid integer",
     "data.train=[a,b]": "data.train=['a', 'b']: should be a valid string",
     "trainer.bf16=1": "trainer.bf16=1: should be a valid boolean",
-    "experiment=[h2,h4]": "experiment=[h2,h4]: each preset is a whole recipe; accepted: one of them",
+    "experiment=[h2,h4]": "experiment=[h2,h4]: each preset is a whole recipe; expected: one of them",
     "experiment=null": "experiment=null: Config group override must be a string or a list. Got NoneType",
     "logger.name=x": "logger.name: no such key with this choice of logger",
     "step_scale=x": "step_scale=x: should be a number greater than 0",
     "optim.learning_rate=inf": "optim.learning_rate=inf: should be a finite number",
-    "hydra.run.dir=/dev/null/x": "hydra.run.dir=/dev/null/x: /dev/null is not a folder; accepted: a folder, there or new",
+    "hydra.run.dir=/dev/null/x": "hydra.run.dir=/dev/null/x: /dev/null is not a folder; expected: a folder, there or new",
     "--multirun hydra.sweep.dir=/dev/null seed=1,2": "hydra.sweep.dir=/dev/null: /dev/null is not a folder",
     "logger=wandb logger.max_predictions=few": "logger.max_predictions=few: should be a valid integer",
-    "logger=wandb logger.projct=x": "logger.projct: no such key; did you mean logger.project?; accepted in logger: project",
+    "logger=wandb logger.projct=x": "logger.projct: no such key; did you mean logger.project?; expected in logger: project",
     # ranges
     "augment.freq_mask_param=-1": "augment.freq_mask_param=-1: should be greater than or equal to 0",
     "augment.max_time_mask_fraction=2": "augment.max_time_mask_fraction=2: should be less than or equal to 1",
@@ -47,24 +47,24 @@ MISTAKES = {
     "optim.optim=adam": "optim.optim=adam: should be 'adamw_torch'",
     "schedule.lr_scheduler_type=cos": "schedule.lr_scheduler_type=cos: should be 'linear', 'cosine'",
     "data.age_buckets=[5-6,3-4]": "data.age_buckets: '3-4' does not come after the bucket before it",
-    "data.age_buckets=[young]": "data.age_buckets: 'young' is no bucket; accepted: like '5-6' or '13+'",
+    "data.age_buckets=[young]": "data.age_buckets: 'young' is no bucket; expected: like '5-6' or '13+'",
     "resume=sometimes": "resume=sometimes: should be 'auto', 'latest' or 'never'",
     # combinations
     "overwrite=true": "overwrite=true: a run is only begun anew, and what it left deleted, with resume=never",
-    "--multirun seed=1,2 resume=latest": "resume=latest: of one run; accepted with --multirun: hydra.sweep.dir=...",
+    "--multirun seed=1,2 resume=latest": "resume=latest: of one run; expected with --multirun: hydra.sweep.dir=...",
     "checkpoint.save_steps=30": "checkpoint.save_steps=30: should be a multiple of checkpoint.eval_steps=25",
     "trainer.max_steps=10": "schedule.warmup_steps=25: longer than the run; should be at most its 10 steps",
     "trainer.max_steps=0": "trainer.max_steps=0: should be 1 or more, or -1",
     "trainer.bf16=true trainer.fp16=true": "trainer.fp16=true: can't go with trainer.bf16=true",
     "early_stopping=patience_5 trainer.max_steps=10 schedule.warmup_steps=1": (
-        "early_stopping.patience=5: the run's 10 steps end before the first evaluation; accepted: checkpoint.eval_steps"
+        "early_stopping.patience=5: the run's 10 steps end before the first evaluation; expected: checkpoint.eval_steps"
     ),
     "~job._target_": "job._target_ is missing",
     # data
     "data.on_bad_audio=ignore": "data.on_bad_audio=ignore: should be 'error' or 'skip'",
     "data.max_bad_fraction=1.1": "data.max_bad_fraction=1.1: should be less than or equal to 1",
     "data.decode_check_sec=all": "data.decode_check_sec=all: should be a valid number",
-    "data=manifest": "data.train is missing; accepted: data.train=",
+    "data=manifest": "data.train is missing; expected: data.train=",
     # one bad job of a sweep, before the first starts
     "--multirun augment.freq_mask_param=27,-1": "augment.freq_mask_param=-1: should be greater than or equal to 0",
     "--multirun augment=none,specaug": "augment=specaug: no such choice",

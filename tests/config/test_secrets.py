@@ -69,8 +69,8 @@ def test_a_run_writes_no_secret_anywhere(
         ),
         ("hydra.run.dir=out/hf_notarealtoken1234", "hydra.run.dir: holds the value of the environment variable HF_TOKEN"),
         ("+hf_notarealtoken1234=1", "+<HF_TOKEN>: holds the value of the environment variable HF_TOKEN"),
-        ("hydra.job.env_set={A: 1, MY_TOKEN: x}", "hydra.job.env_set: Hydra would write it to the run's folder; accepted"),
-        ("+hydra.job.env_set.MY_TOKEN=x", "+hydra.job.env_set.MY_TOKEN: Hydra would write it to the run's folder; accepted"),
+        ("hydra.job.env_set={A: 1, MY_TOKEN: x}", "hydra.job.env_set: Hydra would write it to the run's folder; expected"),
+        ("+hydra.job.env_set.MY_TOKEN=x", "+hydra.job.env_set.MY_TOKEN: Hydra would write it to the run's folder; expected"),
     ],
 )
 def test_a_secret_in_the_config_is_refused_and_not_repeated(

@@ -37,11 +37,11 @@ def line(**changed: Any) -> str:
 
 #: The name of the file, and what it holds: text, bytes, or what is done to its path; where it works, what is read.
 MANIFESTS = {
-    "no such file": Row(("gone.jsonl", None), "FILE: no such file; accepted: a manifest ending in .jsonl or .csv"),
-    "a folder": Row(("m.jsonl", Path.mkdir), "FILE: not a file; accepted: a manifest ending in .jsonl or .csv"),
-    "a pipe": Row(("m.jsonl", os.mkfifo), "FILE: not a file; accepted: a manifest ending in .jsonl or .csv"),
+    "no such file": Row(("gone.jsonl", None), "FILE: no such file; expected: a manifest ending in .jsonl or .csv"),
+    "a folder": Row(("m.jsonl", Path.mkdir), "FILE: not a file; expected: a manifest ending in .jsonl or .csv"),
+    "a pipe": Row(("m.jsonl", os.mkfifo), "FILE: not a file; expected: a manifest ending in .jsonl or .csv"),
     "a name of 300 characters": Row(("m" * 300, None), "FILE: can't be read: File name too long"),
-    "another ending": Row(("m.txt", "x"), "FILE: not a manifest by its name; accepted: .jsonl or .csv"),
+    "another ending": Row(("m.txt", "x"), "FILE: not a manifest by its name; expected: .jsonl or .csv"),
     "no bytes": Row(("m.jsonl", ""), "FILE: no utterance in it"),
     "empty lines only": Row(("m.jsonl", "\n \n"), "FILE: no utterance in it"),
     "CSV, a header only": Row(("m.csv", COLUMNS), "FILE: no utterance in it"),
@@ -52,7 +52,7 @@ MANIFESTS = {
     "JSON cut short": Row(
         ("m.jsonl", line() + '{"audio_path": "a'), "FILE:2: not JSON: Unterminated string starting at at column 16"
     ),
-    "a JSON list": Row(("m.jsonl", "[1]"), "FILE:1: list; accepted: a JSON object, {...}"),
+    "a JSON list": Row(("m.jsonl", "[1]"), "FILE:1: list; expected: a JSON object, {...}"),
     "a whole JSON file, over several lines": Row(
         ("m.jsonl", json.dumps([ROW], indent=1)), "FILE:1: not JSON: Expecting value at column 1"
     ),
@@ -65,42 +65,42 @@ MANIFESTS = {
         "FILE:3001: not text in UTF-8: invalid start byte",
     ),
     "UTF-16": Row(("m.jsonl", line().encode("utf-16")), "FILE:1: not text in UTF-8: invalid start byte"),
-    "half a surrogate pair": Row(("m.jsonl", line(text="\ud83d!")), "FILE:1: '\\ud83d' is half a character; accepted: text"),
+    "half a surrogate pair": Row(("m.jsonl", line(text="\ud83d!")), "FILE:1: '\\ud83d' is half a character; expected: text"),
     "audio_path missing": Row(
         ("m.jsonl", line(audio_path=...)),
         "FILE:1: field 'audio_path' is missing; this line has: text, speaker_id (data.fields says which of your names ...",
     ),
     "text missing": Row(("m.jsonl", line(text=...)), "FILE:1: field 'text' is missing; this line has: audio_path, ..."),
-    "text null": Row(("m.jsonl", line(text=None)), "FILE:1: text=None; accepted: a text"),
-    "text a number": Row(("m.jsonl", line(text=3)), "FILE:1: text=3; accepted: a text"),
+    "text null": Row(("m.jsonl", line(text=None)), "FILE:1: text=None; expected: a text"),
+    "text a number": Row(("m.jsonl", line(text=3)), "FILE:1: text=3; expected: a text"),
     "speaker_id missing": Row(
         ("m.jsonl", line(speaker_id=...)), "FILE:1: field 'speaker_id' is missing; this line has: audio_path, text ..."
     ),
-    "speaker_id a list": Row(("m.jsonl", line(speaker_id=[1])), "FILE:1: speaker_id=[1]; accepted: a text"),
+    "speaker_id a list": Row(("m.jsonl", line(speaker_id=[1])), "FILE:1: speaker_id=[1]; expected: a text"),
     "duration_sec in words": Row(
-        ("m.jsonl", line(duration_sec="long")), "FILE:1: duration_sec='long'; accepted: a number from 0 up, or null"
+        ("m.jsonl", line(duration_sec="long")), "FILE:1: duration_sec='long'; expected: a number from 0 up, or null"
     ),
     "a value of 10 MB in the wrong place": Row(
         ("m.jsonl", line(duration_sec="x" * 10_000_000)),
-        "FILE:1: duration_sec='xxx... [... 9999502 characters ...] ...xxx'; accepted: a number from 0 up, or null",
+        "FILE:1: duration_sec='xxx... [... 9999502 characters ...] ...xxx'; expected: a number from 0 up, or null",
     ),
     "an id twice": Row(
         ("m.jsonl", line(utterance_id="u") * 2),
-        "FILE:2: utterance_id 'u' was used before, at FILE:1; accepted: each only once",
+        "FILE:2: utterance_id 'u' was used before, at FILE:1; expected: each only once",
     ),
     "a recording twice, without ids": Row(
-        ("m.jsonl", line() * 2), "FILE:2: utterance_id 'a.flac' was used before, at FILE:1; accepted: each only once"
+        ("m.jsonl", line() * 2), "FILE:2: utterance_id 'a.flac' was used before, at FILE:1; expected: each only once"
     ),
     "CSV, a column missing": Row(
         ("m.csv", "audio_path,transcript,speaker_id\na,hello,s\n"),
         "FILE:2: field 'text' is missing; this line has: audio_path, transcript, speaker_id ...",
     ),
     "CSV, a column twice": Row(
-        ("m.csv", f"{COLUMNS},text\na,b,c,d\n"), "FILE:1: column 'text' is there twice; accepted: each once"
+        ("m.csv", f"{COLUMNS},text\na,b,c,d\n"), "FILE:1: column 'text' is there twice; expected: each once"
     ),
-    "CSV, too few columns in a line": Row(("m.csv", f"{COLUMNS}\na,b\n"), "FILE:2: 2 columns; accepted: the header's 3"),
+    "CSV, too few columns in a line": Row(("m.csv", f"{COLUMNS}\na,b\n"), "FILE:2: 2 columns; expected: the header's 3"),
     "CSV, too many columns in a line": Row(
-        ("m.csv", f"{COLUMNS}\na,yes, two,s\n"), "FILE:2: 4 columns; accepted: the header's 3"
+        ("m.csv", f"{COLUMNS}\na,yes, two,s\n"), "FILE:2: 4 columns; expected: the header's 3"
     ),
     "CSV, a quote that does not end": Row(
         ("m.csv", f'{COLUMNS}\na,b,c\nd,"e,f\ng,h,i\n'),
@@ -146,15 +146,15 @@ MANIFESTS = {
 
 #: What the manifest says of the age, and the bucket that it gives.
 AGES = {
-    "-1": Row({"age": -1}, "FILE:1: age=-1; accepted: years from 0 to 120, or null"),
-    "300": Row({"age": 300}, "FILE:1: age=300; accepted: years from 0 to 120, or null"),
-    '`"six"`': Row({"age": "six"}, "FILE:1: age='six'; accepted: years from 0 to 120, or null"),
-    '`"5-6 yrs"`': Row({"age": "5-6 yrs"}, "FILE:1: age='5-6 yrs'; accepted: years from 0 to 120, or null"),
-    "`true`": Row({"age": True}, "FILE:1: age=True; accepted: years from 0 to 120, or null"),
-    "NaN": Row({"age": float("nan")}, "FILE:1: age=nan; accepted: years from 0 to 120, or null"),
-    "a number of 400 digits": Row({"age": 10**400}, "FILE:1: age=1000...0; accepted: years from 0 to 120, or null"),
-    "a bucket that is none of the run's": Row({"age_bucket": "5-7"}, f"FILE:1: age_bucket='5-7'; accepted: {AGE_BUCKETS}"),
-    "a bucket that is no text": Row({"age_bucket": ["3-4"]}, f"FILE:1: age_bucket=['3-4']; accepted: {AGE_BUCKETS}"),
+    "-1": Row({"age": -1}, "FILE:1: age=-1; expected: years from 0 to 120, or null"),
+    "300": Row({"age": 300}, "FILE:1: age=300; expected: years from 0 to 120, or null"),
+    '`"six"`': Row({"age": "six"}, "FILE:1: age='six'; expected: years from 0 to 120, or null"),
+    '`"5-6 yrs"`': Row({"age": "5-6 yrs"}, "FILE:1: age='5-6 yrs'; expected: years from 0 to 120, or null"),
+    "`true`": Row({"age": True}, "FILE:1: age=True; expected: years from 0 to 120, or null"),
+    "NaN": Row({"age": float("nan")}, "FILE:1: age=nan; expected: years from 0 to 120, or null"),
+    "a number of 400 digits": Row({"age": 10**400}, "FILE:1: age=1000...0; expected: years from 0 to 120, or null"),
+    "a bucket that is none of the run's": Row({"age_bucket": "5-7"}, f"FILE:1: age_bucket='5-7'; expected: {AGE_BUCKETS}"),
+    "a bucket that is no text": Row({"age_bucket": ["3-4"]}, f"FILE:1: age_bucket=['3-4']; expected: {AGE_BUCKETS}"),
     "missing": Row(({}, UNKNOWN), note="unknown"),
     "null": Row(({"age": None}, UNKNOWN), note="unknown"),
     '`"unknown"`': Row(({"age": "unknown"}, UNKNOWN), note="unknown"),

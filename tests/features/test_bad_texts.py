@@ -22,19 +22,19 @@ POSITIONS = 448
 TEXTS = {
     "`<|endoftext|>` in it": Row(
         "two <|endoftext|> cats",
-        "m.jsonl:1: the text holds '<|endoftext|>', a control token of the model; accepted: what was said",
+        "m.jsonl:1: the text holds '<|endoftext|>', a control token of the model; expected: what was said",
     ),
     "another control token in it": Row(
-        "<|transcribe|>", "m.jsonl:1: the text holds '<|transcribe|>', a control token of the model; accepted: what was said"
+        "<|transcribe|>", "m.jsonl:1: the text holds '<|transcribe|>', a control token of the model; expected: what was said"
     ),
     "`<|ENDOFTEXT|>`, trained on in lower case": Row(
         ("<|ENDOFTEXT|>", True),
-        "m.jsonl:1: the text holds '<|endoftext|>', a control token of the model; accepted: what was said",
+        "m.jsonl:1: the text holds '<|endoftext|>', a control token of the model; expected: what was said",
     ),
     "longer than the decoder's 448 positions": Row(
-        "cats " * 500, "m.jsonl:1: the text has ... tokens; accepted: up to the decoder's 448"
+        "cats " * 500, "m.jsonl:1: the text has ... tokens; expected: up to the decoder's 448"
     ),
-    "10 MB": Row("x" * 10_000_000, "m.jsonl:1: the text has ... tokens or more; accepted: up to the decoder's 448"),
+    "10 MB": Row("x" * 10_000_000, "m.jsonl:1: the text has ... tokens or more; expected: up to the decoder's 448"),
     "empty": Row("", note="trained on as silence; its reference is counted as empty"),
     "only spaces": Row("  "),
     "only punctuation": Row("?! ... -"),

@@ -135,9 +135,9 @@ def test_another_test_set_is_refused(
 @pytest.mark.parametrize(
     ("runs", "baseline", "reason"),
     [
-        (["a", "b"], "z", "baseline=z: not among the runs; accepted: x=1, x=2"),
+        (["a", "b"], "z", "baseline=z: not among the runs; expected: x=1, x=2"),
         (["a", "nothing*"], None, "runs: nothing matches"),
-        (["a", "gone"], None, r"runs: 1 finished run\(s\) of 1 configuration\(s\); accepted: two or more configurations"),
+        (["a", "gone"], None, r"runs: 1 finished run\(s\) of 1 configuration\(s\); expected: two or more configurations"),
     ],
 )
 def test_what_can_not_be_compared_is_one_line(
@@ -160,7 +160,7 @@ def test_from_the_command_line(
     said = capfd.readouterr().out
     assert "against x=1" in said and "comparison:" in said
     assert run_here(monkeypatch, "job=compare") == 2
-    assert "runs is missing; accepted: runs=..." in capfd.readouterr().err
+    assert "runs is missing; expected: runs=..." in capfd.readouterr().err
     (Path(b) / "predictions.jsonl").write_text('{"utterance_id": 1}', encoding="utf-8")
     assert run_here(monkeypatch, "job=compare", f"runs=[{a},{b}]", f"hydra.run.dir={tmp_path / 'report2'}") == 2
     assert "predictions.jsonl:1: not a prediction" in "".join(capfd.readouterr())

@@ -90,10 +90,10 @@ CAN_NOT = "model.name_or_path=FILE: can't be loaded: "
 MODELS = {
     "no such folder": Row(
         shutil.rmtree,
-        "model.name_or_path=FILE: no such folder; accepted: a folder with a Whisper checkpoint, or a hub name",
+        "model.name_or_path=FILE: no such folder; expected: a folder with a Whisper checkpoint, or a hub name",
     ),
     "another model": Row(
-        with_keys("config.json", model_type="bert"), "model.name_or_path=FILE: a bert checkpoint; accepted: whisper"
+        with_keys("config.json", model_type="bert"), "model.name_or_path=FILE: a bert checkpoint; expected: whisper"
     ),
     "no config.json": Row(gone("config.json"), f"{CAN_NOT}Unrecognized model in FILE..."),
     "config.json damaged": Row(
@@ -101,7 +101,7 @@ MODELS = {
     ),
     "generation_config.json damaged": Row(
         written("generation_config.json", "[]"),
-        "model.name_or_path=FILE: generation_config.json holds a list; accepted: a JSON object, {...}",
+        "model.name_or_path=FILE: generation_config.json holds a list; expected: a JSON object, {...}",
     ),
     "a generation_config.json of another model": Row(
         with_keys("generation_config.json", suppress_tokens=[1, 50361]),
@@ -160,7 +160,7 @@ MODELS = {
         "of one checkpoint?",
     ),
     "a feature extractor of 8 kHz": Row(
-        extractor_with(sampling_rate=8000), "model.name_or_path=FILE: its feature extractor takes 8000 Hz; accepted: 16000"
+        extractor_with(sampling_rate=8000), "model.name_or_path=FILE: its feature extractor takes 8000 Hz; expected: 16000"
     ),
     "code of its own, for a model of its own": Row(
         with_keys("config.json", model_type="mine", auto_map={"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"}),
@@ -223,5 +223,5 @@ def test_a_checkpoint_is_used_or_refused_and_runs_no_code(
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c"])
 def test_a_missing_folder_is_one_line(name: str) -> None:
-    with pytest.raises(KidasrError, match=f"^model.name_or_path={name}: no such folder; accepted: [^\n]*$"):
+    with pytest.raises(KidasrError, match=f"^model.name_or_path={name}: no such folder; expected: [^\n]*$"):
         PretrainedWhisper(name, "en", "transcribe").load()

@@ -111,7 +111,7 @@ def test_the_prompt_says_language_and_task(tmp_path: Path) -> None:
 def test_a_language_that_the_checkpoint_lacks_is_one_line(tmp_path: Path) -> None:
     old, english = make_checkpoint(tmp_path / "old", MULTILINGUAL), make_checkpoint(tmp_path / "english", ENGLISH)
     for folder, language, task, said in (
-        (old, "klingon", "transcribe", "model.language=klingon: not a language of Whisper's; accepted: af, am, ar"),
+        (old, "klingon", "transcribe", "model.language=klingon: not a language of Whisper's; expected: af, am, ar"),
         (
             old,
             "yue",
@@ -122,13 +122,13 @@ def test_a_language_that_the_checkpoint_lacks_is_one_line(tmp_path: Path) -> Non
             english,
             "de",
             "transcribe",
-            "model.language=de model.task=transcribe: the checkpoint knows English alone; accepted:",
+            "model.language=de model.task=transcribe: the checkpoint knows English alone; expected:",
         ),
         (
             english,
             "en",
             "translate",
-            "model.language=en model.task=translate: the checkpoint knows English alone; accepted:",
+            "model.language=en model.task=translate: the checkpoint knows English alone; expected:",
         ),
     ):
         with pytest.raises(KidasrError) as raised:

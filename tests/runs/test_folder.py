@@ -39,13 +39,13 @@ def dangling(folder: Path) -> Path:
 #: Where in a new folder the run is to go, once that has been changed.
 RUN_FOLDERS = {
     "in a folder that may not be written": Row(
-        read_only, "hydra.run.dir=FILE: ... may not be written; accepted: a folder that may"
+        read_only, "hydra.run.dir=FILE: ... may not be written; expected: a folder that may"
     ),
-    "a file": Row(a_file, "hydra.run.dir=FILE: FILE is not a folder; accepted: a folder, there or new"),
-    "in a file": Row(in_a_file, "hydra.run.dir=FILE: ...file is not a folder; accepted: a folder, there or new"),
-    "a link to nowhere": Row(dangling, "hydra.run.dir=FILE: FILE is not a folder; accepted: a folder, there or new"),
+    "a file": Row(a_file, "hydra.run.dir=FILE: FILE is not a folder; expected: a folder, there or new"),
+    "in a file": Row(in_a_file, "hydra.run.dir=FILE: ...file is not a folder; expected: a folder, there or new"),
+    "a link to nowhere": Row(dangling, "hydra.run.dir=FILE: FILE is not a folder; expected: a folder, there or new"),
     "a name of 300 characters": Row(
-        inside("x" * 300), "hydra.run.dir=FILE: a name too long for a folder; accepted: up to 255 bytes"
+        inside("x" * 300), "hydra.run.dir=FILE: a name too long for a folder; expected: up to 255 bytes"
     ),
     "a new folder in new folders": Row(inside("a/b/c"), note="they are made"),
     "a path with spaces and Unicode": Row(inside("with spaces, né & 日本 🎉/it's")),

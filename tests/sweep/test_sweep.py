@@ -83,7 +83,7 @@ def test_two_processes_stop_by_a_signal_to_the_first_and_end_with_its_exit_code(
         ),
         (
             ["trainer.num_processes=2", "trainer.num_nodes=2"],
-            "trainer.num_nodes=2: this is one machine; accepted: --",
+            "trainer.num_nodes=2: this is one machine; expected: --",
         ),
         (
             ["--multirun", "seed=1", "hydra/launcher=slurm"],
@@ -91,27 +91,27 @@ def test_two_processes_stop_by_a_signal_to_the_first_and_end_with_its_exit_code(
         ),
         (
             ["--multirun", "seed=1", "hydra/launcher=slurm", "hydra.launcher.partiton=a"],
-            "hydra.launcher.partiton: no such key; did you mean hydra.launcher.partition?; accepted in hydra.launcher: ",
+            "hydra.launcher.partiton: no such key; did you mean hydra.launcher.partition?; expected in hydra.launcher: ",
         ),
         (
             ["seed=1", "--multirun", "hydra/launcher=slurm", "hydra.launcher.partition=3", "hydra.launcher.timeout_min=2h"],
             "hydra.launcher.timeout_min=2h: should be a valid integer",
         ),
         (["--multirun", "hydra/sweeper=optuna", "hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: should be greater"),
-        (["seed=1", "hydra/launcher=slurm"], "hydra/launcher=slurm: of a multirun; accepted: with --multirun"),
+        (["seed=1", "hydra/launcher=slurm"], "hydra/launcher=slurm: of a multirun; expected: with --multirun"),
         (
             ["--multirun", "seed=1,2", "curriculum=none,age", "hydra.sweep.subdir=${seed}", "hydra.sweep.dir=mine"],
             "hydra.sweep.subdir: two runs would go into mine/1; ",
         ),
         (
             ["--multirun", "hydra/sweeper=optuna", "hydra.sweeper.storage=study.db"],
-            "hydra.sweeper.storage=study.db: Could not parse SQLAlchemy URL from string 'study.db'; accepted: sqlite:///FILE",
+            "hydra.sweeper.storage=study.db: Could not parse SQLAlchemy URL from string 'study.db'; expected: sqlite:///FILE",
         ),
         (
             ["--multirun", "hydra/sweeper=optuna", "augment.freq_mask_param=range(48,0)"],
             "hydra/sweeper=optuna: The `low` value must be smaller than or equal to the `high` value",
         ),
-        (["job=status"], "sweep=outputs/multirun: no sweep in it; accepted: the folder of a multirun"),
+        (["job=status"], "sweep=outputs/multirun: no sweep in it; expected: the folder of a multirun"),
     ],
 )
 def test_a_mistake_is_one_line(
