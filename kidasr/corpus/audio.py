@@ -97,17 +97,6 @@ def measured_sec(utterance: Utterance, window_sec: float) -> float:
     return lasts_sec
 
 
-def duration_sec(utterance: Utterance) -> float:
-    """How long a recording is: what the manifest says, else what its header says.
-
-    Raises:
-        AudioError: If there is no header that can be read.
-    """
-    if utterance.duration_sec is not None:
-        return utterance.duration_sec
-    return measured_sec(utterance, float("inf"))
-
-
 def _has_last_page(path: str) -> bool:
     """Whether an OGG file's last page has the flag of a stream's last one (RFC 3533, section 6), and is whole."""
     with open(path, "rb") as file:  # noqa: PTH123

@@ -4,7 +4,7 @@ import atexit
 import logging
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,24 +16,28 @@ from transformers import EarlyStoppingCallback, Seq2SeqTrainingArguments
 
 from kidasr.batching.batches import EpochBatches
 from kidasr.batching.curriculum import Curriculum
-from kidasr.config.checks import ConfigError, run_length_contradictions, run_length_warnings
-from kidasr.corpus.audio import duration_sec
+from kidasr.batching.training_set import TrainingSet
+from kidasr.config.checks import ConfigError
+from kidasr.config.job import Job
+from kidasr.config.schema import Seed
 from kidasr.corpus.audio_check import AudioCheck, read_bad_audio, write_bad_audio
 from kidasr.corpus.corpus import Corpus, Sets
 from kidasr.corpus.manifest import Utterance
 from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError, Stopped
 from kidasr.evidence.runs import make_run
-from kidasr.features.augment import SpecAugment
+from kidasr.features.augment import Augmentations, FeatureAugmentation, WaveformAugmentation
 from kidasr.features.dataset import ChildSpeechDataset, check_text
-from kidasr.features.log_mel import FULL_WINDOW, Padding
-from kidasr.model.freeze import EncoderUnfreezeCallback
-from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
+from kidasr.features.padding import FULL_WINDOW, Padding
+from kidasr.model.freeze import Freeze
+from kidasr.model.pretrained import PretrainedWhisper
+from kidasr.model.whisper import Whisper, save_model
 from kidasr.processes import number_of_processes
 from kidasr.recognition.doubts import doubts_after, doubts_before
 from kidasr.recognition.predictions import write_predictions
 from kidasr.recognition.score import Prediction, Score, score
 from kidasr.report.loggers import NoLogger
+from kidasr.report.options import ReportOptions
 from kidasr.report.report import Report
 from kidasr.report.tables import result_table
 from kidasr.runs.environment import environment
@@ -52,6 +56,8 @@ from kidasr.runs.files import (
 )
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.checkpoint_folder import CheckpointFolder
+from kidasr.training.run_length import run_length_contradictions, run_length_warnings
+from kidasr.training.settings import Optim, Schedule, Trainer
 from kidasr.training.stopping import StopSignals, end_workers
 from kidasr.training.trainer import ChildSpeechTrainer
 
@@ -67,7 +73,7 @@ OWN_KEYS = ("num_processes", "num_nodes", "train_batch_size", "max_batch_sec", "
 DECIDES_BITS = ("commit", "packages", "cpu", "threads")
 
 
-class Train:
+class Train(Job):
     """Fine-tune Whisper, and say what it brought: WER before (zero-shot) and after, overall and by age.
 
     What each part does, and where it is switched:
@@ -88,30 +94,87 @@ class Train:
         Stopped: After SIGTERM, SIGINT or SIGUSR2.
     """
 
+    is_compared = True
+
     def __init__(
         self,
         run_dir: str,
-        seed: int,
+        seed: Seed,
         data: Corpus,
         model: PretrainedWhisper,
         padding: Padding,
         curriculum: Curriculum,
-        augment: SpecAugment,
-        freeze: EncoderUnfreezeCallback,
-        optim: Mapping[str, Any],
-        schedule: Mapping[str, Any],
+        augment: Mapping[str, WaveformAugmentation | FeatureAugmentation],
+        freeze: Freeze,
+        optim: Optim,
+        schedule: Schedule,
         early_stopping: EarlyStoppingCallback | None,
         checkpoint: Checkpoint,
-        trainer: Mapping[str, Any],
+        trainer: Trainer,
         logger: NoLogger,
-        report: Report,
+        report: ReportOptions,
     ):
         self.run_dir = Path(run_dir)
         self.seed = seed
         self.data, self.model, self.padding = data, model, padding
-        self.curriculum, self.augment, self.freeze = curriculum, augment, freeze
-        self.optim, self.schedule, self.early_stopping = optim, schedule, early_stopping
-        self.checkpoint, self.trainer, self.logger, self.report = checkpoint, trainer, logger, report
+        self.curriculum, self.augment, self.freeze = curriculum, Augmentations(augment), freeze
+        # Instantiated, these three are mappings still; their classes say which keys they have.
+        self.optim: Any = optim
+        self.schedule: Any = schedule
+        self.trainer: Any = trainer
+        self.early_stopping, self.checkpoint, self.logger = early_stopping, checkpoint, logger
+        self.report = Report(report)
+
+    @staticmethod
+    def mistakes(config: Mapping[str, Any]) -> Iterator[str]:
+        """What contradicts what."""
+        checkpoint, trainer = config["checkpoint"], config["trainer"]
+        eval_steps, save_steps = checkpoint["eval_steps"], checkpoint["save_steps"]
+        processes = trainer["num_processes"] or 1
+        if save_steps % eval_steps:
+            yield (
+                f"checkpoint.save_steps={save_steps}: should be a multiple of checkpoint.eval_steps={eval_steps}, or the "
+                "best checkpoint can't be known"
+            )
+        if config["overwrite"] and config["resume"] != "never":
+            yield "overwrite=true: a run is only begun anew, and what it left deleted, with resume=never"
+        if trainer["max_steps"] == 0:
+            yield "trainer.max_steps=0: should be 1 or more, or -1 to train for trainer.num_train_epochs"
+        if processes % trainer["num_nodes"]:
+            yield (
+                f"trainer.num_processes={processes}: no multiple of trainer.num_nodes={trainer['num_nodes']}; expected: a "
+                "multiple of it"
+            )
+        if processes > trainer["train_batch_size"]:
+            yield (
+                f"trainer.num_processes={processes}: more than the utterances in a batch; expected: at most "
+                f"trainer.train_batch_size={trainer['train_batch_size']}"
+            )
+        if trainer["bf16"] and trainer["fp16"]:
+            yield "trainer.fp16=true: can't go with trainer.bf16=true; choose one"
+        for name, one in config["augment"].items():
+            if not isinstance(one, Mapping) or "_target_" not in one:
+                yield f"augment.{name}: no augmentation; expected: one of conf/augment, as augment=[specaugment]"
+        if trainer["max_steps"] > 0:
+            patience, warmup_steps = config["early_stopping"].get("patience", 0), config["schedule"]["warmup_steps"]
+            yield from run_length_contradictions(trainer["max_steps"], warmup_steps, patience, eval_steps)
+
+    @staticmethod
+    def warnings(config: Mapping[str, Any]) -> Iterator[str]:
+        """What checkpoints lose that miss evaluations."""
+        eval_steps, save_steps = config["checkpoint"]["eval_steps"], config["checkpoint"]["save_steps"]
+        if save_steps != eval_steps:
+            missed = save_steps // eval_steps - 1
+            yield (
+                f"checkpoint: evaluated every {eval_steps} steps but saved every {save_steps}: {missed} of {missed + 1} "
+                "evaluations have no checkpoint. If the lowest WER falls on one of them, that model is lost, and a saved "
+                "one with a higher WER, or the last, is used instead (checkpoint=aligned loses none)"
+            )
+
+    @staticmethod
+    def is_finished(folder: Path) -> bool:
+        """The metrics are written last."""
+        return (folder / METRICS).is_file()
 
     def run(self) -> float:
         """Train, evaluate, report; returns the validation WER of the model that is kept, as a fraction."""
@@ -140,7 +203,7 @@ class Train:
         # Saved with the model: transformers' pipeline would take five beams where a checkpoint does not say.
         whisper.model.generation_config.num_beams = self.trainer["generation_num_beams"]
         sets, skipped = self._check_audio(sets, arguments, whisper.window_sec)
-        self.curriculum.describe(sets.train, self.data.buckets)
+        self._describe(sets)
         batches = self._batches(arguments, sets.train, whisper.window_sec)
         self._check_length(arguments, batches)
         self._check_utterances(sets, whisper)
@@ -268,18 +331,25 @@ class Train:
             arguments._n_gpu = 1  # else one process would multiply the batch by the machine's GPUs
         return arguments
 
+    def _describe(self, sets: Sets) -> None:
+        """Log what the run does to its input: its length, its order, its augmentation."""
+        log.info("padding: %s", self.padding.describe())
+        self.curriculum.describe(TrainingSet(sets.train, self.data.buckets))
+        for line in self.augment.describe():
+            log.info("augment: %s", line)
+
     def _batches(
         self, arguments: Seq2SeqTrainingArguments, utterances: Sequence[Utterance], window_sec: float
     ) -> EpochBatches:
         return EpochBatches(
-            utterances,
+            TrainingSet(utterances, self.data.buckets),
             self.curriculum,
-            self.data.buckets,
             self.seed,
             self.padding,
             window_sec,
             self.trainer["train_batch_size"],
             self.trainer["max_batch_sec"],
+            self.augment.max_length_factor,
             processes=arguments.world_size,
             process=arguments.process_index,
         )
@@ -317,7 +387,7 @@ class Train:
             padding=self.padding,
             batches=batches,
             buckets=self.data.buckets,
-            callbacks=[self.freeze, *([self.early_stopping] if self.early_stopping else []), *tracking],
+            callbacks=[self.freeze.callback(), *([self.early_stopping] if self.early_stopping else []), *tracking],
             signals=signals,
         )
 
@@ -327,7 +397,7 @@ class Train:
         utterances: Sequence[Utterance],
         whisper: Whisper,
         padding: Padding = FULL_WINDOW,
-        augment: SpecAugment | None = None,
+        augment: Augmentations | None = None,
     ) -> ChildSpeechDataset:
         return ChildSpeechDataset(
             utterances, whisper.processor, augment, self.seed, sets.lower_case, self.data.cache_sec, padding
@@ -360,8 +430,7 @@ class Train:
 
     def _check_utterances(self, sets: Sets, whisper: Whisper) -> None:
         mel_bins = whisper.processor.feature_extractor.feature_size
-        if self.augment.freq_mask_param > mel_bins:
-            raise ConfigError(f"augment.freq_mask_param={self.augment.freq_mask_param}: the model has {mel_bins} mel bins")
+        self.augment.check(mel_bins)
         positions = whisper.model.config.max_target_positions
         longest = self.trainer["generation_max_length"]
         if longest is not None and longest > positions:
@@ -411,7 +480,7 @@ def prepare_cpu(num_threads: int | None) -> None:
 
 def shortest_first(utterances: Sequence[Utterance]) -> list[Utterance]:
     """In the order to transcribe them in: a batch lasts as long as its longest utterance, and its longest transcript."""
-    return sorted(utterances, key=duration_sec)
+    return sorted(utterances, key=lambda utterance: utterance.known_duration_sec)
 
 
 def in_order_of(utterances: Sequence[Utterance], predictions: Sequence[Prediction]) -> list[Prediction]:

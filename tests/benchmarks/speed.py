@@ -176,7 +176,7 @@ def needed_arithmetic(manifest: Path, frozen: bool) -> dict[str, float]:
 
     from kidasr.batching.collator import Collator
     from kidasr.features.dataset import ChildSpeechDataset
-    from kidasr.model.whisper import PretrainedWhisper
+    from kidasr.model.pretrained import PretrainedWhisper
 
     whisper = PretrainedWhisper(str(TINY_EN), "en", "transcribe").load()
     if frozen:

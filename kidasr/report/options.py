@@ -1,0 +1,18 @@
+"""How runs and comparisons are reported: the ``report`` group."""
+
+from pydantic import NonNegativeFloat, PositiveInt
+
+
+class ReportOptions:
+    """The keys of the ``report`` group.
+
+    Args:
+        html: Whether to write ``report.html``.
+        replicates: Of the bootstrap behind every interval.
+        max_utterances: In the error browser.
+        embed_audio_mb: Recordings in the page, in megabytes; the others are linked.
+    """
+
+    def __init__(self, html: bool, replicates: PositiveInt, max_utterances: PositiveInt, embed_audio_mb: NonNegativeFloat):
+        self.html, self.replicates = html, replicates
+        self.max_utterances, self.embed_audio_mb = max_utterances, embed_audio_mb
