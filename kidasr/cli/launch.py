@@ -191,20 +191,23 @@ def _add_config_dir(arguments: list[str]) -> tuple[list[str], list[Path]]:
     Raises:
         ConfigError: If there is no such folder.
     """
-    parsed = get_args_parser().parse_args(arguments)
-    if parsed.config_dir is None:
+    rest, given = [], None
+    words = iter(arguments)
+    for one in words:
+        if one in ("--config-dir", "-cd"):
+            given = next(words, "")
+        elif one.startswith("--config-dir="):
+            given = one.partition("=")[2]
+        else:
+            rest.append(one)
+    if given is None:
         return arguments, []
-    folder = Path(parsed.config_dir).absolute()
-    if not folder.is_dir():
-        raise ConfigError(f"--config-dir={parsed.config_dir}: no such folder; expected: one with groups of configs")
+    folder = Path(given).absolute()
+    if not given or not folder.is_dir():
+        raise ConfigError(f"--config-dir={given}: no such folder; expected: one with groups of configs")
     sys.path.insert(1, str(folder))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-    rest, skip = [], False
-    for one in arguments:
-        if not (skip or one.startswith(("--config-dir", "-cd"))):
-            rest.append(one)
-        skip = one in ("--config-dir", "-cd")
-    return [*rest, f"hydra.searchpath=[{quoted(f'file://{folder}')}]"], [folder]
+    return [f"hydra.searchpath=[{quoted(f'file://{folder}')}]", *rest], [folder]
 
 
 def _check_command_line(conf: Path, folders: list[Path]) -> int:

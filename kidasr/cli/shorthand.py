@@ -10,7 +10,7 @@ from yaml import YAMLError
 
 from kidasr.errors import KidasrError
 
-_FLAGS = ("--multirun", "-m")
+_FLAGS = ("--multirun", "-m", "--help", "-h")
 
 
 def written_out(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:

@@ -33,6 +33,9 @@ from kidasr.errors import KidasrError, truncate
 
 log = logging.getLogger(__name__)
 
+#: A data set or a model may set what suits it in training (its batches, its learning rate), which is nothing to other jobs.
+TRAINING = "kidasr.jobs.train.Train"
+
 #: Groups that only change others, and so leave no node of their own.
 GROUPS_WITHOUT_NODE = ("experiment", "hypotheses", "ablation", "debug")
 
@@ -103,7 +106,8 @@ def parse_config(cfg: DictConfig) -> dict[str, Any]:
     arguments = annotations.keys()
     given = {name: plain[name] for name in arguments if name in plain}
     report = partial(_mistake, cfg=cfg)
-    mistakes = list(violations(Settings, {key: plain[key] for key in plain if key not in arguments}, "", report))
+    others = plain.keys() - arguments - set(keys_of(TRAINING))
+    mistakes = list(violations(Settings, {key: plain[key] for key in plain if key in others}, "", report))
     of_the_job_alone = {key for key, value in plain["job"].items() if value != f"${{{key}}}"} - given.keys()
     mistakes += violations(schema_of(target, frozenset(arguments - of_the_job_alone)), given, "", report)
     for key, value in given.items():
