@@ -1,18 +1,37 @@
-"""Examples of different lengths as one batch."""
+"""Utterances of different lengths as one batch."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch.nn import functional
 
 from kidasr.features.dataset import Example
-
-#: Label that the loss passes over (PyTorch's cross entropy).
-IGNORED_LABEL = -100
+from kidasr.features.padding import Padding
+from kidasr.features.recogniser import IGNORED_LABEL, Batch, Recogniser
 
 
 class Collator:
-    """Puts examples into a batch: features and labels padded on the right to the longest.
+    """Puts examples into a batch, as the recogniser takes it. Of several views, all first ones come before all second ones.
+
+    Args:
+        recogniser: Whose batches.
+        padding: How long the model's input is.
+    """
+
+    def __init__(self, recogniser: Recogniser, padding: Padding):
+        self.recogniser, self.padding = recogniser, padding
+
+    def __call__(self, examples: Sequence[Example | list[Example]]) -> Batch:
+        """See :meth:`kidasr.features.recogniser.Recogniser.collate`."""
+        views = zip(*(one if isinstance(one, list) else [one] for one in examples), strict=True)
+        flat = list(chain.from_iterable(views))
+        features, labels = [one["input_features"] for one in flat], [one["labels"] for one in flat]
+        return self.recogniser.collate(features, labels, self.padding)
+
+
+class PaddedBatch:
+    """Puts features and labels of an encoder-decoder into a batch, padded on the right to the longest.
 
     The model puts the start token before the labels itself (``shift_tokens_right``), so it is taken off here.
 
@@ -25,23 +44,19 @@ class Collator:
         self.start_token_id = start_token_id
         self.mask = mask
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    def __call__(self, features: Sequence[torch.Tensor], labels: Sequence[list[int]]) -> dict[str, torch.Tensor]:
         """A batch as the model takes it.
 
         Returns:
             ``input_features``, shape ``(batch, mel_bins, frames)``; ``labels``, ``(batch, tokens)``; and, if some utterances
             are shorter than others and ``mask`` is on, ``frame_mask``, ``(batch, frames / 2)``, bool.
         """
-        features = [example["input_features"] for example in examples]
         frames = torch.tensor([one.shape[1] for one in features])
         longest = int(frames.max())
-        labels = [
-            torch.tensor(example["labels"][1:] if example["labels"][0] == self.start_token_id else example["labels"])
-            for example in examples
-        ]
+        without_start = [torch.tensor(one[1:] if one[0] == self.start_token_id else one) for one in labels]
         batch = {
             "input_features": torch.stack([functional.pad(one, (0, longest - one.shape[1])) for one in features]),
-            "labels": torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED_LABEL),
+            "labels": torch.nn.utils.rnn.pad_sequence(without_start, batch_first=True, padding_value=IGNORED_LABEL),
         }
         if self.mask and int(frames.min()) < longest:
             batch["frame_mask"] = torch.arange(longest // 2) < frames[:, None] // 2

@@ -2,18 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch.utils.data import Dataset
-from transformers import WhisperProcessor
 
 from kidasr.corpus.audio import SAMPLE_RATE_HZ, Samples, load_audio
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
 from kidasr.features.augment import Augmentations, Draw
-from kidasr.features.log_mel import log_mel
 from kidasr.features.padding import FULL_WINDOW, Padding
+from kidasr.features.recogniser import Recogniser
 
 #: No token of Whisper's has more characters.
 LONGEST_TOKEN = 128
@@ -24,11 +23,13 @@ class Example(TypedDict):
 
     #: Log-mel features, shape ``(mel_bins, frames)``.
     input_features: torch.Tensor
-    #: Token ids: Whisper's prefix, the text, the end of text.
+    #: Token ids of the text, with what stands before and after it.
     labels: list[int]
+    #: Length of what is heard.
+    duration_sec: float
 
 
-class ChildSpeechDataset(Dataset[Example]):
+class ChildSpeechDataset(Dataset[Any]):
     """Features and labels of a set of utterances.
 
     Indexed by the utterance's place, or by ``(epoch, place)``: an epoch changes what is masked. The sampler hands the epoch
@@ -36,48 +37,55 @@ class ChildSpeechDataset(Dataset[Example]):
 
     Args:
         utterances: The set.
-        processor: The checkpoint's feature extractor and tokenizer.
+        recogniser: Makes features and labels.
         augment: For a training set; None leaves the recordings as they are.
         seed: The run's seed.
         lower_case: Whether the labels are in lower case, whatever the texts are.
         cache_sec: Seconds of decoded audio to keep in memory, 64 kB each, so that later epochs need not decode again.
         padding: How long the features of an utterance are.
+        views: How many differently augmented views of an utterance an example consists of; a list if not 1.
     """
 
     def __init__(
         self,
         utterances: Sequence[Utterance],
-        processor: WhisperProcessor,
+        recogniser: Recogniser,
         augment: Augmentations | None = None,
         seed: int = 0,
         lower_case: bool = False,
         cache_sec: float = 0,
         padding: Padding = FULL_WINDOW,
+        views: int = 1,
     ):
         self.utterances = utterances
-        self.processor = processor
+        self.recogniser = recogniser
         self.augment = augment
         self.seed = seed
         self.lower_case = lower_case
-        self.padding = padding
+        self.padding, self.views = padding, views
         self._cache: dict[int, Samples] = {}
         self._cache_left = int(cache_sec * SAMPLE_RATE_HZ)
 
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> Example:
+    def __getitem__(self, index: int | tuple[int, int]) -> Any:
         epoch, place = index if isinstance(index, tuple) else (0, index)
-        utterance = self.utterances[place]
-        samples, extractor = self._samples(place), self.processor.feature_extractor
-        draw = Draw(self.seed, epoch, utterance.utterance_id)
+        if self.views == 1:
+            return self.example(place, epoch)
+        return [self.example(place, epoch, view) for view in range(self.views)]
+
+    def example(self, place: int, epoch: int = 0, view: int = 0) -> Example:
+        """One view of an utterance."""
+        utterance, samples = self.utterances[place], self._samples(place)
+        draw = Draw(self.seed, epoch, utterance.utterance_id, view)
         if self.augment is not None:
-            samples = self.augment.waveform(samples, draw, extractor.n_samples)
-        features, real_frames = log_mel(samples, extractor, self.padding)
+            samples = self.augment.waveform(samples, draw, self.recogniser.max_samples)
+        features, real_frames = self.recogniser.features(samples, self.padding)
         if self.augment is not None:
             features = self.augment.features(features, real_frames, draw)
-        labels = self.processor.tokenizer(label_text(utterance, self.lower_case)).input_ids
-        return {"input_features": features, "labels": labels}
+        labels = self.recogniser.labels(label_text(utterance, self.lower_case))
+        return {"input_features": features, "labels": labels, "duration_sec": len(samples) / SAMPLE_RATE_HZ}
 
     def _samples(self, place: int) -> Samples:
         if place in self._cache:
@@ -94,21 +102,21 @@ def label_text(utterance: Utterance, lower_case: bool) -> str:
     return utterance.text.lower() if lower_case else utterance.text
 
 
-def check_text(utterances: Sequence[Utterance], processor: WhisperProcessor, max_tokens: int, lower_case: bool) -> None:
+def check_text(utterances: Sequence[Utterance], recogniser: Recogniser, lower_case: bool) -> None:
     """Make sure before training that every text fits the decoder and holds no control token.
 
     Whisper's tokenizer takes ``<|endoftext|>`` in a text for the token itself, which would teach the model to stop there.
 
     Args:
         utterances: A set.
-        processor: The checkpoint's.
-        max_tokens: Positions of the decoder.
+        recogniser: Whose tokens, and how many it takes.
         lower_case: Whether the texts are trained on in lower case.
 
     Raises:
         KidasrError: For the first that does not.
     """
-    control = re.compile("|".join(map(re.escape, processor.tokenizer.get_added_vocab())))
+    control = re.compile("|".join(map(re.escape, recogniser.control_tokens())) or "(?!)")
+    max_tokens = recogniser.max_tokens
     for utterance in utterances:
         text = label_text(utterance, lower_case)
         if found := control.search(text):
@@ -117,7 +125,7 @@ def check_text(utterances: Sequence[Utterance], processor: WhisperProcessor, max
         if len(text.encode()) + 4 <= max_tokens:  # a token has a byte at least, the prefix three tokens at most
             continue
         part = text[: LONGEST_TOKEN * max_tokens]  # enough to tell
-        tokens = len(processor.tokenizer(part, verbose=False).input_ids)
+        tokens = len(recogniser.labels(part))
         if tokens > max_tokens:
             more = " or more" if part != text else ""
             raise KidasrError(

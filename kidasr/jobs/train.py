@@ -13,11 +13,12 @@ from kidasr.corpus.corpus import Corpus
 from kidasr.features.augment import FeatureAugmentation, WaveformAugmentation
 from kidasr.features.padding import Padding
 from kidasr.model.freeze import Freeze
-from kidasr.model.pretrained import PretrainedWhisper
+from kidasr.model.pretrained import Pretrained
 from kidasr.report.loggers import NoLogger
 from kidasr.report.options import ReportOptions
 from kidasr.runs.files import METRICS
 from kidasr.training.checkpoint import Checkpoint
+from kidasr.training.objective import Adapter, Objective
 from kidasr.training.run_length import run_length_contradictions
 from kidasr.training.settings import Optim, Schedule, Trainer
 
@@ -53,11 +54,13 @@ class Train(Job):
         run_dir: str,
         seed: Seed,
         data: Corpus,
-        model: PretrainedWhisper,
+        model: Pretrained,
         padding: Padding,
         curriculum: Curriculum,
         augment: Mapping[str, WaveformAugmentation | FeatureAugmentation],
         freeze: Freeze,
+        adapter: Adapter | None,
+        objective: Objective | None,
         optim: Optim,
         schedule: Schedule,
         early_stopping: EarlyStoppingCallback | None,

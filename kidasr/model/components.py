@@ -1,17 +1,8 @@
 """What a model consists of, and which of it trains."""
 
-from dataclasses import dataclass
-
 from transformers import WhisperForConditionalGeneration
 
-
-@dataclass(frozen=True)
-class Component:
-    """A part of the model; a parameter belongs to one component only."""
-
-    name: str
-    parameters: int
-    trainable: int
+from kidasr.features.recogniser import Component
 
 
 def components(model: WhisperForConditionalGeneration) -> list[Component]:

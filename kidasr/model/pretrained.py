@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from kidasr.config.schema import Text
 
 if TYPE_CHECKING:
+    from kidasr.features.recogniser import Recogniser
     from kidasr.model.whisper import Whisper
+
+
+class Pretrained(Protocol):
+    """What the ``model`` group makes."""
+
+    def load(self) -> Recogniser:
+        """The recogniser, ready to be trained."""
 
 
 class PretrainedWhisper:

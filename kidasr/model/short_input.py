@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.whisper import modeling_whisper
 
-from kidasr.batching.collator import IGNORED_LABEL
+from kidasr.features.recogniser import IGNORED_LABEL
 
 
 class WhisperEncoder(modeling_whisper.WhisperEncoder):
@@ -91,7 +91,15 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
 
         There the tokens are a larger part of the step, and with them the vocabulary: only real tokens are projected onto
         it, no keys are cached, and its gradient is one tensor, not a sum of two (see :class:`_TiedEmbedding`).
+
+        With ``token_logits=True`` beside labels, the logits are there as well: of real tokens alone, in the order of
+        ``labels != -100``, shape ``(tokens, vocabulary)``.
         """
+        token_logits = kwargs.pop("token_logits", False)
+        if token_logits and self.model.encoder.is_window(input_features):
+            outputs = super().forward(input_features, labels=labels, **kwargs)
+            outputs.logits = outputs.logits[labels != IGNORED_LABEL]
+            return outputs
         if labels is None or not self.training or self.model.encoder.is_window(input_features):
             return super().forward(input_features, labels=labels, **kwargs)
         pad, start = self.config.pad_token_id, self.config.decoder_start_token_id
@@ -101,7 +109,8 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
         outputs = self.model(input_features, decoder_inputs_embeds=embeddings, use_cache=False, **kwargs)
         real = labels != IGNORED_LABEL
         logits = functional.linear(outputs.last_hidden_state[real], projection)
-        return Seq2SeqLMOutput(loss=functional.cross_entropy(logits, labels[real]))
+        loss = functional.cross_entropy(logits, labels[real])
+        return Seq2SeqLMOutput(loss=loss, logits=logits if token_logits else None)
 
     def prepare_inputs_for_generation(
         self, *args: Any, frame_mask: torch.Tensor | None = None, **kwargs: Any

@@ -12,6 +12,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from kidasr.errors import KidasrError
 from kidasr.model.freeze import Freeze
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,10 @@ class EncoderUnfreezeCallback(TrainerCallback):
 
 
 def _encoder(model: WhisperForConditionalGeneration | None) -> Module:
-    assert model is not None, "the Trainer hands its model to every callback"
-    return model.get_encoder()
+    if not hasattr(model, "get_encoder"):
+        raise KidasrError(f"freeze: a {type(model).__name__} has no encoder to freeze; expected: freeze=none")
+    encoder: Module = model.get_encoder()  # type: ignore[union-attr]
+    return encoder
 
 
 def _trainable(module: Module) -> int:

@@ -2,16 +2,22 @@
 
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, WhisperProcessor
+from transformers import AutoConfig, StoppingCriteria, StoppingCriteriaList, WhisperProcessor
+from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
-from kidasr.corpus.audio import SAMPLE_RATE_HZ
+from kidasr.batching.collator import PaddedBatch
+from kidasr.corpus.audio import SAMPLE_RATE_HZ, Samples
 from kidasr.errors import KidasrError, truncate
+from kidasr.features.log_mel import log_mel
+from kidasr.features.padding import Padding
+from kidasr.features.recogniser import Batch, Component, Recogniser, Scoring
+from kidasr.model.components import components
 from kidasr.model.prompt import language_code, set_prompt
 from kidasr.model.short_input import WhisperForConditionalGeneration
 
@@ -21,22 +27,105 @@ log = logging.getLogger(__name__)
 SAFE: dict[str, Any] = {"trust_remote_code": False}
 
 
-@dataclass(frozen=True)
-class Whisper:
-    """A model with what goes before and after it."""
+#: Languages written without spaces between words. Whisper's authors score Chinese, Japanese, Thai, Lao and Burmese by
+#: characters (Radford et al., 2022); Cantonese, Khmer and Tibetan are like them.
+WITHOUT_SPACES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
+
+
+class Whisper(Recogniser):
+    """A Whisper checkpoint.
+
+    Args:
+        model: The model, for input up to its window.
+        processor: Its feature extractor and tokenizer.
+        language: What transcripts are written in: ``"en"``, ``"de"``.
+        prompt: The tokens that every transcript begins with, in labels and in decoding.
+    """
 
     model: WhisperForConditionalGeneration
-    processor: WhisperProcessor
-    #: What transcripts are written in: ``"en"``, ``"de"``.
-    language: str
-    #: The tokens that every transcript begins with, in labels and in decoding.
-    prompt: tuple[int, ...]
+
+    def __init__(
+        self, model: WhisperForConditionalGeneration, processor: WhisperProcessor, language: str, prompt: Sequence[int]
+    ):
+        self.model, self.processor, self.language, self.prompt = model, processor, language, tuple(prompt)
+        extractor = processor.feature_extractor
+        self.window_sec = extractor.n_samples / extractor.sampling_rate
+        self.mel_bins = extractor.feature_size
+        self.max_tokens = model.config.max_target_positions
+
+    def features(self, samples: Samples, padding: Padding) -> tuple[torch.Tensor, int]:
+        """Log-mel features by transformers' own feature extractor."""
+        return log_mel(samples, self.processor.feature_extractor, padding)
+
+    def labels(self, text: str) -> list[int]:
+        """Whisper's prompt, the text, the end of text."""
+        ids: list[int] = self.processor.tokenizer(text, verbose=False).input_ids
+        return ids
+
+    def collate(self, features: Sequence[torch.Tensor], labels: Sequence[list[int]], padding: Padding) -> Batch:
+        """See :class:`kidasr.batching.collator.PaddedBatch`."""
+        return PaddedBatch(self.model.config.decoder_start_token_id, padding.mask)(features, labels)
+
+    def transcribe(self, batch: Batch, max_tokens: Sequence[int], num_beams: int) -> list[str]:
+        """Decode by transformers' ``generate``; a transcript ends at its own bound, or where the model ends it."""
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        longest = self.model.generation_config.max_length or self.max_tokens
+        room = min(longest, self.max_tokens) - len(self.prompt)
+        bounds = [min(bound, room) for bound in max_tokens]
+        tokens = self.model.generate(
+            **inputs,
+            num_beams=num_beams,
+            max_length=None,
+            max_new_tokens=max(bounds),
+            # Of a beam search, hypotheses of one utterance are of one length all the way.
+            stopping_criteria=StoppingCriteriaList([TokenBounds(bounds, len(self.prompt))] if num_beams == 1 else []),
+        )
+        rows = [row[:bound] for row, bound in zip(tokens.tolist(), bounds, strict=True)]
+        return [text.strip() for text in self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)]
 
     @property
-    def window_sec(self) -> float:
-        """Length of audio that the encoder takes."""
-        extractor = self.processor.feature_extractor
-        return extractor.n_samples / extractor.sampling_rate
+    def scoring(self) -> Scoring:
+        """Whisper's own normalizer (Radford et al., 2022, appendix C): the English one, or the basic one.
+
+        The basic one puts spaces between the characters of a language in :data:`WITHOUT_SPACES`.
+        """
+        if self.language == "en":
+            return Scoring(EnglishTextNormalizer(self.processor.tokenizer.english_spelling_normalizer), "WER")
+        by_character = self.language in WITHOUT_SPACES
+        return Scoring(BasicTextNormalizer(split_letters=by_character), "CER" if by_character else "WER")
+
+    def save(self, folder: Path, num_beams: int = 1) -> None:
+        """A plain Whisper checkpoint: model, generation settings, feature extractor, tokenizer and normalizer."""
+        self.model.generation_config.num_beams = num_beams  # else transformers' pipeline takes five
+        self.model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+        # The tokenizer reads its normalizer's spellings from this file but does not write it.
+        spellings = self.processor.tokenizer.english_spelling_normalizer
+        (folder / "normalizer.json").write_text(json.dumps(spellings, indent=2, ensure_ascii=False), encoding="utf-8")
+
+    def control_tokens(self) -> Sequence[str]:
+        """All tokens that were added to those of texts."""
+        return list(self.processor.tokenizer.get_added_vocab())
+
+    def components(self) -> list[Component]:
+        """Encoder, decoder, positions and embedding."""
+        return components(self.model)
+
+
+class TokenBounds(StoppingCriteria):
+    """Ends each transcript of a batch at a number of tokens of its own.
+
+    Args:
+        bounds: The most new tokens of each.
+        prompt_length: Tokens before the first new one.
+    """
+
+    def __init__(self, bounds: Sequence[int], prompt_length: int):
+        self.lengths = torch.tensor(bounds) + prompt_length
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        """Which transcripts end here, shape ``(batch,)``."""
+        return input_ids.shape[1] >= self.lengths.to(input_ids.device)
 
 
 def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
@@ -84,7 +173,7 @@ def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
     words = "".join(processor.tokenizer.convert_ids_to_tokens(prompt))
     log.info("model: %s, %.1f M parameters, prompt %s", name, model.num_parameters() / 1e6, words)
     writes = "en" if task == "translate" else language_code(language)
-    return Whisper(model, processor, writes, tuple(prompt))
+    return Whisper(model, processor, writes, prompt)
 
 
 def _spellings() -> dict[str, str]:
@@ -174,12 +263,3 @@ def _check_fit(model: WhisperForConditionalGeneration, processor: WhisperProcess
     for what, has, key, wanted in fits:
         if has != wanted:
             raise _UnfitError(f"{what}: {has}; the model's {key}: {wanted}; are they of one checkpoint?")
-
-
-def save_model(folder: Path, whisper: Whisper) -> None:
-    """Write a plain Whisper checkpoint: model, generation settings, feature extractor, tokenizer and normalizer."""
-    whisper.model.save_pretrained(folder)
-    whisper.processor.save_pretrained(folder)
-    # The tokenizer reads its normalizer's spellings from this file but does not write it.
-    spellings = whisper.processor.tokenizer.english_spelling_normalizer
-    (folder / "normalizer.json").write_text(json.dumps(spellings, indent=2, ensure_ascii=False), encoding="utf-8")

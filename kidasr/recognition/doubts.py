@@ -11,19 +11,18 @@ TOO_HIGH = 1.0
 MANY_RUNAWAYS = 0.02
 
 
-def doubts_before(zero_shot: Rates, rate: str, language: str, task: str) -> Iterator[str]:
+def doubts_before(zero_shot: Rates, rate: str) -> Iterator[str]:
     """Warnings about the score of a checkpoint as it came.
 
     Args:
         zero_shot: On the whole window, before training.
         rate: What the rate of errors is called.
-        language, task: The values of ``model.language`` and ``model.task``.
     """
     if zero_shot["wer"] is None or zero_shot["wer"] <= TOO_HIGH:
         return
     yield (
         f"zero-shot {rate} is {_percent(zero_shot['wer'])}: {_loops(zero_shot)}. Likely causes: "
-        f"model.language={language} is not what is spoken; model.task={task} is not what the references are; the references "
+        "model.language is not what is spoken; model.task is not what the references are; the references "
         "are in another script, or of other recordings; the checkpoint was trained on short input (padding=longest), and "
         "zero-shot is scored on the full window"
     )

@@ -2,16 +2,15 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 import jiwer
-from transformers import WhisperProcessor
-from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
+from kidasr.features.recogniser import Scoring
 
 
 @dataclass(frozen=True)
@@ -61,30 +60,6 @@ class Score(Rates):
     """The rates of a whole set, and of each age bucket that it has."""
 
     by_age: dict[str, Rates]
-
-
-#: Languages written without spaces between words. Whisper's authors score Chinese, Japanese, Thai, Lao and Burmese by
-#: characters (Radford et al., 2022); Cantonese, Khmer and Tibetan are like them.
-WITHOUT_SPACES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How transcripts are compared with references."""
-
-    #: Whisper's own normalizer (Radford et al., 2022, appendix C): the English one, or the basic one, which puts spaces
-    #: between the characters of a language in :data:`WITHOUT_SPACES`.
-    normalize: Callable[[str], str]
-    #: What the rate of errors is called: ``"CER"`` where each character counts as a word.
-    rate: Literal["WER", "CER"]
-
-
-def scoring(processor: WhisperProcessor, language: str) -> Scoring:
-    """How transcripts in a language, by its code, are scored."""
-    if language == "en":
-        return Scoring(EnglishTextNormalizer(processor.tokenizer.english_spelling_normalizer), "WER")
-    by_character = language in WITHOUT_SPACES
-    return Scoring(BasicTextNormalizer(split_letters=by_character), "CER" if by_character else "WER")
 
 
 def compare(utterances: Sequence[Utterance], hypotheses: Sequence[str], scoring: Scoring) -> list[Prediction]:

@@ -1,18 +1,16 @@
 """The training job: from manifests to a fine-tuned model and its scores."""
 
-import atexit
 import logging
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from accelerate.utils import broadcast_object_list, gather_object
-from transformers import EarlyStoppingCallback, Seq2SeqTrainingArguments
+from transformers import EarlyStoppingCallback, TrainingArguments
 
 from kidasr.batching.batches import EpochBatches
 from kidasr.batching.curriculum import Curriculum
@@ -27,13 +25,14 @@ from kidasr.evidence.runs import make_run
 from kidasr.features.augment import Augmentations, FeatureAugmentation, WaveformAugmentation
 from kidasr.features.dataset import ChildSpeechDataset, check_text
 from kidasr.features.padding import FULL_WINDOW, Padding
+from kidasr.features.recogniser import Recogniser
 from kidasr.model.freeze import Freeze
-from kidasr.model.pretrained import PretrainedWhisper
-from kidasr.model.whisper import Whisper, save_model
+from kidasr.model.pretrained import Pretrained
 from kidasr.processes import number_of_processes
 from kidasr.recognition.doubts import doubts_after, doubts_before
 from kidasr.recognition.predictions import write_predictions
 from kidasr.recognition.score import Prediction, Score, score
+from kidasr.recognition.transcribe import Transcriber
 from kidasr.report.loggers import NoLogger
 from kidasr.report.options import ReportOptions
 from kidasr.report.report import Report
@@ -54,6 +53,8 @@ from kidasr.runs.files import (
 )
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.checkpoint_folder import CheckpointFolder
+from kidasr.training.objective import Adapter, Objective
+from kidasr.training.process_setup import leave_processes_at_exit, prepare_cpu, quiet_libraries
 from kidasr.training.run_length import run_length_contradictions, run_length_warnings
 from kidasr.training.stopping import StopSignals, end_workers
 from kidasr.training.trainer import ChildSpeechTrainer
@@ -64,7 +65,16 @@ log = logging.getLogger(__name__)
 LEARNING = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_cer")
 
 #: Keys of the ``trainer`` group that are kidasr's; the others are the Trainer's.
-OWN_KEYS = ("num_processes", "num_nodes", "train_batch_size", "max_batch_sec", "num_threads", "zero_shot")
+OWN_KEYS = (
+    "num_processes",
+    "num_nodes",
+    "train_batch_size",
+    "max_batch_sec",
+    "num_threads",
+    "zero_shot",
+    "generation_max_length",
+    "generation_num_beams",
+)
 
 #: Of ``environment.json``: what a run must have in common with the one that it continues, to be the same to the last bit.
 DECIDES_BITS = ("commit", "packages", "cpu", "threads")
@@ -83,11 +93,13 @@ class FineTune:
         run_dir: str,
         seed: int,
         data: Corpus,
-        model: PretrainedWhisper,
+        model: Pretrained,
         padding: Padding,
         curriculum: Curriculum,
         augment: Mapping[str, WaveformAugmentation | FeatureAugmentation],
         freeze: Freeze,
+        adapter: Adapter | None,
+        objective: Objective | None,
         optim: Mapping[str, Any],
         schedule: Mapping[str, Any],
         early_stopping: EarlyStoppingCallback | None,
@@ -100,6 +112,7 @@ class FineTune:
         self.seed = seed
         self.data, self.model, self.padding = data, model, padding
         self.curriculum, self.augment, self.freeze = curriculum, Augmentations(augment), freeze
+        self.adapter, self.objective = adapter, objective
         self.optim, self.schedule, self.trainer = optim, schedule, trainer
         self.early_stopping, self.checkpoint, self.logger = early_stopping, checkpoint, logger
         self.report = Report(report)
@@ -117,24 +130,22 @@ class FineTune:
                 end_workers()
 
     def _run(self, signals: StopSignals) -> float:
-        _quiet_libraries()
+        quiet_libraries()
         if not torch.cuda.is_available():
             prepare_cpu(self.trainer["num_threads"])
         arguments = self._training_arguments()
         if arguments.world_size > 1:
-            atexit.register(_leave_processes)
+            leave_processes_at_exit()
         # Of several processes each has composed its own, and the time in its name may be another second.
         (run_dir,) = broadcast_object_list([self.run_dir])
         self.run_dir, arguments.output_dir = run_dir, str(run_dir / CHECKPOINTS)
         sets = self.data.load()
-        whisper = self.model.load()
-        # Saved with the model: transformers' pipeline would take five beams where a checkpoint does not say.
-        whisper.model.generation_config.num_beams = self.trainer["generation_num_beams"]
-        sets, skipped = self._check_audio(sets, arguments, whisper.window_sec)
+        recogniser = self.model.load()
+        sets, skipped = self._check_audio(sets, arguments, recogniser.window_sec)
         self._describe(sets)
-        batches = self._batches(arguments, sets.train, whisper.window_sec)
+        batches = self._batches(arguments, sets.train, recogniser.window_sec)
         self._check_length(arguments, batches)
-        self._check_utterances(sets, whisper)
+        self._check_utterances(sets, recogniser)
         config = read_json(self.run_dir / CONFIG)
 
         # Of several processes, one writes.
@@ -144,7 +155,9 @@ class FineTune:
         callbacks = logger.start(self.run_dir, config)
         failed = True
         try:
-            trainer = self._trainer(arguments, whisper, sets, batches, callbacks, signals)
+            if self.adapter is not None:
+                self.adapter.wrap(recogniser.model)
+            trainer = self._trainer(arguments, recogniser, sets, batches, callbacks, signals)
             if not any(trainer.scoring.normalize(utterance.text).strip() for utterance in sets.evaluation):
                 raise KidasrError("data.validation: no word is left after normalization, so there is no WER to train by")
             zero_shot = self._zero_shot(trainer, sets)
@@ -154,7 +167,7 @@ class FineTune:
             kept_step = self.checkpoint.kept_step(trainer.state)
             heard = trainer.evaluated(kept_step) if sets.evaluation == sets.validation else None
             if heard is None:
-                heard = trainer.transcribe(self._dataset(sets, shortest_first(sets.validation), whisper, self.padding))
+                heard = trainer.transcribe(self._dataset(sets, shortest_first(sets.validation), recogniser, self.padding))
             predictions = in_order_of(sets.validation, heard)
             final = score(predictions, self.data.buckets)
             metrics: dict[str, Any] = {
@@ -169,11 +182,11 @@ class FineTune:
             }
             test_predictions = []
             if sets.test:
-                test_set = self._dataset(sets, shortest_first(sets.test), whisper, self.padding)
+                test_set = self._dataset(sets, shortest_first(sets.test), recogniser, self.padding)
                 test_predictions = in_order_of(sets.test, trainer.transcribe(test_set))
                 metrics["test"] = score(test_predictions, self.data.buckets)
             if arguments.should_save:
-                size = sum(parameter.nbytes for parameter in whisper.model.parameters())
+                size = sum(parameter.nbytes for parameter in recogniser.model.parameters())
                 with explain_io_errors(self.run_dir, "the results", size, "all checkpoints are kept"):
                     self._write(trainer, metrics, predictions, test_predictions)
             logger.log_result(metrics, predictions)
@@ -220,29 +233,29 @@ class FineTune:
             log.info("zero-shot: transcribed before, kept in %s", ZERO_SHOT)
             return known
         log.info("zero-shot: transcribing the validation set before training")
-        dataset = self._dataset(sets, shortest_first(sets.validation), trainer.whisper)
+        dataset = self._dataset(sets, shortest_first(sets.validation), trainer.recogniser)
         zero_shot = score(trainer.transcribe(dataset), self.data.buckets)
-        for doubt in doubts_before(zero_shot, trainer.scoring.rate, self.model.language, self.model.task):
+        for doubt in doubts_before(zero_shot, trainer.scoring.rate):
             log.warning(doubt)
         if trainer.args.should_save:
             write_json(path, zero_shot)
         return zero_shot
 
-    def _training_arguments(self) -> Seq2SeqTrainingArguments:
+    def _training_arguments(self) -> TrainingArguments:
         """The groups' keys are the Trainer's own names, so they reach it as they are."""
         try:
             return self._arguments()
         except (ValueError, ImportError) as error:
             raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
-    def _arguments(self) -> Seq2SeqTrainingArguments:
+    def _arguments(self) -> TrainingArguments:
         processes = number_of_processes(self.trainer["num_processes"])
-        arguments = Seq2SeqTrainingArguments(
+        arguments = TrainingArguments(
             per_device_train_batch_size=math.ceil(self.trainer["train_batch_size"] / processes),  # for its words alone
             output_dir=str(self.run_dir / CHECKPOINTS),
             seed=self.seed,
-            predict_with_generate=True,
             report_to="none",
+            remove_unused_columns=False,
             disable_tqdm=True,  # ChildSpeechTrainer has its own bars
             # A frozen encoder gets no gradients, which DDP must be told.
             ddp_find_unused_parameters=self.freeze.freeze_encoder_steps != 0,
@@ -262,13 +275,13 @@ class FineTune:
     def _describe(self, sets: Sets) -> None:
         """Log what the run does to its input: its length, its order, its augmentation."""
         log.info("padding: %s", self.padding.describe())
+        if self.objective is not None:
+            log.info("objective: %s", self.objective.describe())
         self.curriculum.describe(TrainingSet(sets.train, self.data.buckets))
         for line in self.augment.describe():
             log.info("augment: %s", line)
 
-    def _batches(
-        self, arguments: Seq2SeqTrainingArguments, utterances: Sequence[Utterance], window_sec: float
-    ) -> EpochBatches:
+    def _batches(self, arguments: TrainingArguments, utterances: Sequence[Utterance], window_sec: float) -> EpochBatches:
         return EpochBatches(
             TrainingSet(utterances, self.data.buckets),
             self.curriculum,
@@ -282,7 +295,7 @@ class FineTune:
             process=arguments.process_index,
         )
 
-    def _check_length(self, arguments: Seq2SeqTrainingArguments, batches: EpochBatches) -> None:
+    def _check_length(self, arguments: TrainingArguments, batches: EpochBatches) -> None:
         """Check the schedule against the run's length in optimizer steps, which is known once the set is read."""
         steps_per_epoch = math.ceil(len(batches) / arguments.gradient_accumulation_steps)
         steps = arguments.max_steps
@@ -300,40 +313,53 @@ class FineTune:
 
     def _trainer(
         self,
-        arguments: Seq2SeqTrainingArguments,
-        whisper: Whisper,
+        arguments: TrainingArguments,
+        recogniser: Recogniser,
         sets: Sets,
         batches: EpochBatches,
         tracking: Sequence[Any],
         signals: StopSignals,
     ) -> ChildSpeechTrainer:
         return ChildSpeechTrainer(
-            whisper,
+            recogniser,
             arguments,
-            train_dataset=self._dataset(sets, sets.train, whisper, self.padding, self.augment),
-            evaluation=self._dataset(sets, shortest_first(sets.evaluation), whisper, self.padding),
-            padding=self.padding,
+            train_dataset=self._dataset(sets, sets.train, recogniser, self.padding, self.augment),
+            evaluation=self._dataset(sets, shortest_first(sets.evaluation), recogniser, self.padding),
             batches=batches,
             buckets=self.data.buckets,
             callbacks=[self.freeze.callback(), *([self.early_stopping] if self.early_stopping else []), *tracking],
             signals=signals,
+            transcriber=self._transcriber(recogniser, arguments),
+            objective=self.objective,
+        )
+
+    def _transcriber(self, recogniser: Recogniser, arguments: TrainingArguments) -> partial[Transcriber]:
+        half = torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else None
+        return partial(
+            Transcriber,
+            recogniser,
+            arguments.per_device_eval_batch_size,
+            self.trainer["generation_num_beams"],
+            self.padding.max_new_tokens_per_sec,
+            self.trainer["generation_max_length"],
+            autocast=half,
+            num_workers=arguments.dataloader_num_workers,
         )
 
     def _dataset(
         self,
         sets: Sets,
         utterances: Sequence[Utterance],
-        whisper: Whisper,
+        recogniser: Recogniser,
         padding: Padding = FULL_WINDOW,
         augment: Augmentations | None = None,
     ) -> ChildSpeechDataset:
+        views = self.objective.views if augment is not None and self.objective is not None else 1
         return ChildSpeechDataset(
-            utterances, whisper.processor, augment, self.seed, sets.lower_case, self.data.cache_sec, padding
+            utterances, recogniser, augment, self.seed, sets.lower_case, self.data.cache_sec, padding, views
         )
 
-    def _check_audio(
-        self, sets: Sets, arguments: Seq2SeqTrainingArguments, window_sec: float
-    ) -> tuple[Sets, dict[str, int]]:
+    def _check_audio(self, sets: Sets, arguments: TrainingArguments, window_sec: float) -> tuple[Sets, dict[str, int]]:
         """The sets without bad recordings, and how many each has lost; a continued run leaves out what it began without."""
         check = AudioCheck(self.data.on_bad_audio, self.data.max_bad_fraction, self.data.decode_check_sec)
         record = self.run_dir / BAD_AUDIO
@@ -356,15 +382,14 @@ class FineTune:
                 write_bad_audio(record, bad)
         return check.leave_out(sets, bad, str(record))
 
-    def _check_utterances(self, sets: Sets, whisper: Whisper) -> None:
-        mel_bins = whisper.processor.feature_extractor.feature_size
-        self.augment.check(mel_bins)
-        positions = whisper.model.config.max_target_positions
+    def _check_utterances(self, sets: Sets, recogniser: Recogniser) -> None:
+        self.augment.check(recogniser.mel_bins)
+        positions = recogniser.max_tokens
         longest = self.trainer["generation_max_length"]
         if longest is not None and longest > positions:
             raise ConfigError(f"trainer.generation_max_length={longest}: the model's decoder has {positions} positions")
         for utterances in sets.named().values():
-            check_text(utterances, whisper.processor, positions, sets.lower_case)
+            check_text(utterances, recogniser, sets.lower_case)
 
     def _write(
         self,
@@ -374,7 +399,9 @@ class FineTune:
         test_predictions: Sequence[Prediction],
     ) -> None:
         with folder_written(self.run_dir / MODEL) as folder:
-            save_model(folder, trainer.whisper)
+            if self.adapter is not None:
+                self.adapter.merge(trainer.recogniser.model)
+            trainer.recogniser.save(folder, self.trainer["generation_num_beams"])
         write_predictions(self.run_dir / PREDICTIONS, predictions)
         if test_predictions:
             write_predictions(self.run_dir / TEST_PREDICTIONS, test_predictions)
@@ -392,20 +419,6 @@ def learning_history(log_history: Sequence[Mapping[str, Any]]) -> list[dict[str,
     ]
 
 
-def prepare_cpu(num_threads: int | None) -> None:
-    """Settings of this process for training on a CPU: fast, and the same to the last bit each time.
-
-    Args:
-        num_threads: Threads that compute; None for PyTorch's own choice, a thread a core.
-    """
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
-    torch.set_flush_denormal(True)  # a CPU computes with denormals an order of magnitude slower
-    # Else the gradient of the decoder's positions depends on the threads' timing.
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
 def shortest_first(utterances: Sequence[Utterance]) -> list[Utterance]:
     """In the order to transcribe them in: a batch lasts as long as its longest utterance, and its longest transcript."""
     return sorted(utterances, key=lambda utterance: utterance.known_duration_sec)
@@ -415,23 +428,3 @@ def in_order_of(utterances: Sequence[Utterance], predictions: Sequence[Predictio
     """Predictions in the order of the manifest."""
     place = {utterance.utterance_id: number for number, utterance in enumerate(utterances)}
     return sorted(predictions, key=lambda prediction: place[prediction.utterance_id])
-
-
-def _leave_processes() -> None:
-    """Part from the other processes in order: else gloo's threads may abort the process as it ends."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def _quiet_libraries() -> None:
-    """The libraries' warnings go where ours go, also into ``run.log``; those that no user can act on go nowhere."""
-    transformers.utils.logging.set_verbosity_warning()
-    transformers.utils.logging.disable_default_handler()
-    transformers.utils.logging.enable_propagation()
-    transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("transformers.generation").setLevel(logging.ERROR)  # Whisper's own generate() sets these off
-    logging.getLogger("transformers.models.whisper").setLevel(logging.ERROR)
-    logging.getLogger("transformers.trainer").addFilter(lambda record: "['proj_out.weight']" not in record.getMessage())
-    logging.getLogger("transformers.trainer_utils").addFilter(lambda record: "mtime" not in record.getMessage())
-    logging.captureWarnings(True)
-    warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}"

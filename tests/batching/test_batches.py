@@ -8,30 +8,27 @@ import pytest
 import torch
 
 from kidasr.batching.batches import EpochBatches
-from kidasr.batching.collator import Collator
+from kidasr.batching.collator import PaddedBatch
 from kidasr.batching.training_set import TrainingSet
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
-from kidasr.features.dataset import Example
 from tests.conftest import composed
 
 
 def test_labels_are_padded_with_what_the_loss_passes_over_and_lose_the_start_token() -> None:
     features = torch.zeros(80, 300)
-    batch = Collator(start_token_id=9)(
-        [{"input_features": features, "labels": [9, 1, 2, 3]}, {"input_features": features, "labels": [9, 4]}]
-    )
+    batch = PaddedBatch(start_token_id=9)([features, features], [[9, 1, 2, 3], [9, 4]])
     assert batch["input_features"].shape == (2, 80, 300)
     assert batch["labels"].tolist() == [[1, 2, 3], [4, -100, -100]]
 
 
 def test_shorter_features_are_padded_with_zeros_and_masked() -> None:
-    examples: list[Example] = [{"input_features": torch.ones(80, frames), "labels": [1]} for frames in (6, 10)]
-    batch = Collator(start_token_id=9, mask=True)(examples)
+    features, labels = [torch.ones(80, frames) for frames in (6, 10)], [[1], [1]]
+    batch = PaddedBatch(start_token_id=9, mask=True)(features, labels)
     assert batch["input_features"].sum(dim=(1, 2)).tolist() == [480, 800]
     assert batch["frame_mask"].tolist() == [[True] * 3 + [False] * 2, [True] * 5]
-    assert "frame_mask" not in Collator(start_token_id=9, mask=True)(examples[:1])
-    assert "frame_mask" not in Collator(start_token_id=9, mask=False)(examples)
+    assert "frame_mask" not in PaddedBatch(start_token_id=9, mask=True)(features[:1], labels[:1])
+    assert "frame_mask" not in PaddedBatch(start_token_id=9, mask=False)(features, labels)
 
 
 @pytest.fixture

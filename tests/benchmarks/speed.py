@@ -162,11 +162,10 @@ def training(manifest: Path, repeats: int, *overrides: str, own_loss: bool = Tru
 
 def fine_tune(folder: Path) -> None:
     """A model that knows short input, for the decoding: one epoch over the whole training set."""
-    from kidasr.model.whisper import save_model
 
     built = trainer(folder, "trainer.num_train_epochs=1", "optim.learning_rate=5e-5", "schedule.warmup_steps=10")
     built.train()
-    save_model(folder / "model", built.whisper)
+    built.whisper.save(folder / "model")
 
 
 def needed_arithmetic(manifest: Path, frozen: bool) -> dict[str, float]:
@@ -183,8 +182,8 @@ def needed_arithmetic(manifest: Path, frozen: bool) -> dict[str, float]:
         whisper.model.get_encoder().requires_grad_(False)
     bare = hydra.utils.instantiate(composed("padding=longest", "padding.trailing_silence_sec=0").padding)
     data = composed("data=manifest", f"data.train={manifest}", f"data.validation={KIDS / 'dev.jsonl'}").data
-    dataset = ChildSpeechDataset(hydra.utils.instantiate(data).load().train, whisper.processor, padding=bare)
-    collate = Collator(whisper.model.config.decoder_start_token_id)
+    dataset = ChildSpeechDataset(hydra.utils.instantiate(data).load().train, whisper, padding=bare)
+    collate = Collator(whisper, bare)
     with FlopCounterMode(display=False) as counter:
         for place in range(len(dataset)):
             whisper.model(**collate([dataset[place]])).loss.backward()
@@ -221,9 +220,9 @@ def recordings(clips: int) -> list[Any]:
 
 def scored(utterances: list[Any], heard: list[str], taken_sec: float, processor: Any) -> dict[str, float]:
     from kidasr.corpus.age import AgeBuckets
-    from kidasr.recognition.score import compare, score, scoring
+    from kidasr.recognition.score import Scoring, compare, score
 
-    wer = score(compare(utterances, heard, scoring(processor, "en")), AgeBuckets())["wer"]
+    wer = score(compare(utterances, heard, Scoring(processor.tokenizer.normalize, "WER")), AgeBuckets())["wer"]
     assert wer is not None
     return {"utterances_per_sec": len(utterances) / taken_sec, "wer": wer}
 
@@ -257,7 +256,7 @@ def decoding(model_dir: Path, clips: int) -> dict[str, float]:
         start = time.perf_counter()
         predictions = in_order_of(chosen, built.transcribe(dataset))
         taken_sec = time.perf_counter() - start
-    return scored(chosen, [one.hypothesis for one in predictions], taken_sec, built.processor)
+    return scored(chosen, [one.hypothesis for one in predictions], taken_sec, built.recogniser.processor)
 
 
 def faster_whisper_decoding(model_dir: Path, clips: int, compute_type: str) -> dict[str, float]:

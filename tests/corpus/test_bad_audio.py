@@ -15,7 +15,6 @@ import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import WhisperProcessor
 
 from kidasr.corpus.audio import AudioError, load_audio
 from kidasr.corpus.audio_check import AudioCheck, BadAudio
@@ -25,6 +24,8 @@ from kidasr.features.augment import Augmentations
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.features.specaugment import SpecAugment
+from kidasr.model.pretrained import PretrainedWhisper
+from kidasr.model.whisper import Whisper
 from tests.bad_input import Row, assert_line
 from tests.conftest import MICRO, as_nobody
 
@@ -187,8 +188,8 @@ def test_any_damaged_recording_is_read_or_is_one_line(
 
 
 @pytest.fixture(scope="module")
-def processor() -> WhisperProcessor:
-    return WhisperProcessor.from_pretrained(MICRO)
+def whisper() -> Whisper:
+    return PretrainedWhisper(str(MICRO), "en", "transcribe").load()
 
 
 def recording(tmp_path: Path, utterance: Callable[..., Utterance], row: Row) -> Utterance:
@@ -220,7 +221,7 @@ def test_a_bad_recording_is_one_line_before_training(tmp_path: Path, utterance: 
     "row", [row for row in AUDIO.values() if not row.line], ids=[k for k, row in AUDIO.items() if not row.line]
 )
 def test_an_odd_recording_can_be_used(
-    tmp_path: Path, utterance: Callable[..., Utterance], row: Row, processor: WhisperProcessor
+    tmp_path: Path, utterance: Callable[..., Utterance], row: Row, whisper: Whisper
 ) -> None:
     one = recording(tmp_path, utterance, row)
     sets, bad = decoding_all().find(sets_of(one), WINDOW_SEC)
@@ -229,7 +230,7 @@ def test_an_odd_recording_can_be_used(
     assert len(samples) / 16_000 == pytest.approx(sets.train[0].duration_sec, abs=0.11)
     for padding in (FULL_WINDOW, Padding("longest", 0.0, True, True, 25)):
         masks = Augmentations({"specaugment": SpecAugment(27, 100, 2, 2, 0.5)})
-        features = ChildSpeechDataset(sets.train, processor, masks, padding=padding)[0, 0]
+        features = ChildSpeechDataset(sets.train, whisper, masks, padding=padding)[0, 0]
         assert torch.isfinite(features["input_features"]).all()
 
 

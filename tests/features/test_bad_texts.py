@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import WhisperProcessor
 
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
 from kidasr.features.dataset import check_text, label_text
+from kidasr.model.pretrained import PretrainedWhisper
+from kidasr.model.whisper import Whisper
 from tests.bad_input import Row, assert_line
 from tests.conftest import MICRO, TINY_EN, real_data
 
@@ -32,9 +33,9 @@ TEXTS = {
         "m.jsonl:1: the text holds '<|endoftext|>', a control token of the model; expected: what was said",
     ),
     "longer than the decoder's 448 positions": Row(
-        "cats " * 500, "m.jsonl:1: the text has ... tokens; expected: up to the decoder's 448"
+        "cats " * 500, "m.jsonl:1: the text has ... tokens; expected: up to the decoder's ..."
     ),
-    "10 MB": Row("x" * 10_000_000, "m.jsonl:1: the text has ... tokens or more; expected: up to the decoder's 448"),
+    "10 MB": Row("x" * 10_000_000, "m.jsonl:1: the text has ... tokens or more; expected: up to the decoder's ..."),
     "empty": Row("", note="trained on as silence; its reference is counted as empty"),
     "only spaces": Row("  "),
     "only punctuation": Row("?! ... -"),
@@ -48,8 +49,8 @@ TEXTS = {
 
 
 @cache
-def micro_processor() -> WhisperProcessor:
-    return WhisperProcessor.from_pretrained(MICRO)
+def micro() -> Whisper:
+    return PretrainedWhisper(str(MICRO), "en", "transcribe").load()
 
 
 def prepared(given: Any) -> tuple[str, bool]:
@@ -57,28 +58,26 @@ def prepared(given: Any) -> tuple[str, bool]:
 
 
 @pytest.fixture(scope="module", params=[MICRO, pytest.param(TINY_EN, marks=real_data)], ids=["micro", "tiny.en"])
-def processor(request: pytest.FixtureRequest) -> WhisperProcessor:
-    return WhisperProcessor.from_pretrained(request.param)
+def whisper(request: pytest.FixtureRequest) -> Whisper:
+    return PretrainedWhisper(str(request.param), "en", "transcribe").load()
 
 
 @pytest.mark.parametrize("row", TEXTS.values(), ids=TEXTS)
-def test_a_text_is_trained_on_as_it_is_or_refused(
-    utterance: Callable[..., Utterance], processor: WhisperProcessor, row: Row
-) -> None:
+def test_a_text_is_trained_on_as_it_is_or_refused(utterance: Callable[..., Utterance], whisper: Whisper, row: Row) -> None:
     text, lower_case = prepared(row.given)
     one = utterance(text=text)
     if row.line is not None:
         with pytest.raises(KidasrError) as caught:
-            check_text([utterance(), one], processor, POSITIONS, lower_case)
+            check_text([utterance(), one], whisper, lower_case)
         assert_line(str(caught.value), row.line)
     else:
-        check_text([one], processor, POSITIONS, lower_case)
-        assert_plain(text, processor)
+        check_text([one], whisper, lower_case)
+        assert_plain(text, whisper)
 
 
-def assert_plain(text: str, processor: WhisperProcessor) -> None:
+def assert_plain(text: str, whisper: Whisper) -> None:
     """The labels are the prefix, the text's own tokens, and the end."""
-    tokenizer = processor.tokenizer
+    tokenizer = whisper.processor.tokenizer
     ids = tokenizer(text).input_ids
     control = set(tokenizer.get_added_vocab().values())
     prefix = len(tokenizer.prefix_tokens)
@@ -94,11 +93,11 @@ pieces = st.sampled_from(["<|", "|>", "<|endoftext|>", "endoftext", "ENDOFTEXT",
     text=st.lists(pieces | st.text(st.characters(exclude_categories=["Cs"]), max_size=4), max_size=8), lower=st.booleans()
 )
 def test_no_text_becomes_a_control_token(text: list[str], lower: bool) -> None:
-    processor = micro_processor()
+    whisper = micro()
     one = Utterance("u", "s", "a.wav", "".join(text), "5-6", None, 1.0, None, None, "m.jsonl:1")
     try:
-        check_text([one], processor, POSITIONS, lower)
+        check_text([one], whisper, lower)
     except KidasrError as error:
         assert str(error).isprintable()
     else:
-        assert_plain(label_text(one, lower), processor)
+        assert_plain(label_text(one, lower), whisper)

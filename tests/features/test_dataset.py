@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import WhisperProcessor
 
 from kidasr.corpus.audio import load_audio
 from kidasr.corpus.manifest import Utterance
@@ -14,12 +13,14 @@ from kidasr.features.augment import Augmentations
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.log_mel import log_mel
 from kidasr.features.specaugment import SpecAugment
+from kidasr.model.pretrained import PretrainedWhisper
+from kidasr.model.whisper import Whisper
 from tests.conftest import MICRO
 
 
 @pytest.fixture(scope="module")
-def processor() -> WhisperProcessor:
-    return WhisperProcessor.from_pretrained(MICRO)
+def whisper() -> Whisper:
+    return PretrainedWhisper(str(MICRO), "en", "transcribe").load()
 
 
 @pytest.fixture
@@ -28,53 +29,51 @@ def spec() -> Augmentations:
 
 
 def test_an_utterance_is_masked_differently_in_two_epochs_and_alike_in_one(
-    utterance: Callable[..., Utterance], processor: WhisperProcessor, spec: Augmentations
+    utterance: Callable[..., Utterance], whisper: Whisper, spec: Augmentations
 ) -> None:
-    train = ChildSpeechDataset([utterance()], processor, spec, seed=1)
+    train = ChildSpeechDataset([utterance()], whisper, spec, seed=1)
     first, again, second = (train[epoch, 0]["input_features"] for epoch in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
 
 
-def test_validation_is_never_masked(utterance: Callable[..., Utterance], processor: WhisperProcessor) -> None:
-    validation = ChildSpeechDataset([utterance()], processor)
-    clean, _ = log_mel(load_audio(utterance()), processor.feature_extractor)
+def test_validation_is_never_masked(utterance: Callable[..., Utterance], whisper: Whisper) -> None:
+    validation = ChildSpeechDataset([utterance()], whisper)
+    clean, _ = log_mel(load_audio(utterance()), whisper.processor.feature_extractor)
     assert all(torch.equal(validation[index]["input_features"], clean) for index in (0, (0, 0), (7, 0)))
 
 
-def test_masks_stay_within_the_recording(
-    utterance: Callable[..., Utterance], processor: WhisperProcessor, spec: Augmentations
-) -> None:
+def test_masks_stay_within_the_recording(utterance: Callable[..., Utterance], whisper: Whisper, spec: Augmentations) -> None:
     one = utterance(duration_sec=1.0)  # 100 of 300 frames
-    clean = ChildSpeechDataset([one], processor)[0]["input_features"]
+    clean = ChildSpeechDataset([one], whisper)[0]["input_features"]
     for epoch in range(20):
-        changed = ChildSpeechDataset([one], processor, spec, seed=1)[epoch, 0]["input_features"] != clean
+        changed = ChildSpeechDataset([one], whisper, spec, seed=1)[epoch, 0]["input_features"] != clean
         assert not changed[:, 100:].any()
 
 
-def test_real_frames_are_those_of_the_recording(utterance: Callable[..., Utterance], processor: WhisperProcessor) -> None:
+def test_real_frames_are_those_of_the_recording(utterance: Callable[..., Utterance], whisper: Whisper) -> None:
     for duration_sec, frames in ((1.0, 100), (1.005, 101), (3.0, 300), (3.5, 300)):
-        features, real = log_mel(load_audio(utterance(duration_sec=duration_sec)), processor.feature_extractor)
+        features, real = log_mel(load_audio(utterance(duration_sec=duration_sec)), whisper.processor.feature_extractor)
         assert (tuple(features.shape), real) == ((80, 300), frames)
 
 
-def test_labels_are_whispers(utterance: Callable[..., Utterance], processor: WhisperProcessor) -> None:
-    labels = ChildSpeechDataset([utterance(text="red cats")], processor)[0]["labels"]
-    assert processor.tokenizer.decode(labels) == "<|startoftranscript|><|notimestamps|>red cats<|endoftext|>"
+def test_labels_are_whispers(utterance: Callable[..., Utterance], whisper: Whisper) -> None:
+    labels = ChildSpeechDataset([utterance(text="red cats")], whisper)[0]["labels"]
+    assert whisper.processor.tokenizer.decode(labels) == "<|startoftranscript|><|notimestamps|>red cats<|endoftext|>"
 
 
-def test_labels_in_lower_case(utterance: Callable[..., Utterance], processor: WhisperProcessor) -> None:
+def test_labels_in_lower_case(utterance: Callable[..., Utterance], whisper: Whisper) -> None:
     labels = [
-        ChildSpeechDataset([utterance(text="RED Cats")], processor, lower_case=lower)[0]["labels"] for lower in (True, False)
+        ChildSpeechDataset([utterance(text="RED Cats")], whisper, lower_case=lower)[0]["labels"] for lower in (True, False)
     ]
-    assert [processor.tokenizer.decode(one, skip_special_tokens=True) for one in labels] == ["red cats", "RED Cats"]
+    assert [whisper.processor.tokenizer.decode(one, skip_special_tokens=True) for one in labels] == ["red cats", "RED Cats"]
 
 
 def test_a_recording_is_decoded_once_as_long_as_memory_is_granted(
-    utterance: Callable[..., Utterance], processor: WhisperProcessor
+    utterance: Callable[..., Utterance], whisper: Whisper
 ) -> None:
     pair = [utterance("a", duration_sec=1.0), utterance("b", duration_sec=1.0)]
-    fits_one = ChildSpeechDataset(pair, processor, cache_sec=1.5)
+    fits_one = ChildSpeechDataset(pair, whisper, cache_sec=1.5)
     before = [fits_one[place]["input_features"] for place in (0, 1)]
     Path(pair[0].audio_path).unlink()
     assert torch.equal(fits_one[0]["input_features"], before[0])

@@ -214,7 +214,7 @@ def test_h4_masks_reach_the_training_batches_alone_and_differ_by_epoch(
     assert len(training) == 2, "8 steps of 4 are two epochs of 16"
     assert not torch.equal(*training)
     assert len(validation) > 2 and all(torch.equal(validation[0], other) for other in validation)
-    clean = original(ChildSpeechDataset(trainers[0].train_dataset.utterances, trainers[0].processor), 0)
+    clean = original(ChildSpeechDataset(trainers[0].train_dataset.utterances, trainers[0].recogniser), 0)
     assert not torch.equal(training[0], clean["input_features"])
 
 

@@ -13,7 +13,7 @@ from kidasr.corpus.audio import SAMPLE_RATE_HZ
 from kidasr.errors import KidasrError
 from kidasr.features.log_mel import log_mel
 from kidasr.model.pretrained import PretrainedWhisper
-from kidasr.model.whisper import Whisper, save_model
+from kidasr.model.whisper import Whisper
 from tests.conftest import job, read_json
 from tests.model.random_whisper import SHAPES, Shape, edit_json, make_checkpoint, real_files
 
@@ -145,7 +145,7 @@ def test_a_stock_pipeline_says_the_words_of_the_saved_model(tmp_path: Path, shap
     whisper.model.generation_config.num_beams = 1  # as a run sets it
     features, _ = log_mel(samples(), whisper.processor.feature_extractor)
     prompt, tokens = decoded(whisper.model.eval(), features, max_new_tokens=20)
-    save_model(tmp_path / "saved", whisper)
+    whisper.save(tmp_path / "saved")
 
     stock = pipeline("automatic-speech-recognition", model=str(tmp_path / "saved"))
     assert type(stock.model) is WhisperForConditionalGeneration
@@ -161,7 +161,7 @@ def test_a_checkpoint_without_spellings_is_scored_with_them(tmp_path: Path) -> N
     assert not (folder / "normalizer.json").exists()
     whisper = PretrainedWhisper(str(folder), "en", "transcribe").load()
     assert whisper.processor.tokenizer.normalize("colour") == "color"
-    save_model(tmp_path / "saved", whisper)
+    whisper.save(tmp_path / "saved")
     assert json.loads((tmp_path / "saved" / "normalizer.json").read_text(encoding="utf-8"))["colour"] == "color"
 
 

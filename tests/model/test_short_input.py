@@ -14,7 +14,7 @@ from kidasr.corpus.manifest import Utterance
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.model.pretrained import PretrainedWhisper
-from kidasr.model.whisper import Whisper, save_model
+from kidasr.model.whisper import Whisper
 from tests.conftest import KIDS, MICRO, TINY_EN, composed, real_data
 
 LONGEST = Padding("longest", trailing_silence_sec=0.5, mask=True, group_by_length=True, max_new_tokens_per_sec=25)
@@ -38,8 +38,8 @@ def utterances(whisper: Whisper) -> list[Utterance]:
 
 
 def batch(whisper: Whisper, utterances: list[Utterance], padding: Padding) -> dict[str, torch.Tensor]:
-    dataset = ChildSpeechDataset(utterances, whisper.processor, padding=padding)
-    collate = Collator(whisper.model.config.decoder_start_token_id, padding.mask)
+    dataset = ChildSpeechDataset(utterances, whisper, padding=padding)
+    collate = Collator(whisper, padding)
     return collate([dataset[place] for place in range(len(dataset))])
 
 
@@ -105,7 +105,7 @@ def test_on_the_whole_window_it_is_transformers_own_to_the_last_bit(whisper: Whi
 
 
 def test_what_is_saved_is_a_plain_whisper(whisper: Whisper, tmp_path: Path) -> None:
-    save_model(tmp_path, whisper)
+    whisper.save(tmp_path)
     stock = transformers.pipeline("automatic-speech-recognition", model=str(tmp_path)).model
     assert type(stock) is transformers.WhisperForConditionalGeneration
     assert stock.config.architectures == ["WhisperForConditionalGeneration"]

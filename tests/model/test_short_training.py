@@ -18,8 +18,8 @@ def inputs_of(whisper: Whisper) -> dict[str, torch.Tensor]:
     """Four utterances of different length."""
     cfg = composed("data.limit_validation=4", "padding=longest")
     utterances, padding = hydra.utils.instantiate(cfg.data).load().validation, hydra.utils.instantiate(cfg.padding)
-    dataset = ChildSpeechDataset(utterances, whisper.processor, padding=padding)
-    inputs = Collator(whisper.model.config.decoder_start_token_id, padding.mask)([dataset[place] for place in range(4)])
+    dataset = ChildSpeechDataset(utterances, whisper, padding=padding)
+    inputs = Collator(whisper, padding)([dataset[place] for place in range(4)])
     assert "frame_mask" in inputs
     return inputs
 

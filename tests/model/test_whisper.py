@@ -6,7 +6,6 @@ from transformers import WhisperProcessor, pipeline
 
 from kidasr.errors import KidasrError
 from kidasr.model.pretrained import PretrainedWhisper
-from kidasr.model.whisper import save_model
 from tests.conftest import MICRO, TINY_EN, real_data
 
 
@@ -28,7 +27,7 @@ def test_the_encoders_positions_are_fixed_as_whisper_defines_them() -> None:
 @real_data
 def test_the_real_checkpoint_keeps_its_normalizer_when_it_is_saved(tmp_path: Path) -> None:
     whisper = load(TINY_EN).load()
-    save_model(tmp_path, whisper)
+    whisper.save(tmp_path)
     again = WhisperProcessor.from_pretrained(tmp_path)
     assert again.tokenizer.english_spelling_normalizer == whisper.processor.tokenizer.english_spelling_normalizer
     assert again.tokenizer.normalize("colour") == "color"

@@ -17,13 +17,13 @@ def rates(wer: float | None, runaways: int = 0) -> Rates:
 
 
 def test_a_checkpoint_that_writes_something_else_than_transcripts_is_doubted() -> None:
-    assert not list(doubts_before(rates(0.9), "WER", "en", "transcribe"))
-    assert not list(doubts_before(rates(None), "WER", "en", "transcribe"))
-    (doubt,) = doubts_before(rates(39.69, runaways=13), "WER", "en", "transcribe")
+    assert not list(doubts_before(rates(0.9), "WER"))
+    assert not list(doubts_before(rates(None), "WER"))
+    (doubt,) = doubts_before(rates(39.69, runaways=13), "WER")
     assert doubt.startswith(
         "zero-shot WER is 3969.0%: 13 of 20 transcripts repeat themselves without end (65.0%). Likely causes:"
     )
-    assert "model.language=en" in doubt and "model.task=transcribe" in doubt
+    assert "model.language" in doubt and "model.task" in doubt
 
 
 def test_a_model_that_got_worse_is_doubted() -> None:

@@ -1,13 +1,15 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import jiwer
 import pytest
-from transformers import WhisperProcessor
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
-from kidasr.recognition.score import Scoring, compare, score, scoring
+from kidasr.model.pretrained import PretrainedWhisper
+from kidasr.model.whisper import Whisper
+from kidasr.recognition.score import Scoring, compare, score
 from kidasr.report.tables import result_table
 from tests.conftest import MICRO, TINY_EN, real_data
 
@@ -57,16 +59,20 @@ def test_an_empty_reference_is_counted_and_its_words_are_insertions(
     assert score(compare(pair[1:], [""], english), buckets)["insertions"] == 0
 
 
+def scoring(language: str, folder: Path = MICRO) -> Scoring:
+    """That of a checkpoint whose transcripts are in a language."""
+    whisper = PretrainedWhisper(str(folder), "en", "transcribe").load()
+    return Whisper(whisper.model, whisper.processor, language, whisper.prompt).scoring
+
+
 @real_data
 def test_the_normalizer_is_whispers_own() -> None:
-    processor = WhisperProcessor.from_pretrained(TINY_EN)
-    assert scoring(processor, "en").normalize("Mr. Brown's  COLOUR, twenty-one!") == "mister brown is color 21"
-    assert scoring(processor, "fr").normalize("L'été, déjà!").split() == ["l", "été", "déjà"]
+    assert scoring("en", TINY_EN).normalize("Mr. Brown's  COLOUR, twenty-one!") == "mister brown is color 21"
+    assert scoring("fr", TINY_EN).normalize("L'été, déjà!").split() == ["l", "été", "déjà"]
 
 
 def test_a_language_without_spaces_is_scored_by_characters(utterance: Callable[..., Utterance], buckets: AgeBuckets) -> None:
-    processor = WhisperProcessor.from_pretrained(MICRO)
-    chinese, german = scoring(processor, "zh"), scoring(processor, "de")
+    chinese, german = scoring("zh"), scoring("de")
     assert (chinese.rate, german.rate) == ("CER", "WER")
     child = utterance("a", text="我喜欢猫。", duration_sec=0.1)
     one = compare([child], ["我喜欢狗"], chinese)[0]

@@ -17,7 +17,9 @@ import pytest
 import torch
 
 from kidasr.errors import STOPPED, KidasrError, Stopped
+from kidasr.recognition.transcribe import Transcriber
 from kidasr.training.checkpoint_folder import damage
+from kidasr.training.fine_tune import FineTune
 from kidasr.training.trainer import ChildSpeechTrainer
 from tests.conftest import MICRO, ROOT, job, read_json
 from tests.jobs.test_train import weights
@@ -116,9 +118,9 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, int], None
     ("number", "method", "step", "left"),
     [
         (signal.SIGTERM, "training_step", 2, "stopped-3"),
-        (signal.SIGUSR2, "prediction_step", 4, "stopped-4"),
+        (signal.SIGUSR2, "evaluate", 4, "stopped-4"),
         (signal.SIGINT, "_write_checkpoint", 6, "checkpoint-6"),
-        (signal.SIGTERM, "prediction_step", 8, "stopped-8"),
+        (signal.SIGTERM, "evaluate", 8, "stopped-8"),
     ],
     ids=["in a step", "in an evaluation", "in writing a checkpoint", "in the last evaluation"],
 )
@@ -162,7 +164,7 @@ def test_a_stop_has_no_part_in_which_model_is_the_best(
         (entry for entry in history_of(tmp_path / "whole") if "eval_wer" in entry), key=lambda entry: entry["eval_wer"]
     )
     step = best["step"] if best["step"] % 4 else 3
-    signalled("prediction_step", step, signal.SIGTERM)
+    signalled("evaluate", step, signal.SIGTERM)
     with pytest.raises(Stopped):
         job(tmp_path / "stopped", *options).run()
     job(tmp_path / "stopped", *options).run()
@@ -273,9 +275,10 @@ def test_a_loss_that_is_no_number_stops_the_run_with_its_utterances(tmp_path: Pa
         run.run()
     assert "the last good checkpoint is checkpoint-1" in str(told.value)
     named = re.findall(r"train_\d+_\d+", str(told.value))
-    sets = run.data.load()
-    arguments = run._training_arguments()
-    batches = run._batches(arguments, sets.train, run.model.load().window_sec)
+    of_run = FineTune(**run.arguments)
+    sets = of_run.data.load()
+    arguments = of_run._training_arguments()
+    batches = of_run._batches(arguments, sets.train, of_run.model.load().window_sec)
     assert named == batches.utterance_ids(0, 2), "the first batch of the second step"
 
 
@@ -285,7 +288,7 @@ def test_out_of_memory_says_which_keys_to_lower(tmp_path: Path, monkeypatch: pyt
     options = ("debug=smoke", "trainer.train_batch_size=2")
     with pytest.raises(KidasrError, match=r"^out of memory while training.*: lower trainer.train_batch_size \(now 2;"):
         job(tmp_path / "a", *options).run()
-    monkeypatch.setattr(ChildSpeechTrainer, "_bound", lambda *_: {"x": torch.empty(10**15)})
+    monkeypatch.setattr(Transcriber, "_transcribe", lambda *_: torch.empty(10**15))
     with pytest.raises(KidasrError, match=r"^out of memory while transcribing.*: lower trainer.per_device_eval_batch_size"):
         job(tmp_path / "b", *options).run()
 

@@ -1,0 +1,130 @@
+"""From audio to transcripts: a set of utterances, in batches, by one process or several."""
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from kidasr.batching.collator import Collator
+from kidasr.features.dataset import ChildSpeechDataset, Example
+from kidasr.features.recogniser import Batch, Recogniser
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """What a model makes of a set."""
+
+    #: In the order of the set.
+    texts: list[str]
+    #: Mean over the utterances of their batches' losses; None if it was not asked for.
+    loss: float | None
+
+
+@dataclass
+class Transcriber:
+    """Transcribes sets of utterances with a model as it is.
+
+    A transcript does not depend on the batch that it is made in, nor on how many processes share the work.
+    """
+
+    recogniser: Recogniser
+    #: Utterances in a batch of each process.
+    batch_size: int
+    #: 1 for greedy decoding.
+    num_beams: int
+    #: A transcript has no more tokens than this a second of its own recording: a bound for a model that repeats itself.
+    max_tokens_per_sec: float
+    #: Longest transcript in tokens; None for the model's own limit.
+    max_tokens: int | None = None
+    device: torch.device | str = "cpu"
+    #: Half precision; None for none.
+    autocast: torch.dtype | None = None
+    #: Processes that load audio beside each that transcribes.
+    num_workers: int = 0
+    worker_init: Callable[[int], None] | None = None
+    #: How many processes share the work, and which this is.
+    processes: int = 1
+    process: int = 0
+    #: Asked before each batch, by all processes equally often; raises where the work is to stop.
+    stop: Callable[[], None] = lambda: None
+    show_progress: bool = False
+
+    def __post_init__(self) -> None:
+        self._kept: tuple[ChildSpeechDataset, DataLoader[Any]] | None = None
+
+    def __call__(self, dataset: ChildSpeechDataset, with_loss: bool = False, keep_workers: bool = False) -> Transcription:
+        """Transcribe a set.
+
+        Args:
+            dataset: In the order in which batches are to be filled; one of utterances of similar length is fastest.
+            with_loss: Whether to compute the loss as well.
+            keep_workers: Whether the same set comes again, so that the processes that load it stay.
+        """
+        batches = [
+            range(start, min(start + self.batch_size, len(dataset))) for start in range(0, len(dataset), self.batch_size)
+        ]
+        own = batches[self.process :: self.processes]
+        loader = iter(self._loader(dataset, own, keep_workers))
+        found: list[tuple[int, str]] = []
+        losses: list[tuple[float, int]] = []
+        rounds = math.ceil(len(batches) / self.processes)
+        was_training = self.recogniser.model.training
+        self.recogniser.model.eval()
+        try:
+            for number in tqdm(
+                range(rounds), desc="transcribing", unit="batch", leave=False, disable=not self.show_progress
+            ):
+                self.stop()
+                if number >= len(own):
+                    continue
+                batch, durations_sec = next(loader)
+                texts, loss = self._transcribe(batch, durations_sec, with_loss)
+                found += zip(own[number], texts, strict=True)
+                losses.append((loss, len(texts)))
+        finally:
+            self.recogniser.model.train(was_training)
+        if self.processes > 1:
+            found, losses = gather_object(found), gather_object(losses)
+        mean = sum(loss * number for loss, number in losses) / max(1, len(dataset))
+        return Transcription([text for _, text in sorted(found)], mean if with_loss else None)
+
+    def _transcribe(self, batch: Batch, durations_sec: Sequence[float], with_loss: bool) -> tuple[list[str], float]:
+        device = torch.device(self.device)
+        batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+        bounds = [self._bound(duration_sec) for duration_sec in durations_sec]
+        precision = torch.autocast(device.type, self.autocast) if self.autocast else contextlib.nullcontext()
+        with torch.no_grad(), precision:
+            texts = self.recogniser.transcribe(batch, bounds, self.num_beams)
+            loss = self.recogniser.model(**batch)["loss"].float().item() if with_loss else 0.0
+        return texts, loss
+
+    def _bound(self, duration_sec: float) -> int:
+        bound = max(1, math.ceil(duration_sec * self.max_tokens_per_sec))
+        return bound if self.max_tokens is None else min(bound, self.max_tokens)
+
+    def _loader(self, dataset: ChildSpeechDataset, batches: Sequence[range], keep_workers: bool) -> DataLoader[Any]:
+        if self._kept is not None and self._kept[0] is dataset:
+            return self._kept[1]
+        collate = Collator(self.recogniser, dataset.padding)
+
+        def with_durations(examples: Sequence[Example]) -> tuple[Batch, list[float]]:
+            return collate(examples), [one["duration_sec"] for one in examples]
+
+        loader: DataLoader[Any] = DataLoader(
+            dataset,
+            batch_sampler=batches,  # type: ignore[arg-type]
+            collate_fn=with_durations,
+            num_workers=self.num_workers,
+            worker_init_fn=self.worker_init,
+            pin_memory=torch.device(self.device).type == "cuda",
+            persistent_workers=keep_workers and self.num_workers > 0,
+        )
+        if keep_workers:
+            self._kept = (dataset, loader)
+        return loader

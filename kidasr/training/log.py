@@ -1,0 +1,95 @@
+"""What a run says while it trains: its log, its progress bar, and how far it is."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from kidasr.report.tables import component_table, percent
+from kidasr.runs.record import write_progress
+
+if TYPE_CHECKING:
+    from kidasr.training.trainer import ChildSpeechTrainer
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two updates of the progress that others read.
+PROGRESS_INTERVAL_SEC = 1.0
+
+
+class LogCallback(TrainerCallback):
+    """Logs in words: what trains, losses, learning rate, WER at every evaluation, and how long a step took.
+
+    Args:
+        trainer: Whose run it is.
+    """
+
+    def __init__(self, trainer: ChildSpeechTrainer):
+        self.trainer = trainer
+        self._first_step, self._begun = 0, 0.0
+        self._wer: float | None = None  # of the newest evaluation
+        self._progress_written = float("-inf")  # when it was written how far training is
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.is_world_process_zero:
+            log.info("%s", component_table(self.trainer.recogniser.components(), args.learning_rate).text())
+        self._first_step = state.global_step
+        self._wer = next((row["eval_wer"] for row in reversed(state.log_history) if "eval_wer" in row), None)
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._begun = time.perf_counter()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        now = time.perf_counter()
+        self.trainer.stepped_sec += now - self._begun
+        if state.is_world_process_zero and now - self._progress_written > PROGRESS_INTERVAL_SEC:
+            self._progress_written = now
+            self._write_progress(state)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        steps = state.global_step - self._first_step
+        if state.is_world_process_zero:
+            self._write_progress(state)
+        if state.is_world_process_zero and steps:
+            waited_sec = self.trainer.waited_sec
+            total_sec = self.trainer.stepped_sec + waited_sec
+            log.info(
+                "training: %.2f s a step, %s of it waiting for data", total_sec / steps, percent(waited_sec / total_sec)
+            )
+
+    def _write_progress(self, state: TrainerState) -> None:
+        rate = self.trainer.scoring.rate
+        write_progress(self.trainer.run_dir, step=state.global_step, max_steps=state.max_steps, wer=self._wer, rate=rate)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        if not state.is_world_process_zero or not logs:
+            return
+        where = f"step {state.global_step}/{state.max_steps}"
+        if "eval_wer" in logs:
+            by_age = ", ".join(
+                f"{name.removeprefix('eval_wer_')}: {percent(rate)}"
+                for name, rate in logs.items()
+                if name.startswith("eval_wer_")
+            )
+            self._wer = logs["eval_wer"]
+            rate = self.trainer.scoring.rate
+            log.info("%s: %s %s (%s), loss %.3f", where, rate, percent(logs["eval_wer"]), by_age, logs["eval_loss"])
+        elif "loss" in logs:
+            log.info("%s: training loss %.3f, learning rate %.2e", where, logs["loss"], logs["learning_rate"])
+
+
+class ProgressBar(ProgressCallback):
+    """transformers' progress bars; what is logged is :class:`LogCallback`'s to write."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        pass

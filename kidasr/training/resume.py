@@ -1,0 +1,233 @@
+"""Exact resume: a run continued from a checkpoint is, on a CPU, the same to the last bit as one that was never stopped."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast_object_list
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import ExportableState
+
+from kidasr.durable import explain_io_errors
+from kidasr.errors import KidasrError
+from kidasr.recognition.predictions import write_predictions
+from kidasr.recognition.score import Prediction
+from kidasr.runs.files import PREDICTIONS, read_json, write_json
+from kidasr.seeding import seed_for
+from kidasr.training.checkpoint_folder import CheckpointFolder, damage
+from kidasr.training.memory import explain_out_of_memory
+
+log = logging.getLogger(__name__)
+
+#: Extra checkpoint files: logging state, evaluation transcripts.
+LOOP_STATE, TRANSCRIPTS = "loop_state.json", PREDICTIONS
+
+
+class ExactResumeTrainer(Trainer):
+    """The Trainer, whose checkpoints are whole or absent, and whose resumed runs are bit-identical to uninterrupted ones.
+
+    What is random in a step, dropout above all, is a pure function of (seed, step, process). The Trainer's own way, to save
+    the state of the generators and set it again, is off by what data-loader workers and evaluations draw from them when they
+    start.
+
+    Args:
+        args: ``TrainingArguments``; ``output_dir`` is the folder of the checkpoints.
+        options: Of the Trainer.
+    """
+
+    model: torch.nn.Module
+
+    def __init__(self, args: TrainingArguments, **options: Any):
+        self.checkpoints = CheckpointFolder(Path(args.output_dir or ""))
+        self.run_dir = self.checkpoints.path.parent
+        #: Step of the newest evaluation, and its transcripts.
+        self.evaluated_last: tuple[int, list[Prediction]] = (0, [])
+        self._batch = 0  # in the step, where gradients are accumulated
+        self._continued_from: Path | None = None
+        self._logged: dict[str, float | None] = {}  # gradient norm and learning rate of the newest step
+        super().__init__(args=args, **options)
+        self.add_callback(ResumeCallback(self))
+
+    def first_process(self, value: Any) -> Any:
+        """What the first of several processes has, in all of them."""
+        if self.args.world_size > 1:
+            (value,) = broadcast_object_list([value])
+        return value
+
+    def train_from(self, checkpoint: Path | None) -> None:
+        """Train to the end, from the start or from a checkpoint; afterwards the model is the one that the run keeps.
+
+        A checkpoint at which training had already ended, by its length or by early stopping, is not trained any further.
+
+        Raises:
+            Stopped: After a signal; what is trained is saved.
+            KidasrError: If the loss becomes NaN or infinite, a checkpoint can't be written, or memory does not suffice.
+        """
+        self._continued_from = checkpoint
+        with explain_out_of_memory("training", self.args):
+            if checkpoint is None:
+                self.train()
+                return
+            log.info("continuing from %s", checkpoint)
+            self._check_processes(checkpoint)
+            state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+            if checkpoint != self.checkpoints.planned(state.global_step) or not self._had_ended(state):
+                self.train(resume_from_checkpoint=str(checkpoint))
+                return
+        log.info("training had ended at step %d", state.global_step)
+        best = self.checkpoints.best_of(checkpoint)
+        state.best_model_checkpoint = str(best) if best else None
+        self.state = state
+        self._load_from_checkpoint(str(best or checkpoint))
+
+    def _check_processes(self, checkpoint: Path) -> None:
+        processes = read_json(checkpoint / LOOP_STATE)["processes"]
+        if processes != self.args.world_size:
+            raise KidasrError(
+                f"{checkpoint}: trained by {processes} process(es), continued by {self.args.world_size}, whose batches are "
+                "others; expected: as many"
+            )
+
+    def _init_training_state(self, *arguments: Any) -> Any:
+        """As in the Trainer; the best model so far is looked for where the run's folder is now."""
+        started = super()._init_training_state(*arguments)
+        if self._continued_from is not None:
+            best = self.checkpoints.best_of(self._continued_from)
+            self.state.best_model_checkpoint = str(best) if best else None
+        return started
+
+    def continue_within_step(self) -> None:
+        """Take up the sum of the losses since the last entry of the log, and do what the stopped step had left to do:
+        log, evaluate, save. For a run that continues."""
+        if self._continued_from is None:
+            return
+        progress = read_json(self._continued_from / LOOP_STATE)
+        self._tr_loss = torch.tensor(progress["loss_sums"][self.args.process_index], device=self.args.device)
+        self._globalstep_last_logged = progress["last_logged_step"]
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        if self.control.should_log or self.control.should_evaluate or self.control.should_save:
+            rest = (progress["grad_norm"], self.model_wrapped, None, int(self.state.epoch), None, time.time())
+            self._maybe_log_save_evaluate(self._tr_loss, *rest, learning_rate=progress["learning_rate"])
+
+    def _run_epoch(self, *arguments: Any, **options: Any) -> None:
+        if not self.control.should_training_stop:  # by what was left to do of the step before
+            super()._run_epoch(*arguments, **options)
+
+    def begin_step(self) -> None:
+        """Make what is random in the step a pure function of (seed, step, process)."""
+        self._batch = 0
+        set_seed(seed_for("step", self.args.seed, self.state.global_step, self.args.process_index) % 2**32)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """None is saved; see :meth:`begin_step`."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """As in the Trainer, but whole or not at all, and written by the first process alone."""
+        planned = self.checkpoints.planned(self.state.global_step)
+        # The Trainer's rule: the best evaluation's model is the best if that step was saved.
+        best = self.checkpoints.planned(self.state.best_global_step or 0)
+        if best == planned or best.exists():
+            self.state.best_model_checkpoint = str(best)
+        self.control.should_save = False  # it is done, as far as a run is concerned that continues from it
+        self._write_checkpoint(planned)
+        if self.args.should_save:
+            kept = self.state.best_model_checkpoint
+            self.checkpoints.rotate(self.args.save_total_limit or 1, Path(kept) if kept else None)
+
+    def _raise_diverged(self, what: str) -> None:
+        raise KidasrError(
+            f"step {self.state.global_step}: {what}; {self._last_good()}; expected: a lower optim.learning_rate, a longer "
+            "schedule.warmup_steps, a lower optim.max_grad_norm, trainer.fp16=false"
+        )
+
+    def _write_checkpoint(self, path: Path) -> None:
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            self._raise_diverged("the weights became NaN or infinite")
+        self.store_flos()
+        progress = {
+            "processes": self.args.world_size,
+            "loss_sums": self.accelerator.gather(self._tr_loss.reshape(1)).tolist(),
+            "last_logged_step": self._globalstep_last_logged,
+            **self._logged,
+        }
+        with self._first_process_writes(f"checkpoint of step {self.state.global_step}"):
+            if self.args.should_save:
+                with self.checkpoints.written(path) as folder:
+                    self._save(str(folder))
+                    self._save_optimizer_and_scheduler(str(folder))
+                    self._save_scaler(str(folder))
+                    write_json(folder / LOOP_STATE, progress)
+                    if self.evaluated_last[0] == self.state.global_step:
+                        write_predictions(folder / TRANSCRIPTS, self.evaluated_last[1])
+                    callbacks = [*self.callback_handler.callbacks, self.control]
+                    states: Any = {type(one).__name__: one.state() for one in callbacks if isinstance(one, ExportableState)}
+                    self.state.stateful_callbacks = states
+                    self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
+
+    @contextmanager
+    def _first_process_writes(self, what: str) -> Iterator[None]:
+        """All processes wait until the first has written, and fail where it does."""
+        error: KidasrError | None = None
+        try:
+            with explain_io_errors(self.checkpoints.path, what, self._checkpoint_bytes(), self._last_good()):
+                yield
+        except KidasrError as told:
+            error = told
+        text = self.first_process(str(error) if error else None)
+        if text is not None:
+            raise error or KidasrError(text)
+
+    def _checkpoint_bytes(self) -> int:
+        """About what a checkpoint takes: the weights and what the optimizer keeps of each."""
+        assert self.optimizer is not None, "there is one as long as it trains"
+        tensors = [one for state in self.optimizer.state.values() for one in state.values() if torch.is_tensor(one)]
+        return sum(one.numel() * one.element_size() for one in (*self.model.parameters(), *tensors))
+
+    def _load_best_model(self) -> None:
+        best = Path(self.state.best_model_checkpoint or "")
+        fault = self.first_process(damage(best) if self.args.should_save else None)
+        if fault is not None:
+            raise KidasrError(f"{best}, the best model, is damaged: {fault}; the same command trains it again")
+        super()._load_best_model()
+
+    @staticmethod
+    def _had_ended(state: TrainerState) -> bool:
+        callbacks: Any = state.stateful_callbacks  # as read from a file: by name
+        stopping = callbacks.get("EarlyStoppingCallback")
+        out_of_patience = isinstance(stopping, dict) and (
+            stopping["attributes"]["early_stopping_patience_counter"] >= stopping["args"]["early_stopping_patience"]
+        )
+        return out_of_patience or state.global_step >= state.max_steps
+
+    def _last_good(self) -> str:
+        newest = self.checkpoints.newest_name()
+        return f"the last good checkpoint is {newest}" if newest else "there is no checkpoint yet"
+
+    def _in_any_process(self, fact: bool) -> bool:
+        if self.args.world_size == 1:
+            return fact
+        facts = self.accelerator.reduce(torch.tensor(float(fact), device=self.args.device), reduction="sum")
+        return bool(facts > 0)
+
+
+class ResumeCallback(TrainerCallback):
+    """Calls the trainer where a run begins that continues, and where a step does.
+
+    Args:
+        trainer: Whose run it is.
+    """
+
+    def __init__(self, trainer: ExactResumeTrainer):
+        self.trainer = trainer
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.trainer.continue_within_step()
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.trainer.begin_step()
