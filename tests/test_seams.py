@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import WhisperForConditionalGeneration
 
-from tests.conftest import read_json, run_here
+from tests.conftest import MICRO, read_json, read_jsonl, run_here
 
 SHORT = ("debug=smoke", "report=none", "trainer.zero_shot=false", "trainer.max_steps=1", "data.limit_validation=2")
 
@@ -208,3 +211,194 @@ def test_a_job_has_its_own_groups_keys_and_help(
     complained = capsys.readouterr().err.splitlines()
     assert complained[0] == "error: minimum=few: should be a valid integer"
     assert complained[1].startswith("error: curriculum: no group of job=count")
+
+
+CROSS_ENTROPY = """
+import torch
+from torch.nn import functional
+from kidasr.training.objective import Objective
+
+
+class CrossEntropy(Objective):
+    def __call__(self, logits, targets):
+        return functional.cross_entropy(logits[0], targets, reduction="none")
+
+
+class Consistent(Objective):
+    '''Cross entropy, and agreement between two views of an utterance.'''
+
+    views = 2
+    seen = []
+
+    def __init__(self, weight: float):
+        self.weight = weight
+
+    def __call__(self, logits, targets):
+        one, other = logits
+        assert one.shape == other.shape == (len(targets), one.shape[1])
+        self.seen.append(torch.equal(one, other))
+        agreement = functional.kl_div(one.log_softmax(-1), other.softmax(-1), reduction="none").sum(-1)
+        return functional.cross_entropy(one, targets, reduction="none") + self.weight * agreement
+"""
+
+
+@pytest.mark.parametrize("padding", ["max_length", "longest"])
+def test_an_objective_sees_the_logits_of_real_tokens(mine: Path, monkeypatch: pytest.MonkeyPatch, padding: str) -> None:
+    add(mine, "objective", "entropy", "_target_: objectives.CrossEntropy\n")
+    add(mine, "objective", "consistent", "_target_: objectives.Consistent\nweight: 0.5\n")
+    (mine / "objectives.py").write_text(CROSS_ENTROPY, encoding="utf-8")
+    weights = {}
+    for objective in ("none", "entropy"):
+        folder = mine.parent / objective
+        short = (*SHORT, "trainer.max_steps=2", "trainer.gradient_accumulation_steps=2", f"padding={padding}")
+        arguments = (f"--config-dir={mine}", f"hydra.run.dir={folder}", f"objective={objective}")
+        assert run_here(monkeypatch, *arguments, *short) == 0
+        weights[objective] = load_file(folder / "model" / "model.safetensors")
+    for name, tensor in weights["none"].items():
+        torch.testing.assert_close(weights["entropy"][name], tensor, atol=1e-5, rtol=1e-4)
+    arguments = (
+        f"--config-dir={mine}",
+        f"hydra.run.dir={mine.parent / 'two'}",
+        "objective=consistent",
+        "augment=specaugment",
+    )
+    assert run_here(monkeypatch, *two, *SHORT, f"padding={padding}") == 0
+    seen = sys.modules["objectives"].Consistent.seen
+    assert seen and not any(seen), "two views are masked differently"
+
+
+LOW_RANK = """
+import torch
+from torch import nn
+
+
+class LowRank(nn.Module):
+    def __init__(self, base, rank):
+        super().__init__()
+        self.base = base
+        self.down = nn.Linear(base.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, base.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, hidden):
+        return self.base(hidden) + self.up(self.down(hidden))
+
+
+class Adapter:
+    def __init__(self, rank: int):
+        self.rank = rank
+
+    def wrap(self, model):
+        model.requires_grad_(False)
+        torch.manual_seed(0)
+        for layer in model.model.decoder.layers:
+            layer.fc1 = LowRank(layer.fc1, self.rank)
+            layer.fc1.down.requires_grad_(True)
+            layer.fc1.up.requires_grad_(True)
+
+    def merge(self, model):
+        for layer in model.model.decoder.layers:
+            base = layer.fc1.base
+            base.weight.data += layer.fc1.up.weight @ layer.fc1.down.weight
+            layer.fc1 = base
+"""
+
+
+def test_an_adapter_is_trained_saved_resumed_and_merged(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(mine, "adapter", "lowrank", "_target_: lowrank.Adapter\nrank: 2\n", LOW_RANK)
+    options = ("adapter=lowrank", *SHORT, "trainer.max_steps=2", "schedule.warmup_steps=0")
+    code, run_dir = run(monkeypatch, mine, *options)
+    assert code == 0
+    checkpoint = load_file(run_dir / "checkpoints" / "checkpoint-2" / "model.safetensors")
+    assert "model.decoder.layers.0.fc1.up.weight" in checkpoint
+    before, after = load_file(MICRO / "model.safetensors"), load_file(run_dir / "model" / "model.safetensors")
+    changed = {name for name in after if not torch.equal(after[name], before[name].float())}
+    assert changed == {f"model.decoder.layers.{layer}.fc1.weight" for layer in range(2)}
+    assert (
+        type(WhisperForConditionalGeneration.from_pretrained(run_dir / "model")).__name__
+        == "WhisperForConditionalGeneration"
+    )
+    (run_dir / "metrics.json").unlink()  # as after a kill
+    assert run(monkeypatch, mine, *options)[0] == 0
+    again = load_file(run_dir / "model" / "model.safetensors")
+    assert all(torch.equal(again[name], after[name]) for name in after)
+
+
+CTC = """
+import torch
+from torch import nn
+from kidasr.features.recogniser import IGNORED_LABEL, Recogniser, Scoring
+
+LETTERS = " abcdefghijklmnopqrstuvwxyz'"
+
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.front = nn.Conv1d(8, width, 3, padding=1)
+        self.out = nn.Linear(width, len(LETTERS) + 1)
+
+    def forward(self, input_features, labels=None, **_):
+        logits = self.out(torch.relu(self.front(input_features)).transpose(1, 2)).log_softmax(-1)
+        found = {"logits": logits}
+        if labels is not None:
+            frames = torch.full((len(labels),), logits.shape[1])
+            tokens = (labels != IGNORED_LABEL).sum(1)
+            arguments = (logits.transpose(0, 1), labels.clamp(min=0), frames, tokens)
+            found["loss"] = nn.functional.ctc_loss(*arguments, blank=len(LETTERS), zero_infinity=True)
+        return found
+
+
+class TinyCtc(Recogniser):
+    window_sec, max_tokens, mel_bins = 10.0, 100, 8
+
+    def __init__(self, width):
+        torch.manual_seed(0)
+        self.model = Net(width)
+
+    def features(self, samples, padding):
+        frames = len(samples) // 160 // 8
+        return torch.from_numpy(samples[: frames * 160 * 8]).reshape(8, frames, 160).square().mean(-1), frames
+
+    def labels(self, text):
+        return [LETTERS.index(letter) for letter in text.lower() if letter in LETTERS]
+
+    def collate(self, features, labels, padding):
+        longest = max(one.shape[1] for one in features)
+        padded = [nn.functional.pad(one, (0, longest - one.shape[1])) for one in features]
+        rows = nn.utils.rnn.pad_sequence([torch.tensor(one) for one in labels], batch_first=True, padding_value=IGNORED_LABEL)
+        return {"input_features": torch.stack(padded), "labels": rows}
+
+    def transcribe(self, batch, max_tokens, num_beams):
+        best = self.model(batch["input_features"])["logits"].argmax(-1)
+        rows = [torch.unique_consecutive(row).tolist() for row in best]
+        return ["".join(LETTERS[token] for token in row if token < len(LETTERS))[:bound] for row, bound in zip(rows, max_tokens)]
+
+    @property
+    def scoring(self):
+        return Scoring(str.lower, "WER")
+
+    def save(self, folder, num_beams):
+        torch.save(self.model.state_dict(), folder / "tiny.pt")
+
+
+class Pretrained:
+    def __init__(self, width: int):
+        self.width = width
+
+    def load(self):
+        return TinyCtc(self.width)
+"""
+
+
+def test_a_recogniser_that_is_no_whisper_is_one_module(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(mine, "model", "ctc", "# @package _global_\nmodel:\n  _target_: ctc.Pretrained\n  width: 16\n", CTC)
+    code, run_dir = run(monkeypatch, mine, "model=ctc", *SHORT, "trainer.zero_shot=true", "trainer.max_steps=3")
+    assert code == 0, capsys.readouterr().err
+    metrics = read_json(run_dir / "metrics.json")
+    assert metrics["steps"] == 3 and metrics["zero_shot"]["utterances"] == metrics["final"]["utterances"] == 2
+    assert (run_dir / "model" / "tiny.pt").is_file() and len(read_jsonl(run_dir / "predictions.jsonl")) == 2
+    assert run(monkeypatch, mine, "model=ctc", "freeze=encoder_all", f"hydra.run.dir={mine.parent / 'x'}", *SHORT)[0] == 2
+    assert "freeze: a Net has no encoder to freeze; expected: freeze=none" in capsys.readouterr().err
