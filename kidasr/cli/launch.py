@@ -36,7 +36,7 @@ from kidasr.runs.folder import (
     newest_unfinished,
     prepare_run_folder,
 )
-from kidasr.runs.identity import what_is_run
+from kidasr.runs.identity import identity, resolved
 from kidasr.runs.record import is_expected, record
 from kidasr.runs.sweeps import failed_runs, name_run, remember_runs
 
@@ -294,7 +294,7 @@ def _check_multirun(shared: DictConfig, overrides: list[str]) -> None:
     for number, job in enumerate(tqdm(jobs, desc="checking configs", unit="run", leave=False, disable=None, delay=1)):
         whole = _compose(job)
         name = name_run(sweep_dir, whole, base, number)
-        what = what_is_run(whole)
+        what = identity(resolved(whole))
         if named.setdefault(name, what) != what:
             raise ConfigError(
                 f"hydra.sweep.subdir: two runs would go into {sweep_dir / name}; expected: a folder for each, or no "

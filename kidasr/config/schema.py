@@ -169,6 +169,12 @@ class Job(Part):
     model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
 
 
+class Identity(Group):
+    """What makes two runs the same experiment."""
+
+    ignored_keys: list[Text]
+
+
 class RunConfig(Group):
     """The whole config of one training run."""
 
@@ -190,6 +196,7 @@ class RunConfig(Group):
     step_scale: PositiveFloat
     resume: Literal["auto", "latest", "never"]
     overwrite: bool
+    identity: Identity
     # Of an ablation, and of job=compare.
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
     baseline: Text | None = None

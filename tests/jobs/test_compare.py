@@ -14,20 +14,34 @@ from kidasr.evidence.bootstrap import wer_difference
 from kidasr.evidence.significance import mapsswe
 from kidasr.jobs.compare import Compare
 from kidasr.report.report import Report
-from tests.conftest import read_json, run_here
+from kidasr.runs.folder import prepare_run_folder
+from tests.conftest import composed, read_json, run_here
 
 AGES = ("3-4", "9-10", "13+")
 
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Callable[..., str]:
-    """Writes what a comparison reads of a run folder, for twelve invented speakers of ten utterances."""
+    """Writes what a comparison reads of a run folder, for twelve invented speakers of ten utterances.
 
-    def write(name: str, wer: float, *overrides: str, seed: int = 1, finished: bool = True, **change: Any) -> str:
+    ``recorded`` is whether its config is there, as a run writes it, or only what was typed.
+    """
+
+    def write(
+        name: str,
+        wer: float,
+        *overrides: str,
+        seed: int = 1,
+        finished: bool = True,
+        recorded: bool = False,
+        **change: Any,
+    ) -> str:
         rng = np.random.default_rng([seed, int(1000 * wer)])
         folder = tmp_path / name
         (folder / ".hydra").mkdir(parents=True)
         (folder / ".hydra" / "overrides.yaml").write_text(json.dumps([*overrides, f"seed={seed}"]), encoding="utf-8")
+        if recorded:
+            prepare_run_folder(folder, composed(*overrides, f"seed={seed}"))
         rows = []
         for number in range(120):
             row = {
@@ -107,6 +121,27 @@ def test_seeds_of_a_configuration_are_pooled_and_widen_the_interval(tmp_path: Pa
     assert pooled[0]["delta_wer"] == pytest.approx(without.value)
     low, high = pooled[0]["ci95"]
     assert high - low > 1.3 * (without.high - without.low), "the seeds differ by as much as the configurations"
+
+
+def test_seeds_with_other_threads_or_by_an_extended_list_are_repetitions_and_no_treatment(
+    tmp_path: Path, run_folder: Callable[..., str]
+) -> None:
+    listed = ",".join(composed().identity.ignored_keys)
+    more = (
+        "trainer.num_threads=8",
+        "trainer.torch_compile=true",
+        f"identity.ignored_keys=[{listed},trainer.torch_compile]",
+    )
+    runs = [
+        run_folder(f"{augment}{seed}", wer, f"augment={augment}", *extra, seed=seed, recorded=True)
+        for augment, wer in (("none", 0.3), ("specaugment", 0.2))
+        for seed, extra in ((1, ()), (2, more))
+    ]
+    found = compared(tmp_path, *runs)
+    assert [(one["configuration"], one["seed"]) for one in found["runs"]] == [
+        (f"augment={augment}", seed) for augment in ("none", "specaugment") for seed in (1, 2)
+    ]
+    assert [pair["seeds"] for pair in found["pairs"]] == [[2, 2]]
 
 
 def test_an_unfinished_run_is_listed_and_the_rest_compared(tmp_path: Path, run_folder: Callable[..., str]) -> None:

@@ -95,3 +95,14 @@ def test_overwriting_deletes_what_a_run_leaves_and_nothing_else(tmp_path: Path) 
         (run_dir / name).write_text("{}", encoding="utf-8")
     prepare_run_folder(run_dir, composed("resume=never", "overwrite=true"))
     assert {path.name for path in run_dir.iterdir()} == {"config.json", "notes.txt"}
+
+
+def test_a_comparison_does_not_go_into_the_folder_of_a_training_run(tmp_path: Path) -> None:
+    prepare_run_folder(tmp_path, composed())
+    compare = composed("job=compare", "runs=[a,b]")
+    with pytest.raises(KidasrError, match="holds an unfinished run of another config"):
+        check_run_folder(tmp_path, compare)
+    (tmp_path / "metrics.json").write_text('{"final": {"wer": 0.25}}', encoding="utf-8")
+    assert check_run_folder(tmp_path, composed("trainer.num_threads=8"))
+    with pytest.raises(KidasrError, match="holds a finished run of another config"):
+        check_run_folder(tmp_path, compare)
