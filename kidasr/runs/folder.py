@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import socket
@@ -14,8 +15,11 @@ from omegaconf import DictConfig
 
 from kidasr.errors import KidasrError, truncate
 from kidasr.processes import is_first_process, is_restarted
-from kidasr.runs.files import ATTEMPTS, CONFIG, LOCK, METRICS, RUN_ARTIFACTS, RUN_LOG, read_json, write_json
+from kidasr.runs.files import ATTEMPTS, CHECKPOINTS, CONFIG, LOCK, METRICS, RUN_ARTIFACTS, RUN_LOG, read_json, write_json
 from kidasr.runs.identity import is_same_experiment, resolved
+from kidasr.runs.record import failure
+
+log = logging.getLogger(__name__)
 
 #: What Hydra and a launcher write before a job begins; a folder with nothing else is an empty one.
 BEFORE_THE_RUN = (".hydra", RUN_LOG, LOCK, ATTEMPTS)
@@ -52,7 +56,8 @@ def check_place(folder: Path, key: str = "hydra.run.dir") -> None:
 def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
     """Make sure that a run may go into this folder.
 
-    It may if the folder is new, or holds a run of the same experiment.
+    It may if the folder is new, if it holds a run of the same experiment, or if it holds one of another experiment that
+    failed before it saved a checkpoint.
 
     Returns:
         Whether the run in it is finished, so that nothing is to be done.
@@ -76,6 +81,8 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
         return False
     if recorded is not None and is_same_experiment(recorded, resolved(cfg)):
         return finished
+    if not finished and (has_failed_untrained(run_dir) or not is_first_process()):
+        return False  # the other processes may come while the first deletes what is there
     raise KidasrError(
         f"{run_dir} holds {'a finished' if finished else 'an unfinished'} run of another config; expected: another "
         f"hydra.run.dir=...{'' if finished else ', or the very same config to continue it'}"
@@ -83,7 +90,10 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
 
 
 def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
-    """Check the folder and record the config in it; with ``resume=never overwrite=true`` what a run left there is deleted.
+    """Check the folder and record the config in it.
+
+    What a run left there is deleted with ``resume=never overwrite=true``, and if it is of another experiment and has failed
+    before it saved a checkpoint.
 
     Returns:
         Whether the run in it is finished.
@@ -94,17 +104,23 @@ def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
     if check_run_folder(run_dir, cfg):
         return True
     if is_first_process():
+        wanted = resolved(cfg)
         if _begins_anew(cfg):
             delete_run(run_dir)
-        record_config(run_dir, cfg)
+        elif not is_same_experiment(read_config(run_dir) or wanted, wanted):
+            log.info("%s: deleted a run of another config, which failed before its first checkpoint", run_dir)
+            delete_run(run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if not (run_dir / CONFIG).exists():
+            write_json(run_dir / CONFIG, wanted)
     return False
 
 
-def record_config(run_dir: Path, cfg: DictConfig) -> None:
-    """Say what is run in a folder, where nothing says so yet."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    if not (run_dir / CONFIG).exists():
-        write_json(run_dir / CONFIG, resolved(cfg))
+def has_failed_untrained(run_dir: Path) -> bool:
+    """Whether the run in a folder has failed, is not running again, and has neither a checkpoint nor a result."""
+    if failure(run_dir) is None or (run_dir / METRICS).exists() or any((run_dir / CHECKPOINTS).glob("[!.]*")):
+        return False
+    return run_dir.resolve() / LOCK in _held or not is_in_use(run_dir)
 
 
 def read_config(run_dir: Path) -> dict[str, Any] | None:
