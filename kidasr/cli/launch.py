@@ -82,7 +82,7 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
                     return job(cfg)
                 lock_run_folder(run_dir)
                 if prepare_run_folder(run_dir, cfg):
-                    log.info(_nothing_to_do(run_dir))
+                    log.info(nothing_to_do(run_dir))
                     return finished_wer(run_dir)
                 begun = True
                 record(run_dir, "started", job=_job_id())
@@ -144,7 +144,8 @@ def _explain_full_disk() -> Iterator[None]:
         ) from error
 
 
-def _nothing_to_do(run_dir: Path) -> str:
+def nothing_to_do(run_dir: Path) -> str:
+    """The line for a finished run."""
     return f"{run_dir} holds the finished run of this config (WER {100 * (finished_wer(run_dir) or 0):.1f}%): nothing to do"
 
 
@@ -262,7 +263,7 @@ def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> int:
     if not check_run_folder(run_dir, cfg):
         return processes
     if is_first_process():
-        print(_nothing_to_do(run_dir))
+        print(nothing_to_do(run_dir))
     return 0
 
 
