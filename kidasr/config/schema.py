@@ -199,7 +199,7 @@ class RunConfig(Group):
     identity: Identity
     # Of an ablation, and of job=compare.
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
-    baseline: Text | None = None
+    baseline: Text | list[Text] | None = None
     runs: Text | list[Text] | None = None
     # Of job=status.
     sweep: Text | None = None

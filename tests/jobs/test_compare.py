@@ -74,7 +74,7 @@ def errors(folder: str) -> np.ndarray:
     return np.array([row["substitutions"] + row["insertions"] for row in rows])
 
 
-def compared(tmp_path: Path, *runs: str, baseline: str | None = None) -> Any:
+def compared(tmp_path: Path, *runs: str, baseline: str | list[str] | None = None) -> Any:
     Compare(str(tmp_path / "report"), list(runs), baseline, Report(True, 2000, 100, 1)).run()
     return read_json(tmp_path / "report" / "comparison.json")
 
@@ -144,6 +144,37 @@ def test_seeds_with_other_threads_or_by_an_extended_list_are_repetitions_and_no_
     assert [pair["seeds"] for pair in found["pairs"]] == [[2, 2]]
 
 
+@pytest.mark.parametrize(
+    ("baseline", "name"),
+    [
+        (None, "baseline"),
+        ([], "baseline"),
+        (["h4", "h1"], "h1+h4"),
+        ("h1", "h1"),
+        ("FOLDER", "h1+h4"),
+    ],
+)
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_baseline_of_an_ablation_is_found_by_its_hypotheses(
+    tmp_path: Path, run_folder: Callable[..., str], baseline: str | list[str] | None, name: str, recorded: bool
+) -> None:
+    typed = ("hypotheses=[h1,h4]", "hypotheses=[h1]", "hypotheses=[]")
+    runs = [run_folder(str(number), 0.2, "experiment=baseline", one, recorded=recorded) for number, one in enumerate(typed)]
+    found = compared(tmp_path, *runs, baseline=runs[0] if baseline == "FOLDER" else baseline)
+    assert {pair["baseline"] for pair in found["pairs"]} == {name}
+
+
+def test_hypotheses_are_read_from_the_recorded_config_where_it_names_them(
+    tmp_path: Path, run_folder: Callable[..., str]
+) -> None:
+    runs = [run_folder(name, 0.2, f"x={name}") for name in ("a", "b")]
+    for run, on in zip(runs, ([], ["h1", "h2"]), strict=True):
+        (Path(run) / "config.json").write_text(json.dumps({"hypotheses": on, "seed": 1}), encoding="utf-8")
+    assert compared(tmp_path, *runs, baseline=["h1", "h2"])["pairs"][0]["baseline"] == "x=b"
+    with pytest.raises(KidasrError, match=r"baseline=\[h3\]: 0 configurations with exactly .* of one: x=a, x=b"):
+        compared(tmp_path, *runs, baseline=["h3"])
+
+
 def test_an_unfinished_run_is_listed_and_the_rest_compared(tmp_path: Path, run_folder: Callable[..., str]) -> None:
     a, b = run_folder("a", 0.3, "x=1"), run_folder("b", 0.2, "x=2")
     unfinished = run_folder("c", 0.2, "x=3", finished=False)
@@ -194,6 +225,9 @@ def test_from_the_command_line(
     assert run_here(monkeypatch, "job=compare", f"runs=[{a},{b}]", f"hydra.run.dir={tmp_path / 'report'}") == 0
     said = capfd.readouterr().out
     assert "against x=1" in said and "comparison:" in said
+    again = ("job=compare", f"runs=[{a},{b}]", f"hydra.run.dir={tmp_path / 'report'}")
+    assert run_here(monkeypatch, *again, "baseline=[h1]") == 2
+    assert "baseline=[h1]: 0 configurations with exactly these" in "".join(capfd.readouterr())
     assert run_here(monkeypatch, "job=compare") == 2
     assert "runs is missing; expected: runs=..." in capfd.readouterr().err
     (Path(b) / "predictions.jsonl").write_text('{"utterance_id": 1}', encoding="utf-8")
