@@ -210,7 +210,7 @@ def write_finished_runs(outputs: Path) -> None:
     job(outputs / "run", "debug=smoke").run()
     for name, override in (("a", "seed=1"), ("b", "x=2"), ("c/0", "experiment=baseline"), ("c/1", "experiment=h4")):
         folder = outputs / name.replace("c", "multirun/mine")
-        shutil.copytree(outputs / "run", folder)
+        shutil.copytree(outputs / "run", folder, ignore=shutil.ignore_patterns("config.json"))
         (folder / ".hydra").mkdir()
         (folder / ".hydra" / "overrides.yaml").write_text(f"- {override}\n", encoding="utf-8")
 

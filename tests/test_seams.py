@@ -256,12 +256,7 @@ def test_an_objective_sees_the_logits_of_real_tokens(mine: Path, monkeypatch: py
         weights[objective] = load_file(folder / "model" / "model.safetensors")
     for name, tensor in weights["none"].items():
         torch.testing.assert_close(weights["entropy"][name], tensor, atol=1e-5, rtol=1e-4)
-    arguments = (
-        f"--config-dir={mine}",
-        f"hydra.run.dir={mine.parent / 'two'}",
-        "objective=consistent",
-        "augment=specaugment",
-    )
+    two = (f"--config-dir={mine}", f"hydra.run.dir={mine.parent / 'two'}", "objective=consistent", "augment=specaugment")
     assert run_here(monkeypatch, *two, *SHORT, f"padding={padding}") == 0
     seen = sys.modules["objectives"].Consistent.seen
     assert seen and not any(seen), "two views are masked differently"

@@ -38,7 +38,7 @@ from kidasr.runs.folder import (
     newest_unfinished,
     prepare_run_folder,
 )
-from kidasr.runs.identity import what_is_run
+from kidasr.runs.identity import identity, resolved
 from kidasr.runs.record import is_expected, record
 from kidasr.runs.sweeps import failed_runs, name_run, remember_runs
 
@@ -72,7 +72,7 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
                     return job(cfg)
                 lock_run_folder(run_dir)
                 if prepare_run_folder(run_dir, cfg):
-                    log.info(_nothing_to_do(run_dir))
+                    log.info(nothing_to_do(run_dir))
                     return finished_wer(run_dir)
                 begun = True
                 record(run_dir, "started", job=_job_id())
@@ -129,7 +129,8 @@ def _explain_full_disk() -> Iterator[None]:
         ) from error
 
 
-def _nothing_to_do(run_dir: Path) -> str:
+def nothing_to_do(run_dir: Path) -> str:
+    """The line for a finished run."""
     return f"{run_dir} holds the finished run of this config (WER {100 * (finished_wer(run_dir) or 0):.1f}%): nothing to do"
 
 
@@ -281,7 +282,7 @@ def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> int:
     if not check_run_folder(run_dir, cfg):
         return processes
     if is_first_process():
-        print(_nothing_to_do(run_dir))
+        print(nothing_to_do(run_dir))
     return 0
 
 
@@ -313,7 +314,7 @@ def _check_multirun(shared: DictConfig, overrides: list[str], folders: list[Path
     for number, job in enumerate(tqdm(jobs, desc="checking configs", unit="run", leave=False, disable=None, delay=1)):
         whole = _compose(job)
         name = name_run(sweep_dir, whole, base, number)
-        what = what_is_run(whole)
+        what = identity(resolved(whole))
         if named.setdefault(name, what) != what:
             raise ConfigError(
                 f"hydra.sweep.subdir: two runs would go into {sweep_dir / name}; expected: a folder for each, or no "

@@ -28,12 +28,19 @@ class Part(Group):
     target: Text = Field(alias="_target_")
 
 
+class Identity(Group):
+    """What makes two runs the same experiment."""
+
+    ignored_keys: list[Text]
+
+
 class Settings(Group):
     """Keys that belong to no job."""
 
     job: dict[str, Any]
     resume: Literal["auto", "latest", "never"]
     overwrite: bool
+    identity: Identity
     step_scale: PositiveFloat = 1.0
     # Of an ablation.
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = None

@@ -10,22 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from kidasr.errors import KidasrError
 from kidasr.recognition.score import is_runaway
 from kidasr.runs.files import METRICS, PREDICTIONS
-from kidasr.runs.identity import IGNORED_KEYS
+from kidasr.runs.folder import read_config
+from kidasr.runs.identity import configuration, ignored_keys, key_of, overrides_with_effect
 from kidasr.runs.record import failure
 
 #: Fields of a prediction that a comparison reads.
 TEXTS = ("utterance_id", "speaker_id", "age_bucket", "normalized_reference", "normalized_hypothesis")
 COUNTS = ("words", "characters", "substitutions", "deletions", "insertions", "character_errors")
-
-#: Parts of a config that make another run of the same configuration, or do not change its result.
-NOT_THE_CONFIGURATION = ("seed", *(name for name in IGNORED_KEYS if "." not in name))
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,10 @@ class Run:
     """A finished run, as its folder tells it. Arrays and lists are of each utterance, sorted by its id."""
 
     folder: str
-    #: The config without its seed: runs that share it are one configuration.
-    configuration: str
-    #: What was said on the command line, without the seed.
-    overrides: frozenset[str]
+    #: The resolved config that the run has recorded; None for a folder that holds none.
+    config: Mapping[str, Any] | None
+    #: What was typed for it; None where it is not known.
+    overrides: frozenset[str] | None
     seed: int | None
     #: What ``metrics.json`` holds.
     metrics: Mapping[str, Any]
@@ -116,19 +114,17 @@ def make_run(folder: Path, metrics: Mapping[str, Any], rows: Iterable[Mapping[st
     """A run from what is in its files.
 
     Args:
-        folder: Its folder, whose ``.hydra`` is read.
+        folder: Its folder, whose config and overrides are read.
         metrics: What ``metrics.json`` holds.
         rows: Predictions, as in ``predictions.jsonl``.
     """
     in_order = sorted(rows, key=lambda row: str(row["utterance_id"]))
     words, characters, *kinds, character_errors = np.array([[int(row[name]) for name in COUNTS] for row in in_order]).T
-    overrides, config = _overrides(folder), _config(folder)
-    # Of values, so that 5e-5 and 0.00005 are one.
-    configuration = {key: value for key, value in (config or {}).items() if key not in NOT_THE_CONFIGURATION}
+    config = read_config(folder)
     return Run(
         folder=str(folder),
-        configuration=json.dumps(configuration, sort_keys=True) if config else " ".join(sorted(overrides)),
-        overrides=overrides,
+        config=config,
+        overrides=_overrides(folder),
         seed=config.get("seed") if config else None,
         metrics=metrics,
         utterance_ids=[str(row["utterance_id"]) for row in in_order],
@@ -144,27 +140,10 @@ def make_run(folder: Path, metrics: Mapping[str, Any], rows: Iterable[Mapping[st
     )
 
 
-def _overrides(folder: Path) -> frozenset[str]:
-    overrides = _load(folder / ".hydra" / "overrides.yaml")
-    if overrides is None:
-        return frozenset([str(folder)])
-    return frozenset(one for one in map(str, overrides) if _key(one) not in NOT_THE_CONFIGURATION)
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").split("=")[0].split(".")[0]
-
-
-def _config(folder: Path) -> dict[str, Any] | None:
-    """The config's values, interpolations as they are; None where there is none."""
-    config = _load(folder / ".hydra" / "config.yaml")
-    values = OmegaConf.to_container(config) if isinstance(config, DictConfig) else None
-    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else None
-
-
-def _load(path: Path) -> Any:
+def _overrides(folder: Path) -> frozenset[str] | None:
+    path = folder / ".hydra" / "overrides.yaml"
     try:
-        return OmegaConf.load(path) if path.is_file() else None
+        return frozenset(map(str, OmegaConf.load(path))) if path.is_file() else None
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise KidasrError(f"{path}: can't be read: {' '.join(str(error).split())}") from error
 
@@ -172,21 +151,33 @@ def _load(path: Path) -> Any:
 def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs by their configuration, which is named by the overrides that not all of them have, or is the default.
 
-    ``hypotheses=[h1,h4]`` is named ``h1+h4``, and none of them ``baseline``.
+    ``hypotheses=[h1,h4]`` is named ``h1+h4``, and none of them ``baseline``. Where no config is recorded, the overrides are
+    the configuration.
     """
+    # One list for all, also where it was extended between two of them.
+    ignored = frozenset[str]().union(*(ignored_keys(run.config or {}) for run in runs))
+    typed = {run.folder: _typed(run, ignored) for run in runs}
     grouped: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        grouped[run.configuration].append(run)
-    common = frozenset.intersection(*(run.overrides for run in runs)) if runs else frozenset()
+        what = sorted(typed[run.folder]) if run.config is None else configuration(run.config, ignored)
+        grouped[json.dumps(what, sort_keys=True)].append(run)
+    common = frozenset.intersection(*typed.values()) if runs else frozenset()
     named: dict[str, list[Run]] = {}
     for members in grouped.values():
-        name = " ".join(map(_short, sorted(members[0].overrides - common))) or "default"
+        name = " ".join(map(_short, sorted(typed[members[0].folder] - common))) or "default"
         number = 2
         while name in named:  # the same words, but with other files in conf/
             name = f"{name.removesuffix(f' ({number - 1})')} ({number})"
             number += 1
         named[name] = members
     return named
+
+
+def _typed(run: Run, ignored: frozenset[str]) -> frozenset[str]:
+    """What was typed for a configuration; where that is not known, its folder stands for it."""
+    if run.overrides is None:
+        return frozenset([run.folder])
+    return frozenset(one for one in overrides_with_effect(run.overrides, ignored) if key_of(one) != "seed")
 
 
 def _short(override: str) -> str:
@@ -200,7 +191,10 @@ def _short(override: str) -> str:
 
 def hypotheses_on(run: Run) -> frozenset[str] | None:
     """Which hypotheses an ablation has switched on in a run; None for a run of no ablation."""
-    for override in run.overrides:
+    recorded = (run.config or {}).get("hypotheses")
+    if isinstance(recorded, list):
+        return frozenset(map(str, recorded))
+    for override in run.overrides or ():
         key, _, value = override.partition("=")
         if key == "hypotheses":
             return frozenset(part.strip() for part in value.strip("[]").split(",") if part.strip())

@@ -51,15 +51,16 @@ class Compare(Job):
     Args:
         output_dir: Where to.
         runs: Run folders, or patterns of them.
-        baseline: A run folder, or a configuration as the table names it, that the others are compared with; None for the one
-            that is called baseline, else the first.
+        baseline: What the others are compared with: a run folder, a configuration as the table names it, or the hypotheses
+            that are on in it (``["h1", "h2"]``; ``[]`` for none). None for the one with none of them on, else the one that
+            is called baseline, else the first.
         report: How it is reported.
 
     Raises:
         KidasrError: If there are fewer than two configurations, or the runs are of different test sets.
     """
 
-    def __init__(self, output_dir: str, runs: Text | list[Text], baseline: Text | None, report: ReportOptions):
+    def __init__(self, output_dir: str, runs: Text | list[Text], baseline: Text | list[Text] | None, report: ReportOptions):
         self.output_dir = Path(output_dir)
         self.patterns = [runs] if isinstance(runs, str) else list(runs)
         self.baseline, self.report = baseline, Report(report)
@@ -128,9 +129,8 @@ class Compare(Job):
 
     def _effects(self, configurations: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
         """Main effects and interactions, where the runs are those of a factorial."""
-        on = {name: hypotheses_on(members[0]) for name, members in configurations.items()}
-        known = {name: one for name, one in on.items() if one is not None}
-        if len(known) < len(on):
+        known = _hypotheses(configurations)
+        if len(known) < len(configurations):
             return []
         everything = np.ones(len(next(iter(configurations.values()))[0].words), dtype=bool)
         return [
@@ -161,9 +161,27 @@ class Compare(Job):
                     yield folder
 
     def _baseline_of(self, configurations: Mapping[str, Sequence[Run]]) -> str:
+        """The name of the configuration that the others are compared with."""
+        on = _hypotheses(configurations)
         if self.baseline is None:
-            return next((name for name in configurations if name == "baseline"), next(iter(configurations)))
+            without = [name for name in on if not on[name]]
+            called = [name for name in configurations if name == "baseline"]
+            return [*(without if len(without) == 1 else called), *configurations][0]
+        if not isinstance(self.baseline, str):
+            found = [name for name in on if on[name] == frozenset(self.baseline)]
+            if len(found) == 1:
+                return found[0]
+            raise KidasrError(
+                f"baseline=[{','.join(self.baseline)}]: {len(found)} configurations with exactly these hypotheses on; "
+                f"expected: one, or the name of one: {', '.join(found or configurations)}"
+            )
         for name, members in configurations.items():
             if self.baseline == name or Path(self.baseline) in [Path(run.folder) for run in members]:
                 return name
         raise KidasrError(f"baseline={self.baseline}: not among the runs; expected: {', '.join(configurations)}")
+
+
+def _hypotheses(configurations: Mapping[str, Sequence[Run]]) -> dict[str, frozenset[str]]:
+    """Which hypotheses are on in each configuration of an ablation, by its name; others are left out."""
+    on = {name: hypotheses_on(members[0]) for name, members in configurations.items()}
+    return {name: one for name, one in on.items() if one is not None}

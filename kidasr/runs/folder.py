@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import socket
@@ -10,30 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from kidasr.durable import write_text
 from kidasr.errors import KidasrError, truncate
 from kidasr.processes import is_first_process, is_restarted
-from kidasr.runs.files import ATTEMPTS, CONFIG, LOCK, METRICS, RUN_ARTIFACTS, RUN_LOG
-from kidasr.runs.identity import flat
+from kidasr.runs.files import ATTEMPTS, CHECKPOINTS, CONFIG, LOCK, METRICS, RUN_ARTIFACTS, RUN_LOG, read_json, write_json
+from kidasr.runs.identity import is_same_experiment, resolved
+from kidasr.runs.record import failure
 
-#: Keys that say what is done with the folder, not what is run in it.
-NOT_THE_RUN = ("job", "resume", "overwrite")
+log = logging.getLogger(__name__)
 
 #: What Hydra and a launcher write before a job begins; a folder with nothing else is an empty one.
 BEFORE_THE_RUN = (".hydra", RUN_LOG, LOCK, ATTEMPTS)
 
 #: The folders that this process has, which it keeps to its end. Its forked data-loader workers have no part in them.
 _held: dict[Path, FileLock] = {}
-
-
-def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """What is run: every value filled in, without the job node, which only repeats the others."""
-    keys = [str(key) for key in cfg if key not in NOT_THE_RUN]
-    return {
-        key: OmegaConf.to_container(cfg[key], resolve=True) if OmegaConf.is_config(cfg[key]) else cfg[key] for key in keys
-    }
 
 
 def check_place(folder: Path, key: str = "hydra.run.dir") -> None:
@@ -62,14 +54,16 @@ def check_place(folder: Path, key: str = "hydra.run.dir") -> None:
 
 
 def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
-    """Make sure that a run may go into this folder: it is new, or holds a run of the very same config.
+    """Make sure that a run may go into this folder.
+
+    It may if the folder is new, if it holds a run of the same experiment, or if it holds one of another experiment that
+    failed before it saved a checkpoint.
 
     Returns:
-        Whether that run is finished, so that nothing is to be done.
+        Whether the run in it is finished, so that nothing is to be done.
 
     Raises:
-        KidasrError: If the folder holds a run of another config; with ``resume=never``, if it holds anything; if it
-            can't be written.
+        KidasrError: If the folder holds any other run; with ``resume=never``, if it holds anything; if it can't be written.
     """
     check_place(run_dir)
     if _begins_anew(cfg):
@@ -82,19 +76,24 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
             )
         return False
     finished = (run_dir / METRICS).exists()
-    record = _recorded(run_dir)
-    if record is None and not finished:
+    recorded = read_config(run_dir)
+    if recorded is None and not finished:
         return False
-    if record != _as_recorded(cfg):
-        raise KidasrError(
-            f"{run_dir} holds {'a finished' if finished else 'an unfinished'} run of another config; expected: another "
-            f"hydra.run.dir=...{'' if finished else ', or the very same config to continue it'}"
-        )
-    return finished
+    if recorded is not None and is_same_experiment(recorded, resolved(cfg)):
+        return finished
+    if not finished and (has_failed_untrained(run_dir) or not is_first_process()):
+        return False  # the other processes may come while the first deletes what is there
+    raise KidasrError(
+        f"{run_dir} holds {'a finished' if finished else 'an unfinished'} run of another config; expected: another "
+        f"hydra.run.dir=...{'' if finished else ', or the very same config to continue it'}"
+    )
 
 
 def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
-    """Check the folder and record the config in it; with ``resume=never overwrite=true`` what a run left there is deleted.
+    """Check the folder and record the config in it.
+
+    What a run left there is deleted with ``resume=never overwrite=true``, and if it is of another experiment and has failed
+    before it saved a checkpoint.
 
     Returns:
         Whether the run in it is finished.
@@ -105,17 +104,41 @@ def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
     if check_run_folder(run_dir, cfg):
         return True
     if is_first_process():
+        wanted = resolved(cfg)
         if _begins_anew(cfg):
             delete_run(run_dir)
-        record_config(run_dir, cfg)
+        elif not is_same_experiment(read_config(run_dir) or wanted, wanted):
+            log.info("%s: deleted a run of another config, which failed before its first checkpoint", run_dir)
+            delete_run(run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if not (run_dir / CONFIG).exists():
+            write_json(run_dir / CONFIG, wanted)
     return False
 
 
-def record_config(run_dir: Path, cfg: DictConfig) -> None:
-    """Say what is run in a folder, where nothing says so yet."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    if _recorded(run_dir) is None:
-        write_text(run_dir / CONFIG, json.dumps(resolved(cfg), indent=2) + "\n")
+def has_failed_untrained(run_dir: Path) -> bool:
+    """Whether the run in a folder has failed, is not running again, and has neither a checkpoint nor a result."""
+    if failure(run_dir) is None or (run_dir / METRICS).exists() or any((run_dir / CHECKPOINTS).glob("[!.]*")):
+        return False
+    return run_dir.resolve() / LOCK in _held or not is_in_use(run_dir)
+
+
+def read_config(run_dir: Path) -> dict[str, Any] | None:
+    """The config of the run in a folder, resolved; None where there is no run.
+
+    Raises:
+        KidasrError: If its file can't be read.
+    """
+    path = run_dir / CONFIG
+    if not path.exists():
+        return None
+    try:
+        config = read_json(path)
+    except (OSError, ValueError) as error:
+        raise KidasrError(f"{path} can't be read: {error}; expected: the config that a run has written") from error
+    if not isinstance(config, dict):
+        raise KidasrError(f"{path} holds no JSON object; expected: the config that a run has written")
+    return config
 
 
 def finished_wer(run_dir: Path) -> float | None:
@@ -130,8 +153,9 @@ def finished_wer(run_dir: Path) -> float | None:
 
 def newest_unfinished(base: Path, cfg: DictConfig) -> Path | None:
     """The unfinished run of this very config that was begun last, anywhere in a folder."""
-    wanted = _as_recorded(cfg)
-    found = [run_dir for run_dir in _run_folders(base) if not (run_dir / METRICS).exists() and _recorded(run_dir) == wanted]
+    wanted = resolved(cfg)
+    unfinished = [run_dir for run_dir in _run_folders(base) if not (run_dir / METRICS).exists()]
+    found = [run_dir for run_dir in unfinished if is_same_experiment(read_config(run_dir) or {}, wanted)]
     return max(found, key=lambda run_dir: (run_dir / CONFIG).stat().st_mtime, default=None)
 
 
@@ -174,21 +198,6 @@ def is_in_use(run_dir: Path) -> bool:
 def _begins_anew(cfg: DictConfig) -> bool:
     """A job that is requeued was asked to begin anew once, and has."""
     return bool(cfg.resume == "never") and not is_restarted()
-
-
-def _as_recorded(cfg: DictConfig) -> Any:
-    return flat(json.loads(json.dumps(resolved(cfg))))
-
-
-def _recorded(run_dir: Path) -> Any:
-    """What is run in a folder, every value that can change the result; None where there is no run."""
-    path = run_dir / CONFIG
-    if not path.exists():
-        return None
-    try:
-        return flat(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError) as error:
-        raise KidasrError(f"{path} can't be read: {error}; expected: another hydra.run.dir=...") from error
 
 
 def _run_folders(base: Path) -> Iterator[Path]:

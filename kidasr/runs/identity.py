@@ -1,37 +1,20 @@
-"""What a run is, as a name: how its config differs from the config of ``python run.py``.
+"""What makes two runs the same experiment, and the names that follow from it.
 
-The same experiment has the same name however it is typed, so that it is found again.
+Two runs are the same experiment if their configs differ only in keys that do not change the result. Two runs have the same
+configuration if they differ in the seed as well. The keys that do not change the result are listed in ``conf/config.yaml``
+(``identity.ignored_keys``). The list is part of each run's config, so a run folder holds the one that was in force.
+
+Run folders, the names of runs and sweeps, ``resume=latest`` and comparisons use this module and nothing else.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
-
-#: Keys that do not change what a run finds out: where it is logged, how it is reported, how fast it computes.
-IGNORED_KEYS = (
-    "job",
-    "resume",
-    "overwrite",
-    "seeds",
-    "baseline",
-    "runs",
-    "sweep",
-    "logger",
-    "report",
-    "hydra",
-    "trainer.num_processes",
-    "trainer.num_nodes",
-    "trainer.num_threads",
-    "trainer.dataloader_num_workers",
-    "trainer.per_device_eval_batch_size",
-    "data.cache_sec",
-    "data.decode_check_sec",
-)
 
 #: Characters of a name, and of a part of it.
 LONGEST_NAME, LONGEST_WORD = 160, 48
@@ -40,25 +23,78 @@ LONGEST_NAME, LONGEST_WORD = 160, 48
 DIGEST = 8
 
 
-def is_result_key(key: str) -> bool:
-    """Whether a key of the config, with its dots or its slashes, can change what a run finds out."""
-    dotted = key.lstrip("+~").split("@")[0].replace("/", ".")
-    return not any(dotted == name or dotted.startswith(f"{name}.") for name in IGNORED_KEYS)
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """A composed config as ``config.json`` holds it: plain values, interpolations filled in, None where one is missing.
 
-
-def what_is_run(cfg: DictConfig) -> dict[str, Any]:
-    """Every value that can change the result, by its dotted key; interpolations filled in."""
+    Without Hydra's own node. Of the job only its ``_target_``: the rest repeats the other groups, and names the run folder.
+    """
     plain: dict[str, Any] = {}
     for key in map(str, cfg):
-        if is_result_key(key):
-            value = cfg[key] if not OmegaConf.is_missing(cfg, key) else None
+        if key == "hydra":
+            continue
+        value = None if OmegaConf.is_missing(cfg, key) else cfg[key]
+        if key == "job" and isinstance(value, Mapping):
+            plain[key] = {"_target_": OmegaConf.select(cfg, "job._target_")}
+        else:
             plain[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-    return flat(plain)
+    as_read: dict[str, Any] = json.loads(json.dumps(plain, default=str))
+    return as_read
 
 
-def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a nested config that can change the result, by dotted key."""
-    return {key: value for key, value in _leaves(config, "") if is_result_key(key)}
+def ignored_keys(config: Mapping[str, Any]) -> frozenset[str]:
+    """The keys that do not change the result, by a config's own list; none where it has no list.
+
+    Args:
+        config: As ``config.json`` holds it.
+    """
+    node = config.get("identity")
+    keys = node.get("ignored_keys") if isinstance(node, Mapping) else None
+    return frozenset(map(str, keys)) if isinstance(keys, list) else frozenset()
+
+
+def identity(config: Mapping[str, Any], ignored: Collection[str] | None = None) -> dict[str, Any]:
+    """Every value that can change the result, by its dotted key: ``{"optim.learning_rate": 1e-5, "seed": 1, ...}``.
+
+    Args:
+        config: As ``config.json`` holds it; :func:`resolved` makes it of a composed one.
+        ignored: Keys that do not change the result, with all below them; None for the config's own list.
+    """
+    ignored = ignored_keys(config) if ignored is None else ignored
+    return {key: value for key, value in _leaves(config, "") if _can_change_result(key, ignored)}
+
+
+def configuration(config: Mapping[str, Any], ignored: Collection[str] | None = None) -> dict[str, Any]:
+    """The identity without the seed: runs that share it are repetitions. Arguments as of :func:`identity`."""
+    return {key: value for key, value in identity(config, ignored).items() if key != "seed"}
+
+
+def is_same_experiment(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a recorded config and the one that is wanted are of one experiment, by the list of the one that is wanted."""
+    ignored = ignored_keys(wanted)
+    return identity(recorded, ignored) == identity(wanted, ignored)
+
+
+def overrides_with_effect(typed: Iterable[str], ignored: Collection[str]) -> list[str]:
+    """The overrides that can change the result, as they were typed.
+
+    Args:
+        typed: ``key=value`` or ``group=choice``, with or without ``+`` and ``~``.
+        ignored: Keys that do not change the result.
+    """
+    return [one for one in typed if _can_change_result(key_of(one), ignored)]
+
+
+def key_of(override: str) -> str:
+    """The key or the group that an override is for."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _can_change_result(key: str, ignored: Collection[str]) -> bool:
+    """Whether a key, with its dots or its slashes, is not below one that is ignored."""
+    dotted = key.split("@")[0].replace("/", ".")
+    if dotted.startswith("job."):
+        return dotted == "job._target_"
+    return not any(dotted == name or dotted.startswith(f"{name}.") for name in ignored)
 
 
 def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -79,30 +115,36 @@ def run_name(cfg: DictConfig, base: DictConfig) -> str:
         cfg: The run's config, with its ``hydra`` node.
         base: The config that nothing was typed for, with its ``hydra`` node.
     """
-    ours, theirs = what_is_run(cfg), what_is_run(base)
+    plain = resolved(cfg)
+    ignored = ignored_keys(plain)
+    ours, theirs = identity(plain, ignored), identity(resolved(base), ignored)
     differs = {
         key: ours.get(key) for key in {*ours, *theirs} if key not in ours or key not in theirs or ours[key] != theirs[key]
     }
     typed = [str(one) for one in cfg.hydra.overrides.task]
-    words = [one for one in typed if is_result_key(_key(one)) and _makes_a_difference(one, cfg, base)]
+    words = [one for one in overrides_with_effect(typed, ignored) if _makes_a_difference(one, cfg, base)]
     return _name(words, differs)
 
 
-def sweep_name(typed: Iterable[str]) -> str:
+def sweep_name(typed: Iterable[str], ignored: Collection[str]) -> str:
     """A sweep's name: what was typed, but for seeds and for values that are swept: with more of them it is the same sweep.
 
     Of a search, whose study is of one space and one seed, all that was typed.
+
+    Args:
+        typed: The overrides of the command line.
+        ignored: Keys that do not change the result.
     """
     typed = list(typed)
-    is_search = any(_key(one) == "hydra/sweeper" for one in typed)
-    parser = OverridesParser.create()
-    words = []
-    for one in typed:
-        key = _key(one)
-        if is_search and (is_result_key(key) or key == "hydra/sweeper"):
-            words.append(one)
-        elif is_result_key(key) and key != "seed":
-            words.append(key if parser.parse_override(one).is_sweep_override() else one)
+    sweepers = [one for one in typed if key_of(one) == "hydra/sweeper"]
+    words = [one for one in overrides_with_effect(typed, ignored) if one not in sweepers]
+    if sweepers:
+        words += sweepers
+    else:
+        parser = OverridesParser.create()
+        words = [
+            key_of(one) if parser.parse_override(one).is_sweep_override() else one for one in words if key_of(one) != "seed"
+        ]
     return _name(sorted(words), sorted(words))
 
 
@@ -116,10 +158,6 @@ def words_of(name: str) -> str:
     return re.sub(rf"-[0-9a-f]{{{DIGEST}}}$", "", name)
 
 
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
-
-
 def _makes_a_difference(override: str, cfg: DictConfig, base: DictConfig) -> bool:
     key, _, value = override.lstrip("+~").partition("=")
     if key in base.hydra.runtime.choices:
@@ -131,10 +169,10 @@ def _makes_a_difference(override: str, cfg: DictConfig, base: DictConfig) -> boo
     return bool(OmegaConf.select(cfg, key) != OmegaConf.select(base, key))
 
 
-def _name(words: Iterable[str], identity: Any) -> str:
-    checksum = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:DIGEST]
+def _name(words: Iterable[str], content: Any) -> str:
+    checksum = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:DIGEST]
     # Choices of groups and the seed first, then single values, of which a long name is cut.
-    ordered = sorted(words, key=lambda one: ("." in _key(one), one))
+    ordered = sorted(words, key=lambda one: ("." in key_of(one), one))
     plain = "+".join(filter(None, map(_word, ordered))) or "default"
     return f"{plain[:LONGEST_NAME].rstrip('+=.-')}-{checksum}"
 
@@ -142,6 +180,7 @@ def _name(words: Iterable[str], identity: Any) -> str:
 def _word(override: str) -> str:
     """An override in characters that neither a shell nor Hydra takes for anything; of a path, its end."""
     key, _, value = override.lstrip("+~").partition("=")
+    key = re.sub(r"^augment\.\w+\.", "augment.", key)  # as it may be typed
     value = value.rstrip("/").rpartition("/")[2]
     word = key if not value else f"{key}={value}" if key != "hypotheses" else value
     return re.sub(r"[^A-Za-z0-9._=-]+", "-", word).strip("-")[:LONGEST_WORD]

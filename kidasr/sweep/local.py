@@ -9,11 +9,11 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import OmegaConf, open_dict
 
-from kidasr.cli.launch import USER_ERROR
+from kidasr.cli.launch import USER_ERROR, nothing_to_do
 from kidasr.cli.processes import quoted, run_in_processes, this_command
 from kidasr.errors import STOPPED, KidasrError, Stopped
 from kidasr.processes import are_started
-from kidasr.runs.folder import finished_wer
+from kidasr.runs.folder import check_run_folder, finished_wer
 from kidasr.runs.identity import words_of
 from kidasr.runs.record import failure, record
 from kidasr.runs.sweeps import FailedRun, note_failed
@@ -46,6 +46,14 @@ def launch_here(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
 
 
 def _run(launcher: Any, run: SweepRun, number: int) -> JobReturn:
+    try:
+        # Before Hydra, which would write the config of now over that of a finished run.
+        if check_run_folder(run.folder, run.cfg):
+            log.info(nothing_to_do(run.folder))
+            return JobReturn(overrides=run.typed, status=JobStatus.COMPLETED, _return_value=finished_wer(run.folder))
+    except KidasrError as error:
+        log.error("%s", error)
+        return JobReturn(overrides=run.typed, status=JobStatus.FAILED, _return_value=error)
     config = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, run.overrides)
     if run.processes > 1 and not are_started():
         return _run_in_processes(launcher, run)

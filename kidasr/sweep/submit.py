@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from kidasr.errors import KidasrError, truncate
 from kidasr.report.tables import percent
-from kidasr.runs.folder import check_run_folder, delete_run, finished_wer, record_config
+from kidasr.runs.folder import finished_wer, prepare_run_folder
 from kidasr.runs.identity import words_of
 from kidasr.runs.record import record
 from kidasr.sweep.local import returned
@@ -86,10 +86,8 @@ def _submit(launcher: Any, runs: Sequence[SweepRun], number: int) -> None:
     for (nodes, tasks), members in alike.items():
         executor = _executor(launcher, nodes, tasks)
         for run in members:
-            if run.cfg.resume == "never":  # once, however often the job is requeued
-                check_run_folder(run.folder, run.cfg)
-                delete_run(run.folder)
-            record_config(run.folder, run.cfg)  # else the job would take what conf/ holds by then
+            # Here, not by the job: it may be requeued, and conf/ may have changed when it starts.
+            prepare_run_folder(run.folder, run.cfg)
             record(run.folder, "queued")
         columns: list[tuple[Any, ...]] = [
             (str(run.folder), [*run.overrides, "resume=auto", "overwrite=false"], place, Singleton.get_state())

@@ -14,20 +14,34 @@ from kidasr.evidence.bootstrap import wer_difference
 from kidasr.evidence.significance import mapsswe
 from kidasr.jobs.compare import Compare
 from kidasr.report.options import ReportOptions
-from tests.conftest import read_json, run_here
+from kidasr.runs.folder import prepare_run_folder
+from tests.conftest import composed, read_json, run_here
 
 AGES = ("3-4", "9-10", "13+")
 
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Callable[..., str]:
-    """Writes what a comparison reads of a run folder, for twelve invented speakers of ten utterances."""
+    """Writes what a comparison reads of a run folder, for twelve invented speakers of ten utterances.
 
-    def write(name: str, wer: float, *overrides: str, seed: int = 1, finished: bool = True, **change: Any) -> str:
+    ``recorded`` is whether its config is there, as a run writes it, or only what was typed.
+    """
+
+    def write(
+        name: str,
+        wer: float,
+        *overrides: str,
+        seed: int = 1,
+        finished: bool = True,
+        recorded: bool = False,
+        **change: Any,
+    ) -> str:
         rng = np.random.default_rng([seed, int(1000 * wer)])
         folder = tmp_path / name
         (folder / ".hydra").mkdir(parents=True)
         (folder / ".hydra" / "overrides.yaml").write_text(json.dumps([*overrides, f"seed={seed}"]), encoding="utf-8")
+        if recorded:
+            prepare_run_folder(folder, composed(*overrides, f"seed={seed}"))
         rows = []
         for number in range(120):
             row = {
@@ -60,7 +74,7 @@ def errors(folder: str) -> np.ndarray:
     return np.array([row["substitutions"] + row["insertions"] for row in rows])
 
 
-def compared(tmp_path: Path, *runs: str, baseline: str | None = None) -> Any:
+def compared(tmp_path: Path, *runs: str, baseline: str | list[str] | None = None) -> Any:
     Compare(str(tmp_path / "report"), list(runs), baseline, ReportOptions(True, 2000, 100, 1)).run()
     return read_json(tmp_path / "report" / "comparison.json")
 
@@ -107,6 +121,58 @@ def test_seeds_of_a_configuration_are_pooled_and_widen_the_interval(tmp_path: Pa
     assert pooled[0]["delta_wer"] == pytest.approx(without.value)
     low, high = pooled[0]["ci95"]
     assert high - low > 1.3 * (without.high - without.low), "the seeds differ by as much as the configurations"
+
+
+def test_seeds_with_other_threads_or_by_an_extended_list_are_repetitions_and_no_treatment(
+    tmp_path: Path, run_folder: Callable[..., str]
+) -> None:
+    listed = ",".join(composed().identity.ignored_keys)
+    more = (
+        "trainer.num_threads=8",
+        "trainer.torch_compile=true",
+        f"identity.ignored_keys=[{listed},trainer.torch_compile]",
+    )
+    runs = [
+        run_folder(f"{augment}{seed}", wer, f"augment={augment}", *extra, seed=seed, recorded=True)
+        for augment, wer in (("none", 0.3), ("specaugment", 0.2))
+        for seed, extra in ((1, ()), (2, more))
+    ]
+    found = compared(tmp_path, *runs)
+    assert [(one["configuration"], one["seed"]) for one in found["runs"]] == [
+        (f"augment={augment}", seed) for augment in ("none", "specaugment") for seed in (1, 2)
+    ]
+    assert [pair["seeds"] for pair in found["pairs"]] == [[2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "name"),
+    [
+        (None, "baseline"),
+        ([], "baseline"),
+        (["h4", "h1"], "h1+h4"),
+        ("h1", "h1"),
+        ("FOLDER", "h1+h4"),
+    ],
+)
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_baseline_of_an_ablation_is_found_by_its_hypotheses(
+    tmp_path: Path, run_folder: Callable[..., str], baseline: str | list[str] | None, name: str, recorded: bool
+) -> None:
+    typed = ("hypotheses=[h1,h4]", "hypotheses=[h1]", "hypotheses=[]")
+    runs = [run_folder(str(number), 0.2, "experiment=baseline", one, recorded=recorded) for number, one in enumerate(typed)]
+    found = compared(tmp_path, *runs, baseline=runs[0] if baseline == "FOLDER" else baseline)
+    assert {pair["baseline"] for pair in found["pairs"]} == {name}
+
+
+def test_hypotheses_are_read_from_the_recorded_config_where_it_names_them(
+    tmp_path: Path, run_folder: Callable[..., str]
+) -> None:
+    runs = [run_folder(name, 0.2, f"x={name}") for name in ("a", "b")]
+    for run, on in zip(runs, ([], ["h1", "h2"]), strict=True):
+        (Path(run) / "config.json").write_text(json.dumps({"hypotheses": on, "seed": 1}), encoding="utf-8")
+    assert compared(tmp_path, *runs, baseline=["h1", "h2"])["pairs"][0]["baseline"] == "x=b"
+    with pytest.raises(KidasrError, match=r"baseline=\[h3\]: 0 configurations with exactly .* of one: x=a, x=b"):
+        compared(tmp_path, *runs, baseline=["h3"])
 
 
 def test_an_unfinished_run_is_listed_and_the_rest_compared(tmp_path: Path, run_folder: Callable[..., str]) -> None:
@@ -159,6 +225,9 @@ def test_from_the_command_line(
     assert run_here(monkeypatch, "job=compare", f"runs=[{a},{b}]", f"hydra.run.dir={tmp_path / 'report'}") == 0
     said = capfd.readouterr().out
     assert "against x=1" in said and "comparison:" in said
+    again = ("job=compare", f"runs=[{a},{b}]", f"hydra.run.dir={tmp_path / 'report'}")
+    assert run_here(monkeypatch, *again, "baseline=[h1]") == 2
+    assert "baseline=[h1]: 0 configurations with exactly these" in "".join(capfd.readouterr())
     assert run_here(monkeypatch, "job=compare") == 2
     assert "runs is missing; expected: runs=..." in capfd.readouterr().err
     (Path(b) / "predictions.jsonl").write_text('{"utterance_id": 1}', encoding="utf-8")

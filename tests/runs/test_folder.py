@@ -1,5 +1,6 @@
 """Where a run may go, and where not: found before anything is loaded."""
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kidasr.errors import KidasrError
-from kidasr.runs.folder import check_run_folder, prepare_run_folder
+from kidasr.runs.folder import check_run_folder, lock_run_folder, prepare_run_folder, read_config
+from kidasr.runs.record import record
 from tests.bad_input import Row, assert_line
 from tests.conftest import as_nobody, composed
 
@@ -95,3 +97,58 @@ def test_overwriting_deletes_what_a_run_leaves_and_nothing_else(tmp_path: Path) 
         (run_dir / name).write_text("{}", encoding="utf-8")
     prepare_run_folder(run_dir, composed("resume=never", "overwrite=true"))
     assert {path.name for path in run_dir.iterdir()} == {"config.json", "notes.txt"}
+
+
+def test_a_comparison_does_not_go_into_the_folder_of_a_training_run(tmp_path: Path) -> None:
+    prepare_run_folder(tmp_path, composed())
+    compare = composed("job=compare", "runs=[a,b]")
+    with pytest.raises(KidasrError, match="holds an unfinished run of another config"):
+        check_run_folder(tmp_path, compare)
+    (tmp_path / "metrics.json").write_text('{"final": {"wer": 0.25}}', encoding="utf-8")
+    assert check_run_folder(tmp_path, composed("trainer.num_threads=8"))
+    with pytest.raises(KidasrError, match="holds a finished run of another config"):
+        check_run_folder(tmp_path, compare)
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_makes_room_for_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = composed("seed=2")
+    prepare_run_folder(tmp_path, composed())
+    record(tmp_path, "started")
+    (tmp_path / "bad_audio.jsonl").touch()
+    with pytest.raises(KidasrError, match="holds an unfinished run of another config"):
+        check_run_folder(tmp_path, other)
+    record(tmp_path, "failed", error="m.jsonl:1: no such file", mistake=True)
+    check_run_folder(tmp_path, other)
+    assert (tmp_path / "bad_audio.jsonl").exists(), "a look deletes nothing"
+    lock_run_folder(tmp_path)
+    with caplog.at_level("INFO"):
+        prepare_run_folder(tmp_path, other)
+    assert [line.getMessage() for line in caplog.records] == [
+        f"{tmp_path}: deleted a run of another config, which failed before its first checkpoint"
+    ]
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.json"}
+    assert (read_config(tmp_path) or {})["seed"] == 2
+
+
+@pytest.mark.parametrize(
+    "kept", ["checkpoints/checkpoint-3", "checkpoints/stopped-2", "checkpoints/set_aside", "metrics.json"]
+)
+def test_a_failed_run_that_has_trained_is_protected(tmp_path: Path, kept: str) -> None:
+    prepare_run_folder(tmp_path, composed())
+    (tmp_path / kept).mkdir(parents=True)
+    record(tmp_path, "failed", error="no space", mistake=True)
+    with pytest.raises(KidasrError, match="run of another config; expected: another"):
+        prepare_run_folder(tmp_path, composed("seed=2"))
+    assert (tmp_path / kept).exists()
+
+
+def test_a_failed_run_that_another_process_has_begun_again_is_protected(tmp_path: Path) -> None:
+    prepare_run_folder(tmp_path, composed())
+    record(tmp_path, "failed", error="no such file", mistake=True)
+    with (tmp_path / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(KidasrError, match="holds an unfinished run of another config"):
+            check_run_folder(tmp_path, composed("seed=2"))
+    check_run_folder(tmp_path, composed("seed=2"))

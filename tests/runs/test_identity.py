@@ -4,15 +4,20 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from kidasr.runs.identity import digest_of, run_name, sweep_name, words_of
+from kidasr.runs import identity
+from kidasr.runs.identity import configuration, digest_of, ignored_keys, is_same_experiment, resolved, run_name, words_of
 from kidasr.runs.sweeps import PlannedRun, add_runs, name_run, read_sweep
-from tests.conftest import ROOT
+from tests.conftest import ROOT, composed, run_py
 
 
 def name(*overrides: str, sweep: Path | None = None) -> str:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg, base = (compose("config", list(typed), return_hydra_config=True) for typed in (overrides, ()))
         return name_run(sweep, cfg, base, 3) if sweep else run_name(cfg, base)
+
+
+def sweep_name(typed: list[str]) -> str:
+    return identity.sweep_name(typed, ignored_keys(resolved(composed())))
 
 
 def test_a_name_is_of_what_differs_from_the_default_config() -> None:
@@ -33,7 +38,26 @@ def test_one_experiment_has_one_checksum_and_another_has_another() -> None:
     assert len({digest_of(name(*typed)) for typed in same}) == 1
     assert digest_of(name("hypotheses=[h4]")) == digest_of(name("augment=specaugment"))
     others = [(), ("seed=2",), ("augment=specaugment",), ("hypotheses=[h4,h5]",), ("data.split_seed=2",)]
+    others += [("job=compare", "runs=[a,b]")]
     assert len({digest_of(name(*typed)) for typed in [*others, same[0]]}) == len(others) + 1
+
+
+def test_the_keys_that_do_not_change_a_result_are_listed_in_the_config_where_a_user_extends_them() -> None:
+    run = resolved(composed())
+    listed = run["identity"]["ignored_keys"]
+    assert {"logger", "trainer.num_threads"} < set(listed) and "- trainer.num_threads\n" in run_py("--cfg", "job").stdout
+    compiled = resolved(composed("trainer.torch_compile=true"))
+    assert not is_same_experiment(run, compiled)
+    extended = f"identity.ignored_keys=[{','.join(listed)},trainer.torch_compile]"
+    assert is_same_experiment(run, resolved(composed("trainer.torch_compile=true", extended))), "by the list of now"
+    assert digest_of(name("trainer.torch_compile=true", extended)) == digest_of(name())
+
+
+def test_runs_of_one_configuration_differ_in_their_seed_and_runs_of_another_job_are_none_of_it() -> None:
+    run, repeated = resolved(composed()), resolved(composed("seed=2", "trainer.num_threads=8", "logger=tensorboard"))
+    assert configuration(run) == configuration(repeated) and not is_same_experiment(run, repeated)
+    assert configuration(run) != configuration(resolved(composed("optim.learning_rate=1e-4")))
+    assert not is_same_experiment(run, resolved(composed("job=compare", "runs=[a,b]")))
 
 
 def test_a_run_typed_in_other_words_is_found(tmp_path: Path) -> None:

@@ -11,13 +11,20 @@ import optuna
 import pytest
 from omegaconf import OmegaConf
 
-from kidasr.errors import STOPPED
-from kidasr.runs.folder import lock_run_folder
+from kidasr.errors import STOPPED, KidasrError
+from kidasr.runs.folder import lock_run_folder, prepare_run_folder
 from kidasr.runs.record import read_attempts, record, write_progress
+from kidasr.sweep.local import _run
+from kidasr.sweep.plan import SweepRun
 from kidasr.sweep.state import run_state
-from tests.conftest import ROOT, job, read_json, run_here, sweep_runs
+from tests.conftest import ROOT, composed, job, read_json, run_here, sweep_runs
 
 SHORT = ("debug=smoke", "trainer.zero_shot=false", "report=none")
+
+
+def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Every file with the time it was written."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
 def starts(run_dir: Path) -> int:
@@ -33,13 +40,29 @@ def test_a_sweep_typed_again_runs_what_is_missing_and_more_seeds_extend_it(
     (sweep,) = (tmp_path / "outputs" / "multirun").iterdir()
     first = sweep_runs(sweep)
     (first[1] / "metrics.json").unlink()  # as where it was cut off at its very end
-    assert run_here(monkeypatch, *swept, "seed=1,2", "logger=tensorboard") == 0
+    finished = contents(first[0])
+    assert run_here(monkeypatch, *swept, "seed=1,2", "logger=tensorboard", "trainer.num_threads=1") == 0
+    assert contents(first[0]) == finished
     runs = sweep_runs(sweep)
     assert runs[:2] == first and len(runs) == 4 and len(list((tmp_path / "outputs" / "multirun").iterdir())) == 1
     assert [starts(run) for run in runs] == [1, 2, 1, 1]
-    assert len(read_json(sweep / "comparison.json")["runs"]) == 4
+    comparison = read_json(sweep / "comparison.json")
+    assert len(comparison["runs"]) == 4 and [pair["seeds"] for pair in comparison["pairs"]] == [[2, 2]]
     assert run_here(monkeypatch, *swept, "resume=never", "overwrite=true") == 0
     assert (first[0] / "metrics.json").exists() and starts(first[0]) == 1, "begun anew, as it was asked for"
+
+
+def test_a_finished_run_of_a_sweep_returns_its_wer_untouched_and_one_of_another_config_fails(tmp_path: Path) -> None:
+    prepare_run_folder(tmp_path, composed())
+    (tmp_path / "metrics.json").write_text('{"final": {"wer": 0.25}}', encoding="utf-8")
+    before = contents(tmp_path)
+    of_this, of_another = (
+        _run(None, SweepRun(tmp_path, "mine", [], [], cfg), 0)
+        for cfg in (composed("logger=tensorboard"), composed("seed=2"))
+    )
+    assert of_this.return_value == 0.25 and contents(tmp_path) == before
+    with pytest.raises(KidasrError, match="holds a finished run of another config"):
+        _ = of_another.return_value
 
 
 def test_one_key_starts_two_processes_with_the_batch_of_one_also_in_a_sweep(
