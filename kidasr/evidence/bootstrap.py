@@ -1,8 +1,8 @@
 """Confidence intervals of error rates by resampling speakers.
 
 The bootstrap of Bisani and Ney (2004, "Bootstrap estimates for confidence intervals in ASR performance evaluation"), applied
-to whole speakers. The utterances of one child are alike; treating them as independent would make the interval too narrow (Liu
-and Peng, 2020, arXiv 1912.09508, on blocks).
+to whole speakers. The utterances of one child are alike; treating them as independent would make the interval too narrow
+(Liu and Peng, 2020, arXiv 1912.09508, on blocks).
 
 With few speakers the percentile interval is too narrow as well. It is expanded as Student's t expands the normal interval
 (the expanded percentile interval of Hesterberg, 2015, "What teachers should know about the bootstrap").
