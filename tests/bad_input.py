@@ -30,7 +30,7 @@ class Row:
 
     given: Any
     line: str | None = None
-    note: str = "used as it is"
+    note: str = "used as is"
 
 
 def assert_line(actual: str, expected: str, file: object = "FILE") -> None:

@@ -99,8 +99,7 @@ def test_a_mistake_in_the_data_is_one_line_and_nothing_is_trained(tmp_path: Path
     bad.write_text("audio_path,text\na.wav,hello\n", encoding="utf-8")
     done = run_py(f'data.train="{bad}"', f"hydra.run.dir={tmp_path / 'run'}")
     assert done.stderr == (
-        f"error: {bad}:2: field 'speaker_id' is missing; this line has: audio_path, text "
-        "(data.fields says which of your names is which)\n"
+        f"error: {bad}:2: field 'speaker_id' is missing; this line has: audio_path, text (data.fields maps field names)\n"
     )
     assert done.returncode == 2
     assert not (tmp_path / "run" / "model").exists()
