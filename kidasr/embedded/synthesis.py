@@ -179,7 +179,7 @@ def speak(phonemes: list[str], voice: str, pitch: int, speed_wpm: float) -> tupl
     samples, rate = soundfile.read(io.BytesIO(_run_espeak(arguments)), dtype="float64")
     loud = np.flatnonzero(np.abs(samples) > 0.01)
     if not len(loud):
-        raise SynthesisError(f"espeak-ng's voice '{voice}' said nothing for {text}")
+        raise SynthesisError(f"espeak-ng's voice '{voice}' produced no sound for {text}")
     return samples[max(loud[0] - rate // 100, 0) : loud[-1] + rate // 50], rate
 
 

@@ -35,7 +35,7 @@ class Run:
     folder: str
     #: The config without its seed: runs that share it are one configuration.
     configuration: str
-    #: What was said on the command line, without the seed.
+    #: Overrides on the command line, without the seed.
     overrides: frozenset[str]
     seed: int | None
     #: What ``metrics.json`` holds.
