@@ -23,7 +23,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import settings
 from omegaconf import DictConfig
 
-import kidasr.cli  # noqa: F401, its resolvers
+from kidasr.cli.shorthand import written_out
 from kidasr.config import check_config
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
@@ -49,7 +49,7 @@ real_data = pytest.mark.skipif(
 def composed(*overrides: str) -> DictConfig:
     """The config that ``python run.py OVERRIDES`` composes."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", list(overrides))
+        return compose("config", written_out(overrides, [ROOT / "conf"]))
 
 
 def job(run_dir: Path, *overrides: str) -> Any:

@@ -1,19 +1,16 @@
 """Batches, and the order they are drawn in."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
 from transformers.trainer_pt_utils import BatchRebalanceSampler
 
 from kidasr.batching.curriculum import Curriculum
-from kidasr.corpus.age import AgeBuckets
-from kidasr.corpus.audio import duration_sec
-from kidasr.corpus.manifest import Utterance
-from kidasr.features.log_mel import Padding
+from kidasr.batching.training_set import Indices, TrainingSet
+from kidasr.errors import KidasrError
+from kidasr.features.padding import Padding
 from kidasr.seeding import generator_for
-
-Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 #: Utterances of similar length are looked for among so many batches; more would be more alike, and less random.
 POOL_BATCHES = 32
@@ -65,35 +62,36 @@ class EpochBatches(BatchRebalanceSampler):
     the batches of any other.
 
     Args:
-        utterances: The training set.
+        training_set: What is drawn.
         curriculum: Gives the order.
-        buckets: The run's age buckets.
         seed: The run's seed.
         padding: How long the model's input is, and whether utterances of similar length are batched.
         window_sec: The model's window.
         batch_size: Utterances in a batch.
         max_batch_sec: Seconds of input in a batch, the padding to its longest utterance counted; None for any. An utterance
             longer than this is a batch of its own.
+        max_length_factor: How many times longer augmentation may make an utterance, which ``max_batch_sec`` allows for.
         processes, process: How many there are, and which of them this is.
     """
 
     def __init__(
         self,
-        utterances: Sequence[Utterance],
+        training_set: TrainingSet,
         curriculum: Curriculum,
-        buckets: AgeBuckets,
         seed: int,
         padding: Padding,
         window_sec: float,
         batch_size: int,
         max_batch_sec: float | None = None,
+        max_length_factor: float = 1.0,
         processes: int = 1,
         process: int = 0,
     ):
-        self.utterances = utterances
-        self.curriculum, self.buckets, self.seed = curriculum, buckets, seed
+        self.training_set = training_set
+        self.utterances = training_set.utterances
+        self.curriculum, self.seed = curriculum, seed
         self.padding, self.window_sec = padding, window_sec
-        self.batch_size, self.max_batch_sec = batch_size, max_batch_sec
+        self.batch_size, self.max_batch_sec, self.max_length_factor = batch_size, max_batch_sec, max_length_factor
         self.processes, self.process = processes, process
         #: Tells the epoch that is about to start. The trainer sets it: its own state knows the epoch also where a run was
         #: resumed, which a call of ``set_epoch`` may not reach.
@@ -108,7 +106,13 @@ class EpochBatches(BatchRebalanceSampler):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch = self.current_epoch()
-        for batch in self.batches(epoch):
+        batches = self.batches(epoch)
+        if len(batches) != len(self):
+            raise KidasrError(
+                f"trainer.max_batch_sec={self.max_batch_sec}: epoch {epoch} of this curriculum has {len(batches)} batches "
+                f"and the first had {len(self)}; expected: null, with a curriculum that leaves utterances out"
+            )
+        for batch in batches:
             yield [(epoch, place) for place in self._share(batch)]
 
     def _share(self, batch: Indices) -> list[int]:
@@ -123,17 +127,13 @@ class EpochBatches(BatchRebalanceSampler):
 
     def batches(self, epoch: int) -> list[Indices]:
         """The batches of an epoch: indices into the utterances."""
-        order = self.curriculum.epoch_order(self.utterances, self.buckets, self.seed, epoch)
+        order = self.curriculum.order(self.training_set, self.seed, epoch)
         if not self.padding.group_by_length:
             size = int(self._largest.min())
             return [order[start : start + size] for start in range(0, len(order), size)]
-        ranks = self.curriculum.ranks(self.utterances, self.buckets)
+        ranks = self.curriculum.ranks(self.training_set, epoch)
         rng = generator_for("batches", self.seed, epoch)
-        return similar_lengths_together(order, ranks, self._durations_sec, self._largest, rng)
-
-    @cached_property
-    def _durations_sec(self) -> np.ndarray:
-        return np.array([duration_sec(utterance) for utterance in self.utterances])
+        return similar_lengths_together(order, ranks, self.training_set.durations_sec, self._largest, rng)
 
     @cached_property
     def _largest(self) -> Indices:
@@ -142,6 +142,7 @@ class EpochBatches(BatchRebalanceSampler):
         if self.max_batch_sec is not None:
             input_sec = np.full(len(self.utterances), self.window_sec)
             if self.padding.is_short:
-                input_sec = np.minimum(self._durations_sec + self.padding.trailing_silence_sec, self.window_sec)
+                longest_sec = self.max_length_factor * self.training_set.durations_sec
+                input_sec = np.minimum(longest_sec + self.padding.trailing_silence_sec, self.window_sec)
             largest = np.clip(self.max_batch_sec // input_sec, 1, largest).astype(np.int64)
         return largest

@@ -1,58 +1,85 @@
-"""H5: the order in which utterances are seen. A pure function of (seed, epoch)."""
+"""H5: the order in which utterances are seen. A pure function of (seed, epoch).
+
+A user's own is a subclass of :class:`Curriculum` in a module of its own, and a file in ``conf/curriculum``.
+"""
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
-from kidasr.corpus.age import UNKNOWN, AgeBuckets
-from kidasr.corpus.manifest import Utterance
+from kidasr.batching.training_set import Indices, TrainingSet
+from kidasr.corpus.age import UNKNOWN
 from kidasr.seeding import generator_for
 
 log = logging.getLogger(__name__)
 
 
 class Curriculum:
-    """The order of an epoch: random, or by age bucket and random within each.
+    """Random order; and what every curriculum is.
 
-    Sorting the data set itself would do nothing, because the Trainer's sampler shuffles; so the sampler asks here.
-    The checklist goes from young to old. The youngest are also the hardest, so the usual easy-to-hard curriculum (Bengio
-    et al., 2009) is the oldest first. Unknown ages come last in both.
-
-    Args:
-        order: ``"random"``, ``"youngest_first"`` or ``"oldest_first"``.
+    Sorting the data set itself would do nothing, because the Trainer's sampler shuffles; so the sampler asks here, before
+    each epoch.
     """
 
-    def __init__(self, order: str):
-        self.order = order
+    def ranks(self, training_set: TrainingSet, epoch: int) -> Indices:
+        """Place of each utterance in the order, shape ``(len(training_set),)``; utterances of one rank are shuffled.
 
-    def epoch_order(
-        self, utterances: Sequence[Utterance], buckets: AgeBuckets, seed: int, epoch: int
-    ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Indices into ``utterances`` in the order of this epoch, shape ``(len(utterances),)``."""
-        shuffled = generator_for("order", seed, epoch).permutation(len(utterances))
-        return shuffled[np.argsort(self.ranks(utterances, buckets)[shuffled], kind="stable")]
+        Args:
+            training_set: Ages, durations and the manifest's other columns of each utterance.
+            epoch: From 0.
+        """
+        return np.zeros(len(training_set), dtype=np.int64)
 
-    def ranks(self, utterances: Sequence[Utterance], buckets: AgeBuckets) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Place of each utterance's bucket in the order, shape ``(len(utterances),)``; 0 for all if it is random."""
-        if self.order == "random":
-            return np.zeros(len(utterances), dtype=np.int64)
-        places = self._places(buckets)
-        return np.array([places[utterance.age_bucket] for utterance in utterances], dtype=np.int64)
+    def order(self, training_set: TrainingSet, seed: int, epoch: int) -> Indices:
+        """Indices of the utterances as they are seen in an epoch, as many as there are utterances.
 
-    def _places(self, buckets: AgeBuckets) -> dict[str, int]:
-        known = [name for name in buckets.names if name != UNKNOWN]
-        if self.order == "oldest_first":
-            known.reverse()
-        return {name: place for place, name in enumerate([*known, UNKNOWN])}
+        A curriculum that paces itself may leave some out and take others twice: the number of steps of an epoch stays.
+        """
+        shuffled = generator_for("order", seed, epoch).permutation(len(training_set))
+        return shuffled[np.argsort(self.ranks(training_set, epoch)[shuffled], kind="stable")]
 
-    def describe(self, utterances: Sequence[Utterance], buckets: AgeBuckets) -> None:
-        """Log how many utterances each bucket has, in the order they are seen, and what an order without ages costs."""
-        counts = Counter(utterance.age_bucket for utterance in utterances)
-        names = buckets.names if self.order == "random" else tuple(self._places(buckets))
-        arrow = ", " if self.order == "random" else " → "
-        distribution = arrow.join(f"{name}: {counts[name]}" for name in names if counts[name])
-        log.info("curriculum: %s order; utterances by age: %s", self.order.replace("_", " "), distribution)
-        if self.order != "random" and counts[UNKNOWN] == len(utterances):
-            log.warning("curriculum.order=%s: no utterance has an age, so the order is random", self.order)
+    def describe(self, training_set: TrainingSet) -> None:
+        """Log the order, and warn where it does nothing."""
+        names = training_set.buckets.names
+        log.info("curriculum: %s; utterances by age: %s", self._what(), ", ".join(_by_age(training_set, names)))
+
+    def _what(self) -> str:
+        return "random order" if type(self) is Curriculum else type(self).__name__
+
+
+class AgeCurriculum(Curriculum):
+    """By age bucket, and random within each; unknown ages come last.
+
+    The checklist goes from young to old. The youngest are also the hardest, so the usual easy-to-hard curriculum (Bengio
+    et al., 2009) is the oldest first.
+
+    Args:
+        order: Which end comes first.
+    """
+
+    def __init__(self, order: Literal["youngest_first", "oldest_first"]):
+        self.by = order
+
+    def ranks(self, training_set: TrainingSet, epoch: int) -> Indices:
+        """Place of each utterance's bucket in the order."""
+        if self.by == "youngest_first":
+            return training_set.age_buckets
+        unknown = training_set.buckets.order[UNKNOWN]
+        buckets = training_set.age_buckets
+        return np.where(buckets == unknown, unknown, unknown - 1 - buckets)
+
+    def describe(self, training_set: TrainingSet) -> None:
+        """Log how many utterances each bucket has, in the order in which they are seen."""
+        known = [name for name in training_set.buckets.names if name != UNKNOWN]
+        names = [*(known if self.by == "youngest_first" else reversed(known)), UNKNOWN]
+        distribution = " → ".join(_by_age(training_set, names))
+        log.info("curriculum: %s; utterances by age: %s", self.by.replace("_", " "), distribution)
+        if all(one.age_bucket == UNKNOWN for one in training_set.utterances):
+            log.warning("curriculum.order=%s: no utterance has an age, so the order is random", self.by)
+
+
+def _by_age(training_set: TrainingSet, names: list[str] | tuple[str, ...]) -> list[str]:
+    counts = Counter(one.age_bucket for one in training_set.utterances)
+    return [f"{name}: {counts[name]}" for name in names if counts[name]]

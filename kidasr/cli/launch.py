@@ -23,8 +23,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
+from kidasr.cli.help import help_text
 from kidasr.cli.processes import quoted, run_in_processes, this_command
-from kidasr.config.checks import ConfigError, check_config, check_hydra, unknown_key
+from kidasr.cli.shorthand import augmentation_keys, overridden_groups, written_out
+from kidasr.config.checks import ConfigError, check_config, check_hydra, job_class, unknown_key
 from kidasr.config.secrets import check_overrides, hidden
 from kidasr.errors import KidasrError, Stopped, truncate
 from kidasr.processes import are_started, is_first_process
@@ -43,18 +45,6 @@ from kidasr.runs.sweeps import failed_runs, name_run, remember_runs
 #: Exit codes: a mistake of the user's, and any other failure.
 USER_ERROR, FAILURE = 2, 1
 
-#: What an ablation varies itself.
-DESIGNED = (
-    "seed",
-    "experiment",
-    "hypotheses",
-    "checkpoint",
-    "schedule",
-    "early_stopping",
-    "freeze",
-    "augment",
-    "curriculum",
-)
 #: What the user puts right by making room: no space, quota, limit of a file's size.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -78,7 +68,7 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         try:
             with _explain_full_disk():
                 check_config(cfg)
-                if not has_folder(cfg):
+                if not job_class(cfg).has_folder:
                     return job(cfg)
                 lock_run_folder(run_dir)
                 if prepare_run_folder(run_dir, cfg):
@@ -127,11 +117,6 @@ def _run(job: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
         raise ConfigError(f"{key.removeprefix('job.') or 'job'}._target_: {truncate(reason)}") from error
 
 
-def has_folder(cfg: DictConfig) -> bool:
-    """Whether the job leaves something in a folder; one that only looks does not."""
-    return "run_dir" in cfg.job or "output_dir" in cfg.job
-
-
 @contextmanager
 def _explain_full_disk() -> Iterator[None]:
     try:
@@ -163,11 +148,13 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
         return
     inherited = dict(os.environ)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, so that they can be told here in one line
-    # Flags first: Hydra takes overrides after one for words that it does not know.
-    sys.argv[1:] = sorted(map(_seeds_as_list, sys.argv[1:]), key=lambda one: one not in ("--multirun", "-m"))
     logging.raiseExceptions = False  # what a full disk keeps out of run.log is still on the screen
     try:
-        processes = _check_command_line(conf)
+        sys.argv[1:], own = _add_config_dir(sys.argv[1:])
+        folders = [conf, *own]
+        inherited["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
+        sys.argv[1:] = written_out(sys.argv[1:], folders)
+        processes = _check_command_line(conf, folders)
         if processes > 1:
             sys.exit(run_in_processes(this_command(*sys.argv[1:]), processes, inherited))
         if processes:
@@ -175,7 +162,7 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
             _end_with_failed_runs()
     except (KidasrError, HydraException, OmegaConfBaseException, OSError) as error:
         if not getattr(error, "was_reported", False):
-            for line in _in_one_line(error, conf).splitlines():
+            for line in _in_one_line(error, conf, sys.argv[1:]).splitlines():
                 print(f"error: {hidden(line)}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
@@ -195,7 +182,35 @@ def _end_with_failed_runs() -> None:
     sys.exit(USER_ERROR if all(one.mistake for one in failed) else FAILURE)
 
 
-def _check_command_line(conf: Path) -> int:
+def _add_config_dir(arguments: list[str]) -> tuple[list[str], list[Path]]:
+    """Take ``--config-dir`` for a search path, which every job of a sweep gets too, and import modules from it.
+
+    Returns:
+        The other arguments with the search path, and the folder of the user's, if there is one.
+
+    Raises:
+        ConfigError: If there is no such folder.
+    """
+    rest, given = [], None
+    words = iter(arguments)
+    for one in words:
+        if one in ("--config-dir", "-cd"):
+            given = next(words, "")
+        elif one.startswith("--config-dir="):
+            given = one.partition("=")[2]
+        else:
+            rest.append(one)
+    if given is None:
+        return arguments, []
+    folder = Path(given).absolute()
+    if not given or not folder.is_dir():
+        raise ConfigError(f"--config-dir={given}: no such folder; expected: one with groups of configs")
+    sys.path.insert(1, str(folder))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    return [f"hydra.searchpath=[{quoted(f'file://{folder}')}]", *rest], [folder]
+
+
+def _check_command_line(conf: Path, folders: list[Path]) -> int:
     """Compose and check what the command line asks for; other config folders and Hydra's own flags are left to Hydra.
 
     Of a single run the folder is found (``resume=latest``) and locked; of a multirun it is named.
@@ -205,19 +220,23 @@ def _check_command_line(conf: Path) -> int:
     """
     arguments = get_args_parser().parse_args()
     check_overrides(arguments.overrides)
-    own_flags = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
-    if any(getattr(arguments, flag) for flag in (*own_flags, "config_path", "config_name", "config_dir")):
+    own_flags = ("hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
+    if any(getattr(arguments, flag) for flag in (*own_flags, "config_path", "config_name")):
         return 1
     logging.disable(logging.WARNING)  # each job says its warnings itself, into its own run.log
     try:
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
             shared = _compose(_without_sweeps(arguments.overrides))
+            if arguments.help:
+                print(help_text(shared, folders))
+                return 0
+            _check_hypotheses(arguments.overrides, folders)
             if not (arguments.multirun or shared.hydra.mode == RunMode.MULTIRUN):
                 for one in arguments.overrides:
                     if one.lstrip("+").startswith(("hydra/launcher=", "hydra/sweeper=")):
                         raise ConfigError(f"{one}: of a multirun; expected: with --multirun")
                 return _check_single_run(*_checked(_compose(arguments.overrides)))
-            _check_multirun(shared, arguments.overrides)
+            _check_multirun(shared, arguments.overrides, folders)
     finally:
         logging.disable(logging.NOTSET)
     return 1
@@ -234,7 +253,7 @@ def _checked(cfg: DictConfig) -> tuple[DictConfig, DictConfig]:
 
 def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> int:
     """Find, lock and check the folder, before Hydra writes to it; returns how many processes have something to do."""
-    if not has_folder(cfg):
+    if not job_class(cfg).has_folder:
         sys.argv.append("hydra/job_logging=screen")
         return 1
     run_dir = Path(str(hydra.run.dir))
@@ -279,7 +298,7 @@ def check_nodes(cfg: DictConfig, here: bool) -> None:
         )
 
 
-def _check_multirun(shared: DictConfig, overrides: list[str]) -> None:
+def _check_multirun(shared: DictConfig, overrides: list[str], folders: list[Path]) -> None:
     """Check every job of a multirun, and give it its folder, which Hydra would name again for each job."""
     with open_dict(shared):
         shared.hydra.overrides.task = [one for one in overrides if not one.lstrip("+~").startswith("hydra")]
@@ -290,7 +309,7 @@ def _check_multirun(shared: DictConfig, overrides: list[str]) -> None:
     base = _compose([])
     named: dict[str, dict[str, Any]] = {}
     composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}
-    jobs = list(planned_jobs(shared, overrides))
+    jobs = list(planned_jobs(shared, overrides, folders))
     for number, job in enumerate(tqdm(jobs, desc="checking configs", unit="run", leave=False, disable=None, delay=1)):
         whole = _compose(job)
         name = name_run(sweep_dir, whole, base, number)
@@ -331,26 +350,31 @@ def _without_sweeps(overrides: list[str]) -> list[str]:
     return [str(one.input_line) for one in parsed if not one.is_sweep_override()]
 
 
-def planned_jobs(shared: DictConfig, overrides: list[str]) -> Iterator[list[str]]:
+def planned_jobs(shared: DictConfig, overrides: list[str], folders: list[Path]) -> Iterator[list[str]]:
     """The overrides of each job of a multirun; of a search without fixed points, what its jobs share.
 
     Args:
         shared: The config of what all of them share.
         overrides: The command line.
+        folders: Of configs.
 
     Raises:
         ConfigError: If something on the command line is what an ablation varies itself.
     """
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     parsed = parser.parse_overrides(overrides)
-    design = shared.hydra.runtime.choices.get("ablation")
+    design = shared.hydra.runtime.choices.get("ablation", "none")
+    varied = {"seed", "experiment", "hypotheses"}
+    if design != "none":
+        _check_ablated(list(shared.ablated), folders)
+        varied |= {group.lstrip("/") for name in shared.ablated for group in overridden_groups(folders, name)}
     for one in parsed:
         if one.key_or_group == "ablation" and one.is_sweep_override():
             raise ConfigError(f"{one.input_line}: each is a multirun by itself; expected: one of them")
-        if design and one.key_or_group in DESIGNED:
+        if design != "none" and one.key_or_group in varied:
             raise ConfigError(
                 f"{one.input_line}: ablation={design} decides that; expected: seeds=1,2 and what all runs are to have "
-                "in common, such as model=whisper or augment.freq_mask_param=40"
+                "in common, such as model=whisper or trainer.num_train_epochs=5"
             )
     parsed = (
         parser.parse_overrides([f"{key}={values}" for key, values in (shared.hydra.sweeper.params or {}).items()]) + parsed
@@ -363,12 +387,32 @@ def planned_jobs(shared: DictConfig, overrides: list[str]) -> Iterator[list[str]
         yield from batch
 
 
-def _seeds_as_list(argument: str) -> str:
-    """``seeds=1,2`` as ``seeds=[1,2]``: every configuration of an ablation with each, not an ablation for each."""
-    return re.sub(r"^seeds=([^\[\]]+)$", r"seeds=[\1]", argument)
+def _check_ablated(names: list[str], folders: list[Path]) -> None:
+    if len(names) != len(set(names)):
+        raise ConfigError(f"ablated={names}: a hypothesis is there twice; expected: each once")
+    known = sorted({path.stem for folder in folders for path in (folder / "hypotheses").glob("*.yaml")})
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f"hypotheses=[{unknown[0]}]: no such choice; expected: {', '.join(known)}")
 
 
-def _in_one_line(error: Exception, conf: Path) -> str:
+def _check_hypotheses(overrides: list[str], folders: list[Path]) -> None:
+    """Refuse hypotheses that choose in the same group: Hydra would take one and pass over the other."""
+    for override in OverridesParser.create().parse_overrides(overrides):
+        value = override.value()
+        if override.key_or_group != "hypotheses" or not isinstance(value, list):
+            continue
+        chosen: dict[str, str] = {}
+        for name in map(str, value):
+            for group in sorted(overridden_groups(folders, name)):
+                if group in chosen:
+                    raise ConfigError(
+                        f"{override.input_line}: {chosen[group]} and {name} both choose {group.lstrip('/')}; expected: one "
+                        "of them (one that adds to a group, as /augment/mine, goes with others)"
+                    )
+                chosen[group] = name
+
+
+def _in_one_line(error: Exception, conf: Path, arguments: list[str]) -> str:
     """What was wrong and what is expected, without Hydra's hints over several lines."""
     if isinstance(error, KidasrError):
         return str(error)
@@ -377,10 +421,32 @@ def _in_one_line(error: Exception, conf: Path) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not in the form group=choice or key=value: {lines[0]}"
     if match := re.match(r"Could not override '([^']+)'", text):
-        return unknown_key(match[1])
+        return _unknown_key(match[1], conf, arguments)
     if match := re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*?) Config search path", text):
         return f"{match[1]}={match[2]}: no such choice; expected: {', '.join(match[3].split())}"
     if match := re.search(r"Could not load '([^'/]+)/([^']+)'", text):  # one of a list
         choices = sorted(path.stem for path in (conf / match[1]).glob("*.yaml"))
         return f"{match[1]}=[{match[2]}]: no such choice; expected: {', '.join(choices)}"
     return text
+
+
+def _unknown_key(key: str, conf: Path, arguments: list[str]) -> str:
+    """The line for a key that Hydra does not know, with what the chosen groups know."""
+    group = key.partition(".")[0]
+    name = key.rpartition(".")[2]
+    choices = [one for one in arguments if re.match(r"[\w/]+=[^=]*$", one) and (conf / one.partition("=")[0]).is_dir()]
+    choices = [one for one in choices if "," not in one or "[" in one]
+    try:
+        with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+            search_path = [one for one in arguments if one.startswith("hydra.searchpath=")]
+            line = unknown_key(key, _compose([*choices, *search_path]), list(augmentation_keys([conf])))
+    except (KidasrError, HydraException, OmegaConfBaseException):
+        line = unknown_key(key)
+    files = sorted((conf / group).glob("*.yaml"))
+    if files and "." not in key:
+        job = next((one for one in choices if one.startswith("job=")), "job=train")
+        return f"{key}: no group of {job}; python run.py {job} --help lists those that are"
+    with_key = [path.stem for path in files if re.search(rf"^ *{re.escape(name)}:", path.read_text("utf-8"), re.MULTILINE)]
+    if with_key and "did you mean" not in line:
+        return f"{key}: no such key with this choice of {group}; expected: {group}={' or '.join(with_key)}"
+    return line

@@ -1,25 +1,43 @@
-"""Whether a composed config can work, told before anything heavy starts.
+"""Whether a composed config can work, found out before anything heavy starts.
 
-A contradiction is an error; what is legal but surely not meant is a warning that says what it costs.
+Types and ranges are those of the signatures that the config's ``_target_`` keys name (:mod:`kidasr.config.signature`); what
+contradicts what, the job knows.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from math import inf
-from typing import Any, get_args
+from typing import Any, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ValidationError
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from kidasr.config.age_buckets import bucket_bounds
-from kidasr.config.schema import PLUGIN_SCHEMAS, RunConfig, SlurmLauncher
+from kidasr.config.job import Job
+from kidasr.config.schema import PLUGIN_SCHEMAS, Settings, SlurmLauncher
 from kidasr.config.secrets import check_no_secret
+from kidasr.config.signature import (
+    TargetError,
+    check_tree,
+    is_plain,
+    keys_of,
+    load_target,
+    parameters,
+    schema_of,
+    violations,
+)
 from kidasr.errors import KidasrError, truncate
 
 log = logging.getLogger(__name__)
+
+#: A data set or a model may set what suits it in training (its batches, its learning rate), which is nothing to other jobs.
+TRAINING = "kidasr.jobs.train.Train"
+
+#: Groups that only change others, and so leave no node of their own.
+GROUPS_WITHOUT_NODE = ("experiment", "hypotheses", "ablation", "debug")
 
 
 class ConfigError(KidasrError):
@@ -27,52 +45,110 @@ class ConfigError(KidasrError):
 
 
 def check_config(cfg: DictConfig) -> None:
-    """Check types, ranges and combinations, and log a warning for what is surely not meant.
+    """Check types, ranges and combinations, and log a warning for what is valid but probably unintended.
 
     Raises:
         ConfigError: A line for each mistake.
     """
-    run = parse_config(cfg)
-    mistakes = list(_contradictions(run))
-    if mistakes:
+    config = parse_config(cfg)
+    job = job_class(cfg)
+    if mistakes := list(job.mistakes(config)):
         raise ConfigError("\n".join(mistakes))
-    for warning in _warnings(run):
+    for warning in job.warnings(config):
         log.warning(warning)
 
 
-def parse_config(cfg: DictConfig) -> RunConfig:
-    """The typed config.
+def job_class(cfg: DictConfig) -> type[Job]:
+    """The class of a config's job.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    target = OmegaConf.select(cfg, "job._target_", default=None)
+    if not isinstance(target, str):
+        wrong = "job._target_ is missing" if target is None else f"job._target_={_value(target)}: should be a class"
+        raise ConfigError(wrong)
+    try:
+        found = load_target(target)
+    except TargetError as error:
+        raise ConfigError(f"job._target_: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Job)):
+        raise ConfigError(f"job._target_={target}: no job; expected: a subclass of {Job.__module__}.{Job.__name__}")
+    return found
+
+
+def parse_config(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain values, of the right types and within their ranges; its job node as it is.
 
     Raises:
         ConfigError: For a missing, unknown or mistyped key, or a value out of range.
     """
-    try:
-        scale = OmegaConf.select(cfg, "step_scale")  # others are computed from it
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"step_scale: {str(error).splitlines()[0]}") from error
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < inf:
-        raise ConfigError(f"step_scale={_value(scale)}: should be a number greater than 0")
+    _check_step_scale(cfg)
     plain: dict[str, Any] = {}
     for key in cfg:
         if OmegaConf.is_missing(cfg, key):
             plain[str(key)] = "???"
             continue
         try:
-            # The job node only points to the others, and to the run folder, which is not there yet.
+            # The job node only points to the others, and to the run folder, which does not exist yet.
             resolve = key != "job"
             is_tree = OmegaConf.is_config(cfg[key])
             plain[str(key)] = OmegaConf.to_container(cfg[key], resolve=resolve) if is_tree else cfg[key]
         except OmegaConfBaseException as error:
             raise ConfigError(f"{error.full_key or str(key)}: {str(error).splitlines()[0]}") from error
-    missing = list(_missing(plain))
-    if missing:
+    if missing := list(_missing(plain)):
         raise ConfigError("\n".join(f"{key} is missing; expected: {key}=..." for key in missing))
     for path, text in _texts(plain):
         check_no_secret(path, text)
+    job_class(cfg)
+    target = str(cfg.job["_target_"])
+    annotations = {name: one.annotation for name, one in parameters(target).items() if one.kind != one.VAR_KEYWORD}
+    arguments = annotations.keys()
+    given = {name: plain[name] for name in arguments if name in plain}
+    report = partial(_mistake, cfg=cfg)
+    others = plain.keys() - arguments - set(keys_of(TRAINING))
+    mistakes = list(violations(Settings, {key: plain[key] for key in plain if key in others}, "", report))
+    of_the_job_alone = {key for key, value in plain["job"].items() if value != f"${{{key}}}"} - given.keys()
+    mistakes += violations(schema_of(target, frozenset(arguments - of_the_job_alone)), given, "", report)
+    for key, value in given.items():
+        mistakes += _not_a_group(key, value, annotations[key])
+        mistakes += check_tree(key, value, report)
+    if not mistakes:  # values are of the right types
+        mistakes += [mistake for value in given.values() for mistake in _own_mistakes(value)]
+    if mistakes:
+        raise ConfigError("\n".join(dict.fromkeys(mistakes)))
+    return plain
+
+
+def _not_a_group(key: str, value: Any, annotation: Any) -> Iterator[str]:
+    """Whether an object is to be made of a value that is no group of keys."""
+    if is_plain(annotation):
+        return
+    if not isinstance(value, Mapping):
+        yield f"{key}={_value(value)}: should be a group of keys, as a choice in conf/{key} is"
+    elif "_target_" not in value and get_origin(annotation) is not Mapping:
+        yield f"{key}._target_ is missing"
+
+
+def _check_step_scale(cfg: DictConfig) -> None:
+    """Other values are computed from it."""
     try:
-        return RunConfig.model_validate(plain)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_mistake(detail) for detail in error.errors())) from error
+        scale = OmegaConf.select(cfg, "step_scale", default=1.0)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"step_scale: {str(error).splitlines()[0]}") from error
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < inf:
+        raise ConfigError(f"step_scale={_value(scale)}: should be a number greater than 0")
+
+
+def _own_mistakes(node: Any) -> Iterator[str]:
+    """What a class knows of its own keys beyond their types: its static method ``mistakes``."""
+    if not isinstance(node, Mapping):
+        return
+    for child in node.values():
+        yield from _own_mistakes(child)
+    if "_target_" in node:
+        look = getattr(load_target(node["_target_"]), "mistakes", None)
+        yield from look(node) if look else ()
 
 
 def check_hydra(hydra: DictConfig) -> None:
@@ -87,14 +163,15 @@ def check_hydra(hydra: DictConfig) -> None:
         if not package.startswith("hydra_plugins.kidasr") or name not in models:
             continue
         try:
-            model = models[name].model_validate(OmegaConf.to_container(node, resolve=True))
-        except ValidationError as error:
-            raise ConfigError("\n".join(_mistake(detail, f"{place}.") for detail in error.errors())) from error
+            plain: Any = OmegaConf.to_container(node, resolve=True)
         except OmegaConfBaseException as error:
             raise ConfigError(f"{error.full_key or place}: {str(error).splitlines()[0]}") from error
+        if mistakes := list(violations(models[name], plain, place, _mistake)):
+            raise ConfigError("\n".join(mistakes))
+        model = models[name].model_validate(plain)
         if isinstance(model, SlurmLauncher) and model.signal_delay_s >= 60 * model.timeout_min:
             raise ConfigError(
-                f"hydra.launcher.signal_delay_s={model.signal_delay_s}: a job has but hydra.launcher.timeout_min="
+                f"hydra.launcher.signal_delay_s={model.signal_delay_s}: a job has only hydra.launcher.timeout_min="
                 f"{model.timeout_min}; expected: less than {60 * model.timeout_min}"
             )
 
@@ -117,125 +194,57 @@ def _missing(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield prefix + name
 
 
-def _mistake(detail: ErrorDetails, prefix: str = "") -> str:
+def _mistake(key: str, detail: ErrorDetails, cfg: DictConfig | None = None) -> str:
     """One of pydantic's complaints as one line: ``trainer.max_steps=lots: should be a valid integer``."""
-    # A logger's place has its class in it.
-    key = prefix + ".".join(str(part) for part in detail["loc"] if not str(part).startswith("kidasr."))
-    value: Any = detail["input"]
     if detail["type"] == "extra_forbidden":
-        return unknown_key(key)
+        return unknown_key(key, cfg)
     if detail["type"] == "missing":
         return f"{key} is missing"
-    return f"{key}={_value(value)}: {detail['msg'].replace('Input should', 'should')}"
+    return f"{key}={_value(detail['input'])}: {detail['msg'].replace('Input should', 'should')}"
 
 
 def _value(value: Any) -> str:
     return "null" if value is None else truncate(value)
 
 
-def known_keys(prefix: str) -> list[str]:
-    """The keys that a part of the config has: ``known_keys("augment")`` is ``["freq_mask_param", ...]``."""
+def known_keys(prefix: str, cfg: DictConfig | None = None) -> list[str]:
+    """The keys that a part of a config may have: ``known_keys("freeze", cfg)`` is ``["freeze_encoder_steps"]``.
+
+    Args:
+        prefix: The path of the part; empty for the whole.
+        cfg: A config with the same choices; without it, only kidasr's launchers and sweepers are known.
+    """
     if prefix in PLUGIN_SCHEMAS:
-        return _names(PLUGIN_SCHEMAS[prefix].values())
-    models: list[Any] = [RunConfig]
-    for name in filter(None, prefix.split(".")):
-        fields = [model.model_fields[name] for model in models if name in model.model_fields]
-        models = [kind for field in fields for kind in get_args(field.annotation) or [field.annotation]]
-        models = [kind for kind in models if hasattr(kind, "model_fields")]
-    return _names(models)
+        models = PLUGIN_SCHEMAS[prefix].values()
+        return list(dict.fromkeys(name for model in models for name in model.model_fields if name != "target"))
+    if cfg is None:
+        return []
+    target = OmegaConf.select(cfg, "job._target_", default="")
+    if not prefix:
+        return [*Settings.model_fields, *(name for name in keys_of(str(target)) if name in cfg)]
+    node = OmegaConf.select(cfg, prefix, default=None)
+    if isinstance(node, DictConfig) and node.get("_target_"):
+        return keys_of(str(node["_target_"]))
+    argument = parameters(str(target)).get(prefix)
+    if argument is not None and isinstance(argument.annotation, type) and issubclass(argument.annotation, BaseModel):
+        return list(argument.annotation.model_fields)
+    return [str(name) for name in node] if isinstance(node, DictConfig) else []
 
 
-def _names(models: Iterable[Any]) -> list[str]:
-    return list(dict.fromkeys(name for model in models for name in model.model_fields if name != "target"))
+def unknown_key(key: str, cfg: DictConfig | None = None, of_augmentations: Sequence[str] = ()) -> str:
+    """The line for a key that does not exist, with the keys that do.
 
-
-def unknown_key(key: str) -> str:
-    """The line for a key that does not exist, with the keys that do."""
+    Args:
+        key: As it was given.
+        cfg: A config with the same choices, without the key.
+        of_augmentations: Keys that can be typed as ``augment.key``.
+    """
     prefix, _, name = key.rpartition(".")
-    known = known_keys(prefix) + ([] if prefix else ["experiment", "hypotheses", "ablation", "debug"])
+    known = known_keys(prefix, cfg) + ([] if prefix else list(GROUPS_WITHOUT_NODE))
+    known += of_augmentations if prefix == "augment" else ()
     dot = f"{prefix}." if prefix else ""
     if name in known:
         return f"{key}: no such key with this choice of {prefix or 'job or ablation'}"
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {dot}{close[0]}?" if close else ""
     return f"{key}: no such key{hint}" + (f"; expected in {prefix or 'the config'}: {', '.join(known)}" if known else "")
-
-
-def _contradictions(run: RunConfig) -> Iterator[str]:
-    checkpoint, trainer = run.checkpoint, run.trainer
-    if checkpoint.save_steps % checkpoint.eval_steps:
-        yield (
-            f"checkpoint.save_steps={checkpoint.save_steps}: should be a multiple of "
-            f"checkpoint.eval_steps={checkpoint.eval_steps}, or the best checkpoint can't be known"
-        )
-    if run.overwrite and run.resume != "never":
-        yield "overwrite=true: a run is only begun anew, and what it left deleted, with resume=never"
-    if trainer.max_steps == 0:
-        yield "trainer.max_steps=0: should be 1 or more, or -1 to train for trainer.num_train_epochs"
-    if (trainer.num_processes or 1) % trainer.num_nodes:
-        yield (
-            f"trainer.num_processes={_value(trainer.num_processes)}: no multiple of trainer.num_nodes={trainer.num_nodes}; "
-            "expected: a multiple of it"
-        )
-    if (trainer.num_processes or 1) > trainer.train_batch_size:
-        yield (
-            f"trainer.num_processes={trainer.num_processes}: more than the utterances in a batch; expected: at most "
-            f"trainer.train_batch_size={trainer.train_batch_size}"
-        )
-    if trainer.bf16 and trainer.fp16:
-        yield "trainer.fp16=true: can't go with trainer.bf16=true; choose one"
-    try:
-        bucket_bounds(run.data.age_buckets)
-    except KidasrError as error:
-        yield str(error)
-    if trainer.max_steps > 0:
-        yield from run_length_contradictions(
-            trainer.max_steps, run.schedule.warmup_steps, run.early_stopping.patience, checkpoint.eval_steps
-        )
-
-
-def run_length_contradictions(steps: int, warmup_steps: int, patience: int, eval_steps: int) -> Iterator[str]:
-    """What can't work in a run of this many optimizer steps."""
-    if warmup_steps > steps:
-        yield f"schedule.warmup_steps={warmup_steps}: longer than the run; should be at most its {steps} steps"
-    if patience and eval_steps > steps:
-        yield (
-            f"early_stopping.patience={patience}: the run's {steps} steps end before the first evaluation; "
-            f"expected: checkpoint.eval_steps (now {eval_steps}) of at most {steps}, or early_stopping=none"
-        )
-
-
-def _warnings(run: RunConfig) -> Iterator[str]:
-    checkpoint = run.checkpoint
-    if checkpoint.save_steps != checkpoint.eval_steps:
-        missed = checkpoint.save_steps // checkpoint.eval_steps - 1
-        yield (
-            f"checkpoint: evaluated every {checkpoint.eval_steps} steps but saved every {checkpoint.save_steps}: "
-            f"{missed} of {missed + 1} evaluations have no checkpoint. If the lowest WER falls on one of them, that model "
-            "is lost, and a saved one with a higher WER, or the last, is used instead (checkpoint=aligned loses none)"
-        )
-
-
-def run_length_warnings(
-    steps: int, patience: int, eval_steps: int, save_steps: int, freeze_encoder_steps: int
-) -> Iterator[str]:
-    """What is surely not meant in a run of this many optimizer steps."""
-    if freeze_encoder_steps >= steps:
-        yield (
-            f"freeze.freeze_encoder_steps={freeze_encoder_steps}: the run ends after {steps} steps, so the encoder never "
-            "trains (freeze=encoder_all says so on purpose)"
-        )
-    if eval_steps > steps:
-        yield (
-            f"checkpoint.eval_steps={eval_steps}: the run has {steps} steps and so one evaluation, at the end: the last "
-            "model is kept, best or not"
-        )
-    elif save_steps > steps:
-        yield (
-            f"checkpoint.save_steps={save_steps}: the run has {steps} steps and so one checkpoint, at the end: the last "
-            "model is kept, best or not, and an interrupted run starts over"
-        )
-    elif patience and steps // eval_steps <= patience:
-        yield (
-            f"early_stopping.patience={patience}: the run has only {steps // eval_steps} evaluations, so it can't stop early"
-        )

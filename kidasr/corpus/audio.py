@@ -97,17 +97,6 @@ def measured_sec(utterance: Utterance, window_sec: float) -> float:
     return lasts_sec
 
 
-def duration_sec(utterance: Utterance) -> float:
-    """The length of a recording in seconds: from the manifest, or else from its header.
-
-    Raises:
-        AudioError: If the header can't be read.
-    """
-    if utterance.duration_sec is not None:
-        return utterance.duration_sec
-    return measured_sec(utterance, float("inf"))
-
-
 def _has_last_page(path: str) -> bool:
     """Whether an OGG file's last page is complete and flagged as the end of the stream (RFC 3533, section 6)."""
     with open(path, "rb") as file:  # noqa: PTH123

@@ -1,13 +1,17 @@
 """The corpus of one run: manifests are read, split and checked."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from kidasr.config.schema import Fraction, Group, OpenFraction, Seed, Text
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance, read_manifest
 from kidasr.corpus.split import check_speakers_disjoint, create_train_val_split, divide_by_field, limit_utterances
+from kidasr.errors import KidasrError
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +43,20 @@ class Sets:
         return Sets(named["train"], named["validation"], evaluation, named["test"], self.lower_case)
 
 
+class Fields(Group):
+    """The names of kidasr's fields in the user's manifests."""
+
+    audio_path: Text
+    text: Text
+    speaker_id: Text
+    utterance_id: Text
+    age: Text
+    age_bucket: Text
+    duration_sec: Text
+    gender: Text
+    split: Text
+
+
 class Corpus:
     """Manifests and how to read them; the arguments are the keys of the ``data`` group.
 
@@ -60,22 +78,22 @@ class Corpus:
 
     def __init__(
         self,
-        train: str,
-        validation: str | None,
-        test: str | None,
-        limit_train: int | None,
-        limit_validation: int | None,
-        limit_test: int | None,
+        train: Text,
+        validation: Text | None,
+        test: Text | None,
+        limit_train: PositiveInt | None,
+        limit_validation: PositiveInt | None,
+        limit_test: PositiveInt | None,
         full_validation_at_end: bool,
-        split_seed: int,
-        text_case: str,
-        validation_fraction: float,
+        split_seed: Seed,
+        text_case: Literal["auto", "as_is", "lower"],
+        validation_fraction: OpenFraction,
         on_bad_audio: Literal["error", "skip"],
-        max_bad_fraction: float,
-        decode_check_sec: float | None,
-        cache_sec: float,
-        age_buckets: Sequence[str],
-        fields: Mapping[str, str],
+        max_bad_fraction: Fraction,
+        decode_check_sec: NonNegativeFloat | None,
+        cache_sec: NonNegativeFloat,
+        age_buckets: Annotated[list[Text], Field(min_length=1)],
+        fields: Fields,
     ):
         self.train, self.validation, self.test = train, validation, test
         self.limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
@@ -88,6 +106,14 @@ class Corpus:
         self.cache_sec = cache_sec
         self.buckets = AgeBuckets(age_buckets)
         self.fields = dict(fields)  # lookups in a DictConfig are many times slower
+
+    @staticmethod
+    def mistakes(keys: Mapping[str, Any]) -> Iterator[str]:
+        """What is wrong with age buckets of the right type."""
+        try:
+            AgeBuckets(keys["age_buckets"])
+        except KidasrError as error:
+            yield str(error)
 
     def load(self) -> Sets:
         """Read, split, check and limit the sets.

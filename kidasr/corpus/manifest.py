@@ -44,6 +44,12 @@ class Utterance:
     #: Other fields of its line; copied to ``predictions.jsonl``.
     extra: Mapping[str, Any] | None = None
 
+    @property
+    def known_duration_sec(self) -> float:
+        """The length of a recording after its check (:class:`kidasr.corpus.audio_check.AudioCheck`)."""
+        assert self.duration_sec is not None, f"{self.source}: not checked yet"
+        return self.duration_sec
+
 
 def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBuckets) -> list[Utterance]:
     """Read a whole manifest.

@@ -11,8 +11,9 @@ from transformers import WhisperProcessor
 from kidasr.corpus.audio import SAMPLE_RATE_HZ, Samples, load_audio
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
-from kidasr.features.augment import SpecAugment
-from kidasr.features.log_mel import FULL_WINDOW, Padding, log_mel
+from kidasr.features.augment import Augmentations, Draw
+from kidasr.features.log_mel import log_mel
+from kidasr.features.padding import FULL_WINDOW, Padding
 
 #: No token of Whisper's has more characters.
 LONGEST_TOKEN = 128
@@ -36,7 +37,7 @@ class ChildSpeechDataset(Dataset[Example]):
     Args:
         utterances: The set.
         processor: The checkpoint's feature extractor and tokenizer.
-        augment: SpecAugment, for a training set; None leaves the features as they are.
+        augment: For a training set; None leaves the recordings as they are.
         seed: The run's seed.
         lower_case: Whether the labels are in lower case, whatever the texts are.
         cache_sec: Seconds of decoded audio to keep in memory, 64 kB each, so that later epochs need not decode again.
@@ -47,7 +48,7 @@ class ChildSpeechDataset(Dataset[Example]):
         self,
         utterances: Sequence[Utterance],
         processor: WhisperProcessor,
-        augment: SpecAugment | None = None,
+        augment: Augmentations | None = None,
         seed: int = 0,
         lower_case: bool = False,
         cache_sec: float = 0,
@@ -68,9 +69,13 @@ class ChildSpeechDataset(Dataset[Example]):
     def __getitem__(self, index: int | tuple[int, int]) -> Example:
         epoch, place = index if isinstance(index, tuple) else (0, index)
         utterance = self.utterances[place]
-        features, real_frames = log_mel(self._samples(place), self.processor.feature_extractor, self.padding)
+        samples, extractor = self._samples(place), self.processor.feature_extractor
+        draw = Draw(self.seed, epoch, utterance.utterance_id)
         if self.augment is not None:
-            features = self.augment(features, real_frames, seed=self.seed, epoch=epoch, utterance_id=utterance.utterance_id)
+            samples = self.augment.waveform(samples, draw, extractor.n_samples)
+        features, real_frames = log_mel(samples, extractor, self.padding)
+        if self.augment is not None:
+            features = self.augment.features(features, real_frames, draw)
         labels = self.processor.tokenizer(label_text(utterance, self.lower_case)).input_ids
         return {"input_features": features, "labels": labels}
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from kidasr.config.job import Job
+from kidasr.config.schema import Text
 from kidasr.errors import KidasrError
 from kidasr.evidence.factorial import factorial_contrasts
 from kidasr.evidence.rates import as_json, compare_pair, contrast, describe
 from kidasr.evidence.runs import Run, check_same_set, hypotheses_on, name_configurations, read_run
 from kidasr.evidence.significance import holm
+from kidasr.report.options import ReportOptions
 from kidasr.report.report import Report
 from kidasr.report.tables import comparison_table, effect_table, pair_table
 from kidasr.report.verdict import about_seeds, verdict
@@ -39,7 +42,7 @@ def in_order(folders: Iterable[Path]) -> list[Path]:
     return sorted(folders, key=place)
 
 
-class Compare:
+class Compare(Job):
     """Compare finished runs on the same utterances with one of them.
 
     Runs that differ in their seed alone are one configuration, and the spread between its seeds is part of every interval.
@@ -56,10 +59,10 @@ class Compare:
         KidasrError: If there are fewer than two configurations, or the runs are of different test sets.
     """
 
-    def __init__(self, output_dir: str, runs: str | Sequence[str], baseline: str | None, report: Report):
+    def __init__(self, output_dir: str, runs: Text | list[Text], baseline: Text | None, report: ReportOptions):
         self.output_dir = Path(output_dir)
         self.patterns = [runs] if isinstance(runs, str) else list(runs)
-        self.baseline, self.report = baseline, report
+        self.baseline, self.report = baseline, Report(report)
 
     def run(self) -> None:
         """Compare, say it, write it."""

@@ -10,6 +10,7 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from kidasr.config.checks import job_class
 from kidasr.errors import KidasrError
 from kidasr.processes import is_first_process
 from kidasr.runs.sweeps import LOCK, read_sweep
@@ -37,7 +38,7 @@ class CompareRuns(Callback):
                 self._compare(config)
 
     def _compare(self, config: DictConfig) -> None:
-        if any(one.startswith("job=") for one in config.hydra.overrides.task):
+        if not job_class(config).is_compared:
             return
         from kidasr.jobs.compare import Compare, in_order  # heavy, as what the report is made with
 

@@ -3,6 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
+from kidasr.config.job import Job
+from kidasr.config.schema import Text
 from kidasr.errors import KidasrError
 from kidasr.report.tables import Table, percent
 from kidasr.runs.files import METRICS, REPORT
@@ -11,7 +13,7 @@ from kidasr.runs.sweeps import newest_sweep, read_sweep
 from kidasr.sweep.state import RunState, run_state, slurm_queue
 
 
-class Status:
+class Status(Job):
     """Print a table of a sweep's runs: queued, running with step and WER, finished, failed and why, preempted how often.
 
     Args:
@@ -22,7 +24,9 @@ class Status:
         KidasrError: If there is no sweep in the folder.
     """
 
-    def __init__(self, sweep: str | None, base: str):
+    has_folder = False
+
+    def __init__(self, sweep: Text | None, base: Text):
         self.sweep, self.base = sweep, Path(base)
 
     def run(self) -> None:

@@ -39,57 +39,52 @@ class Whisper:
         return extractor.n_samples / extractor.sampling_rate
 
 
-class PretrainedWhisper:
-    """A checkpoint, by name; the arguments are the keys of the ``model`` group.
+def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
+    """Load a checkpoint: the model in float32, and its processor.
+
+    Weights are read from safetensors only; no code of the checkpoint runs.
 
     Args:
         name_or_path: A folder, or a name on the Hugging Face hub.
-        language, task: For a multilingual checkpoint; an English-only one has no such tokens.
+        language, task: For the prompt: see :func:`kidasr.model.prompt.set_prompt`.
+
+    Raises:
+        KidasrError: If there is no such checkpoint, or it is no Whisper, or does not know the language.
     """
-
-    def __init__(self, name_or_path: str, language: str, task: str):
-        self.name_or_path, self.language, self.task = name_or_path, language, task
-
-    def load(self) -> Whisper:
-        """The model in float32, and its processor. Weights are read from safetensors only; no code of the checkpoint runs.
-
-        Raises:
-            KidasrError: If there is no such checkpoint, or it is no Whisper, or does not know the language.
-        """
-        name = self.name_or_path
-        looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
-        if name.startswith("~"):
-            name = str(Path(name).expanduser())
-        if looks_local and not Path(name).is_dir():
-            raise KidasrError(
-                f"model.name_or_path={name}: no such folder; expected: a folder with a Whisper checkpoint, or a hub name"
-            )
-        try:
-            _check_files(Path(name))
-            config = AutoConfig.from_pretrained(name, **SAFE)
-            if config.model_type != "whisper":
-                raise KidasrError(f"model.name_or_path={name}: a {config.model_type} checkpoint; expected: whisper")
-            processor = WhisperProcessor.from_pretrained(name, **SAFE)
-            model = _load_weights(name)
-            _check_fit(model, processor)
-        except _UnfitError as error:
-            raise KidasrError(f"model.name_or_path={name}: {error}") from error
-        except KidasrError:
-            raise
-        except Exception as error:  # what the library makes of a folder that is not as it should be can be anything
-            reason = truncate(" ".join(str(error).split())) or type(error).__name__
-            raise KidasrError(f"model.name_or_path={name}: can't be loaded: {reason}") from error
-        if processor.tokenizer.english_spelling_normalizer is None:  # many checkpoints come without normalizer.json
-            processor.tokenizer.english_spelling_normalizer = _spellings()
-        if not processor.tokenizer.decode(processor.tokenizer("cat").input_ids, skip_special_tokens=True).strip():
-            raise KidasrError(f"model.name_or_path={name}: its tokenizer can't spell; are the tokenizer's files there?")
-        # Whisper's sinusoidal positions are fixed (transformers pull request 26032), but loading forgets the flag.
-        model.get_encoder().embed_positions.requires_grad_(False)
-        prompt = set_prompt(model, processor.tokenizer, self.language, self.task)
-        words = "".join(processor.tokenizer.convert_ids_to_tokens(prompt))
-        log.info("model: %s, %.1f M parameters, prompt %s", name, model.num_parameters() / 1e6, words)
-        writes = "en" if self.task == "translate" else language_code(self.language)
-        return Whisper(model, processor, writes, tuple(prompt))
+    name = name_or_path
+    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if name.startswith("~"):
+        name = str(Path(name).expanduser())
+    if looks_local and not Path(name).is_dir():
+        raise KidasrError(
+            f"model.name_or_path={name}: no such folder; expected: a folder with a Whisper checkpoint, or a hub name"
+        )
+    try:
+        _check_files(Path(name))
+        config = AutoConfig.from_pretrained(name, **SAFE)
+        if config.model_type != "whisper":
+            raise KidasrError(f"model.name_or_path={name}: a {config.model_type} checkpoint; expected: whisper")
+        processor = WhisperProcessor.from_pretrained(name, **SAFE)
+        model = _load_weights(name)
+        _check_fit(model, processor)
+    except _UnfitError as error:
+        raise KidasrError(f"model.name_or_path={name}: {error}") from error
+    except KidasrError:
+        raise
+    except Exception as error:  # what the library makes of a folder that is not as it should be can be anything
+        reason = truncate(" ".join(str(error).split())) or type(error).__name__
+        raise KidasrError(f"model.name_or_path={name}: can't be loaded: {reason}") from error
+    if processor.tokenizer.english_spelling_normalizer is None:  # many checkpoints come without normalizer.json
+        processor.tokenizer.english_spelling_normalizer = _spellings()
+    if not processor.tokenizer.decode(processor.tokenizer("cat").input_ids, skip_special_tokens=True).strip():
+        raise KidasrError(f"model.name_or_path={name}: its tokenizer can't spell; are the tokenizer's files there?")
+    # Whisper's sinusoidal positions are fixed (transformers pull request 26032), but loading forgets the flag.
+    model.get_encoder().embed_positions.requires_grad_(False)
+    prompt = set_prompt(model, processor.tokenizer, language, task)
+    words = "".join(processor.tokenizer.convert_ids_to_tokens(prompt))
+    log.info("model: %s, %.1f M parameters, prompt %s", name, model.num_parameters() / 1e6, words)
+    writes = "en" if task == "translate" else language_code(language)
+    return Whisper(model, processor, writes, tuple(prompt))
 
 
 def _spellings() -> dict[str, str]:

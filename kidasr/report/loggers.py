@@ -1,20 +1,26 @@
 """Experiment loggers: none, Weights & Biases or TensorBoard."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback
-from transformers.integrations import TensorBoardCallback, WandbCallback
+from pydantic import PositiveInt
 
+from kidasr.config.schema import Text
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError
-from kidasr.recognition.score import Prediction
 from kidasr.runs.files import WANDB_ID
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+    from kidasr.recognition.score import Prediction
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +47,7 @@ class WandbLogger(NoLogger):
         max_predictions: Number of rows in the table of predictions.
     """
 
-    def __init__(self, project: str, name: str | None, group: str | None, tags: Sequence[str], max_predictions: int):
+    def __init__(self, project: Text, name: Text | None, group: Text | None, tags: list[Text], max_predictions: PositiveInt):
         self.project, self.name, self.group, self.tags = project, name, group, list(tags)
         self.max_predictions = max_predictions
         self.is_gone = False
@@ -63,24 +69,26 @@ class WandbLogger(NoLogger):
         except wandb.errors.Error as error:
             reason = " ".join(str(error).split())
             raise KidasrError(f"logger=wandb: {reason} (WANDB_MODE=offline needs no account)") from error
-        return [_WandbCallback(self, config)]
+        from kidasr.report.wandb_callback import WandbRunCallback
+
+        return [WandbRunCallback(self, config)]
 
     def log_result(self, metrics: Mapping[str, Any], predictions: Sequence[Prediction]) -> None:
         import wandb
 
         rows = [asdict(replace(prediction, extra=None)) for prediction in predictions[: self.max_predictions]]
-        with _outlived(self):
+        with outlived(self):
             table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
             self._run.log({"predictions": table})
             self._run.summary.update(_flat(metrics))
 
     def close(self, failed: bool) -> None:
-        with _outlived(self):
+        with outlived(self):
             self._run.finish(exit_code=int(failed))
 
 
 @contextmanager
-def _outlived(logger: "WandbLogger") -> Iterator[None]:
+def outlived(logger: WandbLogger) -> Iterator[None]:
     """Continue if wandb's service process has died (it receives SLURM's signals too); warn once."""
     try:
         yield
@@ -99,26 +107,6 @@ def _kept_id(path: Path) -> str:
     return known
 
 
-class _WandbCallback(WandbCallback):
-    """transformers' callback, kept from overwriting keys of the run's config with Trainer arguments of the same name."""
-
-    def __init__(self, logger: WandbLogger, config: Mapping[str, Any]):
-        super().__init__()
-        self._logger, self._config = logger, dict(config)
-
-    def on_log(self, *arguments: Any, **options: Any) -> None:
-        with _outlived(self._logger):
-            super().on_log(*arguments, **options)
-
-    def on_train_end(self, *arguments: Any, **options: Any) -> None:
-        with _outlived(self._logger):
-            super().on_train_end(*arguments, **options)
-
-    def setup(self, args: Any, state: Any, model: Any, **kwargs: Any) -> None:
-        super().setup(args, state, model, **kwargs)
-        self._wandb.config.update(self._config, allow_val_change=True)
-
-
 class TensorBoardLogger(NoLogger):
     """Writes TensorBoard event files.
 
@@ -126,7 +114,7 @@ class TensorBoardLogger(NoLogger):
         logging_dir: Folder of the event files; relative to the run folder.
     """
 
-    def __init__(self, logging_dir: str):
+    def __init__(self, logging_dir: Text):
         self.logging_dir = logging_dir
 
     def start(self, run_dir: Path, config: Mapping[str, Any]) -> list[TrainerCallback]:
@@ -134,6 +122,8 @@ class TensorBoardLogger(NoLogger):
 
         self._writer = SummaryWriter(str(run_dir / self.logging_dir))
         self._writer.add_text("config", f"```\n{dict(config)}\n```")
+        from transformers.integrations import TensorBoardCallback
+
         return [TensorBoardCallback(self._writer)]
 
     def log_result(self, metrics: Mapping[str, Any], predictions: Sequence[Prediction]) -> None:

@@ -12,6 +12,7 @@ from kidasr.evidence.runs import Run
 from kidasr.report.browser import browser_data, changes
 from kidasr.report.chart import forest_chart, learning_chart, wer_by_age_chart
 from kidasr.report.figure import draw_forest, draw_learning_curve, draw_wer_by_age, rate_of
+from kidasr.report.options import ReportOptions
 from kidasr.report.page import Page, Section
 from kidasr.report.tables import (
     Table,
@@ -42,18 +43,15 @@ HOW = (
 
 
 class Report:
-    """How runs and comparisons are reported; the arguments are the keys of the ``report`` group.
+    """Writes the reports of runs and comparisons.
 
     Args:
-        html: Whether to write ``report.html``.
-        replicates: Bootstrap replicates behind each interval.
-        max_utterances: Number of utterances in the error browser.
-        embed_audio_mb: Megabytes of recordings to embed in the page; the others are linked.
+        options: The keys of the ``report`` group.
     """
 
-    def __init__(self, html: bool, replicates: int, max_utterances: int, embed_audio_mb: float):
-        self.html, self.replicates = html, replicates
-        self.max_utterances, self.embed_audio_mb = max_utterances, embed_audio_mb
+    def __init__(self, options: ReportOptions):
+        self.html, self.replicates = options.html, options.replicates
+        self.max_utterances, self.embed_audio_mb = options.max_utterances, options.embed_audio_mb
 
     def write_run(self, folder: Path, run: Run) -> None:
         """Write ``learning_curve.png``, ``wer_by_age.png`` and ``report.html`` of a run."""

@@ -1,9 +1,14 @@
 """H1: when to evaluate and save, and which model is kept."""
 
-import logging
-from typing import Any
+from __future__ import annotations
 
-from transformers import TrainerState
+import logging
+from typing import TYPE_CHECKING, Any
+
+from pydantic import PositiveInt
+
+if TYPE_CHECKING:
+    from transformers import TrainerState
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +25,7 @@ class Checkpoint:
         save_total_limit: Checkpoints kept: the newest, and the best among them.
     """
 
-    def __init__(self, eval_steps: int, save_steps: int, save_total_limit: int):
+    def __init__(self, eval_steps: PositiveInt, save_steps: PositiveInt, save_total_limit: PositiveInt):
         self.eval_steps, self.save_steps, self.save_total_limit = eval_steps, save_steps, save_total_limit
 
     def training_arguments(self) -> dict[str, Any]:

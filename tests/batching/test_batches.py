@@ -9,6 +9,7 @@ import torch
 
 from kidasr.batching.batches import EpochBatches
 from kidasr.batching.collator import Collator
+from kidasr.batching.training_set import TrainingSet
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
 from kidasr.features.dataset import Example
@@ -47,7 +48,7 @@ def children(utterance: Callable[..., Utterance]) -> list[Utterance]:
 def epoch_batches(children: list[Utterance], *overrides: str, **options: Any) -> EpochBatches:
     cfg = composed(*overrides)
     curriculum, padding = hydra.utils.instantiate(cfg.curriculum), hydra.utils.instantiate(cfg.padding)
-    return EpochBatches(children, curriculum, AgeBuckets(), 1, padding, 30.0, batch_size=8, **options)
+    return EpochBatches(TrainingSet(children, AgeBuckets()), curriculum, 1, padding, 30.0, batch_size=8, **options)
 
 
 def seconds(children: list[Utterance], batch: np.ndarray) -> np.ndarray:
@@ -61,7 +62,7 @@ def test_every_epoch_draws_each_utterance_once_in_as_many_batches_in_the_curricu
     children: list[Utterance], curriculum: str, padding: str, max_batch_sec: float | None
 ) -> None:
     batches = epoch_batches(children, f"curriculum={curriculum}", f"padding={padding}", max_batch_sec=max_batch_sec)
-    ranks = batches.curriculum.ranks(children, batches.buckets)
+    ranks = batches.curriculum.ranks(batches.training_set, epoch=0)
     seen = set()
     for epoch in (0, 1, 5):
         drawn = batches.batches(epoch)
@@ -110,5 +111,5 @@ def test_the_epoch_is_handed_in_with_every_utterance(children: list[Utterance]) 
     batches = epoch_batches(children)
     for epoch in (0, 3):
         batches.current_epoch = lambda epoch=epoch: epoch  # type: ignore[misc]
-        expected = batches.curriculum.epoch_order(children, batches.buckets, 1, epoch).tolist()
+        expected = batches.curriculum.order(batches.training_set, 1, epoch).tolist()
         assert [pair for batch in batches for pair in batch] == [(epoch, place) for place in expected]

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from kidasr.batching.curriculum import Curriculum
+from kidasr.batching.curriculum import AgeCurriculum, Curriculum
+from kidasr.batching.training_set import TrainingSet
 from kidasr.corpus.age import UNKNOWN, AgeBuckets
 from kidasr.corpus.manifest import Utterance
 
@@ -12,11 +13,22 @@ AGES = ["13+", "3-4", UNKNOWN, "7-8", "3-4", "7-8", "5-6", "3-4"] * 4
 
 
 @pytest.fixture
-def children(utterance: Callable[..., Utterance]) -> list[Utterance]:
+def children(utterance: Callable[..., Utterance], buckets: AgeBuckets) -> TrainingSet:
     one = utterance(duration_sec=0.1)
-    return [
-        Utterance(str(n), "s", one.audio_path, "a", bucket, None, None, None, None, "m:1") for n, bucket in enumerate(AGES)
-    ]
+    return TrainingSet(
+        [
+            Utterance(str(n), "s", one.audio_path, "a", bucket, None, n / 10, None, None, "m:1", {"score": str(n)})
+            for n, bucket in enumerate(AGES)
+        ],
+        buckets,
+    )
+
+
+CURRICULA = {
+    "random": Curriculum(),
+    "youngest_first": AgeCurriculum("youngest_first"),
+    "oldest_first": AgeCurriculum("oldest_first"),
+}
 
 
 @pytest.mark.parametrize(
@@ -24,9 +36,9 @@ def children(utterance: Callable[..., Utterance]) -> list[Utterance]:
     [("youngest_first", ["3-4", "5-6", "7-8", "13+", UNKNOWN]), ("oldest_first", ["13+", "7-8", "5-6", "3-4", UNKNOWN])],
 )
 def test_the_order_is_by_bucket_unknown_last_and_shuffled_within(
-    children: list[Utterance], buckets: AgeBuckets, order: str, expected: list[str]
+    children: TrainingSet, order: str, expected: list[str]
 ) -> None:
-    first, second = (Curriculum(order).epoch_order(children, buckets, 1, epoch) for epoch in (0, 1))
+    first, second = (CURRICULA[order].order(children, 1, epoch) for epoch in (0, 1))
     assert list(dict.fromkeys(AGES[place] for place in first)) == expected
     assert [AGES[place] for place in first] == [AGES[place] for place in second]
     assert list(first) != list(second)
@@ -34,27 +46,24 @@ def test_the_order_is_by_bucket_unknown_last_and_shuffled_within(
 
 
 @pytest.mark.parametrize("order", ["random", "youngest_first"])
-def test_the_order_is_a_function_of_seed_and_epoch(children: list[Utterance], buckets: AgeBuckets, order: str) -> None:
-    orders = {
-        (seed, epoch): tuple(Curriculum(order).epoch_order(children, buckets, seed, epoch))
-        for seed in (1, 2)
-        for epoch in (0, 1)
-    }
+def test_the_order_is_a_function_of_seed_and_epoch(children: TrainingSet, order: str) -> None:
+    orders = {(seed, epoch): tuple(CURRICULA[order].order(children, seed, epoch)) for seed in (1, 2) for epoch in (0, 1)}
     assert len(set(orders.values())) == 4
-    assert orders[1, 1] == tuple(Curriculum(order).epoch_order(children, buckets, 1, 1))
+    assert orders[1, 1] == tuple(CURRICULA[order].order(children, 1, 1))
 
 
-def test_random_mixes_ages(children: list[Utterance], buckets: AgeBuckets) -> None:
-    ages = [AGES[place] for place in Curriculum("random").epoch_order(children, buckets, 1, 0)]
+def test_random_mixes_ages(children: TrainingSet) -> None:
+    ages = [AGES[place] for place in Curriculum().order(children, 1, 0)]
     assert sum(one != next_one for one, next_one in pairwise(ages)) > len(set(AGES))
 
 
 def test_the_distribution_is_logged_and_an_order_without_ages_is_a_warning(
-    children: list[Utterance], buckets: AgeBuckets, caplog: pytest.LogCaptureFixture
+    children: TrainingSet, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    Curriculum("youngest_first").describe(children, buckets)
+    AgeCurriculum("youngest_first").describe(children)
     assert "3-4: 12 → 5-6: 4 → 7-8: 8 → 13+: 4 → unknown: 4" in caplog.text
     assert "WARNING" not in caplog.text
-    Curriculum("youngest_first").describe([one for one in children if one.age_bucket == UNKNOWN], buckets)
+    unknown = [one for one in children.utterances if one.age_bucket == UNKNOWN]
+    AgeCurriculum("youngest_first").describe(TrainingSet(unknown, children.buckets))
     assert "curriculum.order=youngest_first: no utterance has an age" in caplog.text

@@ -45,11 +45,14 @@ def first_batch(manifest: Path) -> dict[str, float]:
     import hydra
 
     from kidasr.batching.batches import EpochBatches
+    from kidasr.batching.training_set import TrainingSet
 
     cfg = composed("data=pasketti", f"data.train={manifest}", "curriculum=age", "padding=longest")
     corpus, curriculum, padding = (hydra.utils.instantiate(cfg[name]) for name in ("data", "curriculum", "padding"))
     sets = corpus.load()
-    batches = EpochBatches(sets.train, curriculum, corpus.buckets, 1, padding, 30.0, batch_size=16, max_batch_sec=80)
+    batches = EpochBatches(
+        TrainingSet(sets.train, corpus.buckets), curriculum, 1, padding, 30.0, batch_size=16, max_batch_sec=80
+    )
     assert next(iter(batches))
     taken_sec = time.time() - psutil.Process().create_time()
     return {"sec": taken_sec, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, "batches": len(batches)}

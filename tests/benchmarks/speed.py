@@ -131,7 +131,7 @@ def trainer(folder: Path, *overrides: str) -> Any:
     """kidasr's own, as `python run.py OVERRIDES` builds it."""
     import hydra
 
-    from kidasr.jobs.train import prepare_cpu
+    from kidasr.training.fine_tune import prepare_cpu
 
     manifests = (f"data.train={KIDS / 'train.jsonl'}", f"data.validation={KIDS / 'dev.jsonl'}")
     model = ("model=whisper", f"model.name_or_path={TINY_EN}", "padding=longest")
@@ -148,7 +148,7 @@ def trainer(folder: Path, *overrides: str) -> Any:
 
 
 def training(manifest: Path, repeats: int, *overrides: str, own_loss: bool = True) -> dict[str, float]:
-    import kidasr.jobs.train  # noqa: F401, before memory is counted
+    import kidasr.training.fine_tune  # noqa: F401, before memory is counted
 
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
@@ -176,7 +176,7 @@ def needed_arithmetic(manifest: Path, frozen: bool) -> dict[str, float]:
 
     from kidasr.batching.collator import Collator
     from kidasr.features.dataset import ChildSpeechDataset
-    from kidasr.model.whisper import PretrainedWhisper
+    from kidasr.model.pretrained import PretrainedWhisper
 
     whisper = PretrainedWhisper(str(TINY_EN), "en", "transcribe").load()
     if frozen:
@@ -247,7 +247,7 @@ def plain_decoding(model_dir: Path, clips: int) -> dict[str, float]:
 
 
 def decoding(model_dir: Path, clips: int) -> dict[str, float]:
-    from kidasr.jobs.train import in_order_of, shortest_first
+    from kidasr.training.fine_tune import in_order_of, shortest_first
 
     with tempfile.TemporaryDirectory() as folder:
         options = (f"model.name_or_path={model_dir}", f"trainer.per_device_eval_batch_size={DECODE_BATCH}")

@@ -14,7 +14,7 @@ from kidasr.config.checks import parse_config
 from tests.conftest import ROOT, composed, run_py
 
 CHOICES = sorted(
-    f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml") if path.parent.parent.name == "conf"
+    f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml") if path.parent.name != "local"
 )
 MANIFESTS = ("data.train=T.jsonl", "data.validation=V.jsonl")
 
@@ -34,7 +34,6 @@ CONTRACT = {
     "early_stopping": ["patience"],
     "checkpoint": ["eval_steps", "save_steps", "save_total_limit"],
     "freeze": ["freeze_encoder_steps"],
-    "augment": ["freq_mask_param", "time_mask_param"],
 }
 
 
@@ -58,7 +57,8 @@ def values(*overrides: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
-    check_config(composed(choice, *MANIFESTS, *(["runs=[a,b]"] if choice == "job=compare" else [])))
+    needed = {"job=compare": ["runs=[a,b]"], "job=status": []}.get(choice, MANIFESTS)
+    check_config(composed(choice, *needed))
 
 
 def test_the_keys_that_users_rely_on_are_there() -> None:
@@ -67,10 +67,10 @@ def test_the_keys_that_users_rely_on_are_there() -> None:
 
 def test_by_default_every_hypothesis_is_off_but_the_aligned_checkpoints() -> None:
     run = parse_config(composed())
-    assert (run.schedule.lr_scheduler_type, run.early_stopping.patience) == ("linear", 0)
-    assert (run.freeze.freeze_encoder_steps, run.augment.freq_mask_param, run.augment.time_mask_param) == (0, 0, 0)
-    assert run.curriculum.order == "random"
-    assert run.checkpoint.save_steps == run.checkpoint.eval_steps
+    assert (run["schedule"]["lr_scheduler_type"], run["early_stopping"]["patience"]) == ("linear", 0)
+    assert (run["freeze"]["freeze_encoder_steps"], run["augment"]) == (0, {})
+    assert run["curriculum"] == {"_target_": "kidasr.batching.curriculum.Curriculum"}
+    assert run["checkpoint"]["save_steps"] == run["checkpoint"]["eval_steps"]
 
 
 @pytest.mark.parametrize(
@@ -79,21 +79,42 @@ def test_by_default_every_hypothesis_is_off_but_the_aligned_checkpoints() -> Non
         ("h1", {"checkpoint.save_steps": 25, "checkpoint.save_total_limit": 5}),
         ("h2", {"schedule.lr_scheduler_type": "cosine", "early_stopping.patience": 5}),
         ("h3", {"freeze.freeze_encoder_steps": 50}),
-        ("h4", {"augment.freq_mask_param": 27, "augment.time_mask_param": 100}),
-        ("h5", {"curriculum.order": "youngest_first"}),
+        (
+            "h4",
+            {
+                "augment.specaugment._target_": "kidasr.features.specaugment.SpecAugment",
+                "augment.specaugment.freq_mask_param": 27,
+                "augment.specaugment.time_mask_param": 100,
+                "augment.specaugment.num_freq_masks": 1,
+                "augment.specaugment.num_time_masks": 1,
+                "augment.specaugment.max_time_mask_fraction": 0.5,
+            },
+        ),
+        (
+            "h5",
+            {"curriculum._target_": "kidasr.batching.curriculum.AgeCurriculum", "curriculum.order": "youngest_first"},
+        ),
     ],
 )
 def test_a_preset_is_the_baseline_plus_one_hypothesis(preset: str, changed: dict[str, Any]) -> None:
     baseline, with_hypothesis = values("experiment=baseline"), values(f"experiment={preset}")
-    assert {key: value for key, value in with_hypothesis.items() if baseline[key] != value} == changed
+    assert {key: value for key, value in with_hypothesis.items() if baseline.get(key) != value} == changed
+    assert with_hypothesis == values("experiment=baseline", f"hypotheses=[{preset}]"), "one thing in two words"
 
 
 def test_all_is_the_baseline_plus_all_five() -> None:
     baseline = values("experiment=baseline")
     together = dict(baseline)
     for preset in ("h1", "h2", "h3", "h4", "h5"):
-        together |= {key: new for key, new in values(f"experiment={preset}").items() if baseline[key] != new}
+        together |= {key: new for key, new in values(f"experiment={preset}").items() if baseline.get(key) != new}
     assert values("experiment=all") == together
+
+
+def test_presets_differ_in_the_five_hypotheses_and_nothing_else() -> None:
+    whisper = ("data=manifest", *MANIFESTS, "model=whisper")
+    baseline, everything = values("experiment=baseline", *whisper), values("experiment=all", *whisper)
+    changed = {key.partition(".")[0] for key in {*baseline, *everything} if baseline.get(key) != everything.get(key)}
+    assert changed == {"checkpoint", "schedule", "early_stopping", "freeze", "augment", "curriculum"}
 
 
 def test_the_recipe_for_whisper_small_has_the_checklists_values() -> None:
@@ -106,8 +127,8 @@ def test_the_recipe_for_whisper_small_has_the_checklists_values() -> None:
         "schedule.lr_scheduler_type": "cosine",
         "early_stopping.patience": 5,
         "trainer.num_train_epochs": 20,
-        "augment.freq_mask_param": 27,
-        "augment.time_mask_param": 100,
+        "augment.specaugment.freq_mask_param": 27,
+        "augment.specaugment.time_mask_param": 100,
         "curriculum.order": "youngest_first",
         "freeze.freeze_encoder_steps": 1000,
         "optim.learning_rate": 1e-5,
@@ -115,13 +136,12 @@ def test_the_recipe_for_whisper_small_has_the_checklists_values() -> None:
     assert {key: recipe[key] for key in checklist} == checklist
 
 
-def test_a_whisper_comes_with_short_input_which_the_baseline_and_the_command_line_overrule() -> None:
+def test_a_whisper_comes_with_short_input_which_no_preset_changes_and_the_command_line_does() -> None:
     whisper = ("data=manifest", *MANIFESTS, "model=whisper")
     padding, optim = "padding.padding", "optim.optim"
     assert (values(*whisper)[padding], values(*whisper)[optim]) == ("longest", "adamw_torch_fused")
-    assert (
-        values("experiment=baseline", *whisper)[padding] == values(*whisper, "padding=max_length")[padding] == "max_length"
-    )
+    assert values("experiment=baseline", *whisper)[padding] == "longest"
+    assert values(*whisper, "padding=max_length")[padding] == "max_length"
     assert values(*whisper, "optim=adafactor")[optim] == "adafactor"
     assert values()[padding] == "max_length", "the micro model's window is hardly longer than an utterance"
 
@@ -137,8 +157,9 @@ def test_step_counts_are_scaled_in_one_place_and_taken_as_given_on_the_command_l
 
 
 def test_a_key_on_the_command_line_wins_over_the_preset() -> None:
-    assert values("experiment=h4", "augment=none")["augment.freq_mask_param"] == 0
-    assert values("experiment=h4", "augment.freq_mask_param=40")["augment.freq_mask_param"] == 40
+    assert not [key for key in values("experiment=h4", "augment=none") if key.startswith("augment.")]
+    assert values("experiment=h4", "augment.freq_mask_param=40")["augment.specaugment.freq_mask_param"] == 40
+    assert values("experiment=all", "augment=none") == values("experiment=baseline", "hypotheses=[h1,h2,h3,h5]")
 
 
 def test_composing_and_checking_does_not_import_torch() -> None:
@@ -151,7 +172,7 @@ def test_composing_and_checking_does_not_import_torch() -> None:
 
 def test_help_lists_every_group_with_its_choices_and_three_examples() -> None:
     text = run_py("--help").stdout
-    for group in {choice.partition("=")[0] for choice in CHOICES}:
+    for group in {choice.partition("=")[0] for choice in CHOICES} - {"local"}:
         names = ", ".join(sorted(choice.partition("=")[2] for choice in CHOICES if choice.startswith(f"{group}=")))
         assert f"{group}: {names}\n" in text
     assert text.count("    python run.py") + text.count("\n  python run.py") >= 3
@@ -161,7 +182,7 @@ def test_schedules_and_optimizers_that_the_schema_accepts_are_transformers_own()
     from transformers.trainer_utils import SchedulerType
     from transformers.training_args import OptimizerNames
 
-    from kidasr.config.schema import Optim, Schedule
+    from kidasr.training.settings import Optim, Schedule
 
     schedules = Schedule.model_fields["lr_scheduler_type"].annotation.__args__  # type: ignore[union-attr]
     optimizers = Optim.model_fields["optim"].annotation.__args__  # type: ignore[union-attr]

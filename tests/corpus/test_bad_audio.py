@@ -21,9 +21,10 @@ from kidasr.corpus.audio import AudioError, load_audio
 from kidasr.corpus.audio_check import AudioCheck, BadAudio
 from kidasr.corpus.corpus import Sets
 from kidasr.corpus.manifest import Utterance
-from kidasr.features.augment import SpecAugment
+from kidasr.features.augment import Augmentations
 from kidasr.features.dataset import ChildSpeechDataset
-from kidasr.features.log_mel import FULL_WINDOW, Padding
+from kidasr.features.padding import FULL_WINDOW, Padding
+from kidasr.features.specaugment import SpecAugment
 from tests.bad_input import Row, assert_line
 from tests.conftest import MICRO, as_nobody
 
@@ -225,7 +226,8 @@ def test_an_odd_recording_can_be_used(
     samples = load_audio(sets.train[0])
     assert len(samples) / 16_000 == pytest.approx(sets.train[0].duration_sec, abs=0.11)
     for padding in (FULL_WINDOW, Padding("longest", 0.0, True, True, 25)):
-        features = ChildSpeechDataset(sets.train, processor, SpecAugment(27, 100, 2, 2, 0.5), padding=padding)[0, 0]
+        masks = Augmentations({"specaugment": SpecAugment(27, 100, 2, 2, 0.5)})
+        features = ChildSpeechDataset(sets.train, processor, masks, padding=padding)[0, 0]
         assert torch.isfinite(features["input_features"]).all()
 
 

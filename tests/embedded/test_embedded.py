@@ -10,7 +10,7 @@ from transformers import pipeline
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.audio import load_audio, measured_sec
-from kidasr.model.whisper import PretrainedWhisper
+from kidasr.model.pretrained import PretrainedWhisper
 from tests.conftest import MICRO, ROOT, composed, read_jsonl
 
 CORPUS = ROOT / "kidasr" / "embedded" / "corpus"

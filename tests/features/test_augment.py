@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from kidasr.features.augment import SpecAugment
+from kidasr.features.augment import Draw
+from kidasr.features.specaugment import SpecAugment
 
 FRAMES, REAL = 300, 140
 FEATURES = torch.randn(80, FRAMES, generator=torch.Generator().manual_seed(0))
@@ -12,7 +13,7 @@ def augment(freq: int = 27, time: int = 100, freqs: int = 1, times: int = 1, fra
 
 
 def masked(spec: SpecAugment, epoch: int = 0, utterance_id: str = "u", seed: int = 1) -> torch.Tensor:
-    return spec(FEATURES, REAL, seed=seed, epoch=epoch, utterance_id=utterance_id)
+    return spec(FEATURES, REAL, Draw(seed, epoch, utterance_id))
 
 
 def test_masks_are_bands_over_real_frames_of_their_mean() -> None:

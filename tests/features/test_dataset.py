@@ -10,9 +10,10 @@ from transformers import WhisperProcessor
 from kidasr.corpus.audio import load_audio
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
-from kidasr.features.augment import SpecAugment
+from kidasr.features.augment import Augmentations
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.log_mel import log_mel
+from kidasr.features.specaugment import SpecAugment
 from tests.conftest import MICRO
 
 
@@ -22,12 +23,12 @@ def processor() -> WhisperProcessor:
 
 
 @pytest.fixture
-def spec() -> SpecAugment:
-    return SpecAugment(27, 100, 1, 1, 0.5)
+def spec() -> Augmentations:
+    return Augmentations({"specaugment": SpecAugment(27, 100, 1, 1, 0.5)})
 
 
 def test_an_utterance_is_masked_differently_in_two_epochs_and_alike_in_one(
-    utterance: Callable[..., Utterance], processor: WhisperProcessor, spec: SpecAugment
+    utterance: Callable[..., Utterance], processor: WhisperProcessor, spec: Augmentations
 ) -> None:
     train = ChildSpeechDataset([utterance()], processor, spec, seed=1)
     first, again, second = (train[epoch, 0]["input_features"] for epoch in (0, 0, 1))
@@ -42,7 +43,7 @@ def test_validation_is_never_masked(utterance: Callable[..., Utterance], process
 
 
 def test_masks_stay_within_the_recording(
-    utterance: Callable[..., Utterance], processor: WhisperProcessor, spec: SpecAugment
+    utterance: Callable[..., Utterance], processor: WhisperProcessor, spec: Augmentations
 ) -> None:
     one = utterance(duration_sec=1.0)  # 100 of 300 frames
     clean = ChildSpeechDataset([one], processor)[0]["input_features"]

@@ -13,7 +13,7 @@ from kidasr.errors import KidasrError
 from kidasr.evidence.bootstrap import wer_difference
 from kidasr.evidence.significance import mapsswe
 from kidasr.jobs.compare import Compare
-from kidasr.report.report import Report
+from kidasr.report.options import ReportOptions
 from tests.conftest import read_json, run_here
 
 AGES = ("3-4", "9-10", "13+")
@@ -61,7 +61,7 @@ def errors(folder: str) -> np.ndarray:
 
 
 def compared(tmp_path: Path, *runs: str, baseline: str | None = None) -> Any:
-    Compare(str(tmp_path / "report"), list(runs), baseline, Report(True, 2000, 100, 1)).run()
+    Compare(str(tmp_path / "report"), list(runs), baseline, ReportOptions(True, 2000, 100, 1)).run()
     return read_json(tmp_path / "report" / "comparison.json")
 
 

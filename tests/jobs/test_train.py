@@ -19,7 +19,7 @@ from transformers.optimization import get_cosine_schedule_with_warmup
 from kidasr.corpus.audio import load_audio
 from kidasr.errors import KidasrError
 from kidasr.features.dataset import ChildSpeechDataset
-from kidasr.jobs.train import Train
+from kidasr.training.fine_tune import FineTune
 from kidasr.training.trainer import ChildSpeechTrainer
 from tests.conftest import MICRO, job, read_json, read_jsonl
 
@@ -60,13 +60,13 @@ def scripted_wer(monkeypatch: pytest.MonkeyPatch) -> Any:
 def trainers(monkeypatch: pytest.MonkeyPatch) -> list[ChildSpeechTrainer]:
     """The trainers that jobs build from here on."""
     built: list[ChildSpeechTrainer] = []
-    original = Train._trainer
+    original = FineTune._trainer
 
-    def build(self: Train, *arguments: Any) -> ChildSpeechTrainer:
+    def build(self: FineTune, *arguments: Any) -> ChildSpeechTrainer:
         built.append(original(self, *arguments))
         return built[-1]
 
-    monkeypatch.setattr(Train, "_trainer", build)
+    monkeypatch.setattr(FineTune, "_trainer", build)
     return built
 
 
@@ -387,7 +387,7 @@ def test_the_run_folder_holds_what_it_should(tmp_path: Path) -> None:
     assert read_json(tmp_path / "environment.json")["seed"] == 1
     # A plain checkpoint: the stock pipeline transcribes as the run did.
     recognise = pipeline("automatic-speech-recognition", model=str(tmp_path / "model"))
-    first = job(tmp_path / "x", *SHORT).data.load().validation[0]
+    first = job(tmp_path / "x", *SHORT).arguments["data"].load().validation[0]
     expected = next(one["hypothesis"] for one in predictions if one["utterance_id"] == first.utterance_id)
     heard: Any = recognise({"raw": load_audio(first), "sampling_rate": 16_000})
     assert heard["text"].strip() == expected
@@ -418,7 +418,7 @@ def test_a_speaker_in_two_sets_and_a_missing_recording_end_before_training(tmp_p
 
 
 def test_a_validation_set_without_words_ends_before_training(tmp_path: Path) -> None:
-    source = job(tmp_path / "x", *SHORT).data.load().validation[0].audio_path
+    source = job(tmp_path / "x", *SHORT).arguments["data"].load().validation[0].audio_path
     row = {"audio_path": str(source), "text": "[laughs]", "speaker_id": "s9"}
     (tmp_path / "v.jsonl").write_text(json.dumps(row), encoding="utf-8")
     with pytest.raises(KidasrError, match="no word is left after normalization"):

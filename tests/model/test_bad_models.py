@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kidasr.errors import KidasrError
-from kidasr.model.whisper import PretrainedWhisper
+from kidasr.model.pretrained import PretrainedWhisper
 from tests.bad_input import Row, assert_line
 from tests.conftest import MICRO
 

@@ -12,7 +12,8 @@ from transformers import WhisperForConditionalGeneration, pipeline
 from kidasr.corpus.audio import SAMPLE_RATE_HZ
 from kidasr.errors import KidasrError
 from kidasr.features.log_mel import log_mel
-from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
+from kidasr.model.pretrained import PretrainedWhisper
+from kidasr.model.whisper import Whisper, save_model
 from tests.conftest import job, read_json
 from tests.model.random_whisper import SHAPES, Shape, edit_json, make_checkpoint, real_files
 
@@ -96,6 +97,7 @@ def test_an_english_checkpoint_is_decoded_with_the_prompt_of_its_labels(tmp_path
 
 def test_the_prompt_says_language_and_task(tmp_path: Path) -> None:
     old, new = make_checkpoint(tmp_path / "old", MULTILINGUAL), make_checkpoint(tmp_path / "new", V3)
+    task: Any
     for folder, language, task, code, writes in (
         (old, "en", "transcribe", "en", "en"),
         (old, "mandarin", "transcribe", "zh", "zh"),
@@ -110,6 +112,7 @@ def test_the_prompt_says_language_and_task(tmp_path: Path) -> None:
 
 def test_a_language_that_the_checkpoint_lacks_is_one_line(tmp_path: Path) -> None:
     old, english = make_checkpoint(tmp_path / "old", MULTILINGUAL), make_checkpoint(tmp_path / "english", ENGLISH)
+    task: Any
     for folder, language, task, said in (
         (old, "klingon", "transcribe", "model.language=klingon: not a language of Whisper's; expected: af, am, ar"),
         (

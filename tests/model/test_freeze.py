@@ -8,8 +8,8 @@ import pytest
 from transformers import WhisperForConditionalGeneration
 
 from kidasr.model.components import components
-from kidasr.model.freeze import EncoderUnfreezeCallback
-from kidasr.model.whisper import PretrainedWhisper
+from kidasr.model.freeze import Freeze
+from kidasr.model.pretrained import PretrainedWhisper
 from tests.conftest import MICRO
 
 
@@ -33,7 +33,7 @@ def test_the_encoder_is_frozen_from_the_start_to_the_step(
     caplog.set_level(logging.INFO)
     before = flags(model)
     assert not before["embed_positions.weight"] and sum(before.values()) == len(before) - 1
-    callback = EncoderUnfreezeCallback(3)
+    callback = Freeze(3).callback()
     callback.on_train_begin(*at(0), model=model)
     assert not any(flags(model).values())
     for step in (1, 2):
@@ -53,12 +53,12 @@ def test_where_a_run_begins_or_is_resumed_decides(
     model: WhisperForConditionalGeneration, steps: int, resumed_at: int, frozen: bool
 ) -> None:
     before = flags(model)
-    EncoderUnfreezeCallback(steps).on_train_begin(*at(resumed_at), model=model)
+    Freeze(steps).callback().on_train_begin(*at(resumed_at), model=model)
     assert flags(model) == (dict.fromkeys(before, False) if frozen else before)
 
 
 def test_a_freeze_of_the_whole_run_never_ends(model: WhisperForConditionalGeneration) -> None:
-    callback = EncoderUnfreezeCallback(-1)
+    callback = Freeze(-1).callback()
     callback.on_train_begin(*at(0), model=model)
     callback.on_step_end(*at(10**9), model=model)
     assert not any(flags(model).values())

@@ -12,8 +12,9 @@ import transformers
 from kidasr.batching.collator import Collator
 from kidasr.corpus.manifest import Utterance
 from kidasr.features.dataset import ChildSpeechDataset
-from kidasr.features.log_mel import FULL_WINDOW, Padding
-from kidasr.model.whisper import PretrainedWhisper, Whisper, save_model
+from kidasr.features.padding import FULL_WINDOW, Padding
+from kidasr.model.pretrained import PretrainedWhisper
+from kidasr.model.whisper import Whisper, save_model
 from tests.conftest import KIDS, MICRO, TINY_EN, composed, real_data
 
 LONGEST = Padding("longest", trailing_silence_sec=0.5, mask=True, group_by_length=True, max_new_tokens_per_sec=25)

@@ -8,8 +8,9 @@ import torch
 
 from kidasr.batching.collator import Collator
 from kidasr.features.dataset import ChildSpeechDataset
+from kidasr.model.pretrained import PretrainedWhisper
 from kidasr.model.short_input import WhisperForConditionalGeneration
-from kidasr.model.whisper import PretrainedWhisper, Whisper
+from kidasr.model.whisper import Whisper
 from tests.conftest import MICRO, TINY_EN, composed, real_data
 
 

@@ -5,7 +5,8 @@ import torch
 from transformers import WhisperProcessor, pipeline
 
 from kidasr.errors import KidasrError
-from kidasr.model.whisper import PretrainedWhisper, save_model
+from kidasr.model.pretrained import PretrainedWhisper
+from kidasr.model.whisper import save_model
 from tests.conftest import MICRO, TINY_EN, real_data
 
 

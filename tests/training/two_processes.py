@@ -29,9 +29,9 @@ class StoppedTrainer(ChildSpeechTrainer):
 
 
 if __name__ == "__main__":
-    import kidasr.jobs.train
+    import kidasr.training.fine_tune
 
-    vars(kidasr.jobs.train)["ChildSpeechTrainer"] = StoppedTrainer
+    vars(kidasr.training.fine_tune)["ChildSpeechTrainer"] = StoppedTrainer
     for one in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
         StoppedTrainer.stop_at = one.get("stop_at")
         try:

@@ -1,0 +1,23 @@
+"""Which checkpoint is fine-tuned: the ``model`` group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from kidasr.config.schema import Text
+
+if TYPE_CHECKING:
+    from kidasr.model.whisper import Whisper
+
+
+class PretrainedWhisper:
+    """A Whisper checkpoint, by name; the arguments are the keys of the ``model`` group."""
+
+    def __init__(self, name_or_path: Text, language: Text, task: Literal["transcribe", "translate"]):
+        self.name_or_path, self.language, self.task = name_or_path, language, task
+
+    def load(self) -> Whisper:
+        """The model in float32, and its processor: see :func:`kidasr.model.whisper.load_whisper`."""
+        from kidasr.model.whisper import load_whisper
+
+        return load_whisper(self.name_or_path, self.language, self.task)

@@ -1,0 +1,75 @@
+"""H3: freezing and unfreezing the encoder while the Trainer runs."""
+
+import logging
+from typing import Any
+
+from torch.nn import Module
+from transformers import (
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    WhisperForConditionalGeneration,
+)
+
+from kidasr.model.freeze import Freeze
+
+log = logging.getLogger(__name__)
+
+
+class EncoderUnfreezeCallback(TrainerCallback):
+    """Freezes the encoder when training begins and unfreezes it at a step.
+
+    It freezes when training begins, not before, so that the optimizer holds the encoder's parameters from the start; a
+    parameter without gradient is passed over. Unfreezing gives every parameter the flag that it had: Whisper's positional
+    table is fixed and stays so. A run resumed beyond the step does not freeze again.
+
+    Args:
+        freeze: How long the encoder is frozen.
+    """
+
+    def __init__(self, freeze: Freeze):
+        self.freeze = freeze
+        self._flags: dict[str, bool] = {}
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: WhisperForConditionalGeneration | None = None,
+        **_: Any,
+    ) -> None:
+        if not self.freeze.freezes_at(state.global_step):
+            return
+        encoder = _encoder(model)
+        self._flags = {name: parameter.requires_grad for name, parameter in encoder.named_parameters()}
+        number = _trainable(encoder)
+        encoder.requires_grad_(False)
+        until = "for the whole run" if self.freeze.whole_run else f"until step {self.freeze.freeze_encoder_steps}"
+        log.info("step %d: encoder frozen %s (%s parameters)", state.global_step, until, f"{number:,}")
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: WhisperForConditionalGeneration | None = None,
+        **_: Any,
+    ) -> None:
+        if not self._flags or self.freeze.freezes_at(state.global_step):
+            return
+        encoder = _encoder(model)
+        for name, parameter in encoder.named_parameters():
+            parameter.requires_grad_(self._flags[name])
+        self._flags = {}
+        log.info("step %d: encoder unfrozen (%s parameters train again)", state.global_step, f"{_trainable(encoder):,}")
+
+
+def _encoder(model: WhisperForConditionalGeneration | None) -> Module:
+    assert model is not None, "the Trainer hands its model to every callback"
+    return model.get_encoder()
+
+
+def _trainable(module: Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -1,0 +1,18 @@
+"""Options of the reports: the ``report`` group."""
+
+from pydantic import NonNegativeFloat, PositiveInt
+
+
+class ReportOptions:
+    """The keys of the ``report`` group.
+
+    Args:
+        html: Whether to write ``report.html``.
+        replicates: Bootstrap replicates behind each interval.
+        max_utterances: Number of utterances in the error browser.
+        embed_audio_mb: Megabytes of recordings to embed in the page; the others are linked.
+    """
+
+    def __init__(self, html: bool, replicates: PositiveInt, max_utterances: PositiveInt, embed_audio_mb: NonNegativeFloat):
+        self.html, self.replicates = html, replicates
+        self.max_utterances, self.embed_audio_mb = max_utterances, embed_audio_mb

@@ -1,0 +1,46 @@
+"""The keys of the groups ``optim``, ``schedule`` and ``trainer``, most of which go to transformers' Trainer as they are.
+
+What each means stands beside its value in ``conf/``.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from kidasr.config.schema import Group, MinusOneOrMore
+
+
+class Optim(Group):
+    optim: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"]
+    learning_rate: Annotated[float, Field(gt=0, le=10)]
+    weight_decay: NonNegativeFloat
+    max_grad_norm: NonNegativeFloat
+
+
+class Schedule(Group):
+    lr_scheduler_type: Literal[
+        "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
+    ]
+    warmup_steps: NonNegativeInt
+
+
+class Trainer(Group):
+    num_processes: PositiveInt | None
+    num_nodes: PositiveInt
+    train_batch_size: PositiveInt
+    max_batch_sec: PositiveFloat | None
+    max_steps: MinusOneOrMore
+    num_train_epochs: PositiveFloat
+    per_device_eval_batch_size: PositiveInt
+    gradient_accumulation_steps: PositiveInt
+    dataloader_num_workers: NonNegativeInt
+    num_threads: PositiveInt | None
+    logging_steps: PositiveInt
+    activation_checkpointing: bool
+    bf16: bool
+    fp16: bool
+    tf32: bool | None
+    torch_compile: bool
+    generation_max_length: Annotated[int, Field(ge=5)] | None  # Whisper's prefix has up to four tokens
+    generation_num_beams: PositiveInt
+    zero_shot: bool
