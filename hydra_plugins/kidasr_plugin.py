@@ -1,4 +1,4 @@
-"""kidasr's launchers and its sweeper, where Hydra looks for them; what they do is in :mod:`kidasr.sweep`."""
+"""kidasr's launchers and sweeper, in the place where Hydra finds them; implemented in :mod:`kidasr.sweep`."""
 
 import os
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 
 class Launcher(BasicLauncher):
-    """One run after the other, here; each of ``trainer.num_processes`` processes."""
+    """Runs one job after the other on this machine, each with ``trainer.num_processes`` processes."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from kidasr.sweep.local import launch_here
@@ -25,13 +25,13 @@ class Launcher(BasicLauncher):
 
 
 class _Submitit:
-    """What the two submitit launchers share.
+    """Shared by the two submitit launchers.
 
     Args:
         wait: Whether to wait until the jobs have ended.
-        requeue: Whether a job that is preempted, or out of time, goes on later.
-        poll_sec: How often SLURM is asked; None without it.
-        params: As of Hydra's launcher.
+        requeue: Whether to requeue a job that is preempted or reaches its time limit.
+        poll_sec: Seconds between queries of SLURM's queue; None without SLURM.
+        params: As for Hydra's launcher.
     """
 
     config: DictConfig
@@ -57,20 +57,20 @@ class _Submitit:
         )
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> Any:
-        """What submitit is to run again; None if nothing."""
+        """What submitit requeues; None to requeue nothing."""
         parent: Any = super()
         return parent.checkpoint(*args, **kwargs) if self.requeue else None
 
 
 class LocalLauncher(_Submitit, HydraLocalLauncher):
-    """All runs at once, here, in processes of their own, which see the GPUs that the starter sees."""
+    """Runs all jobs at once on this machine, in separate processes that see the same GPUs as this one."""
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
         self.gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
 
     def __call__(self, *args: Any) -> JobReturn:
-        if self.params["gpus_per_node"] is None:  # by which submitit hides them all
+        if self.params["gpus_per_node"] is None:  # then submitit hides all GPUs
             os.environ.pop("CUDA_VISIBLE_DEVICES", None)
             if self.gpus is not None:
                 os.environ["CUDA_VISIBLE_DEVICES"] = self.gpus
@@ -78,11 +78,11 @@ class LocalLauncher(_Submitit, HydraLocalLauncher):
 
 
 class SlurmLauncher(_Submitit, HydraSlurmLauncher):
-    """Jobs of SLURM."""
+    """Runs jobs on SLURM."""
 
 
 class OptunaSweeper(HydraOptunaSweeper):
-    """Hydra's, which continues a study: finished trials count, and those that were cut off are run again."""
+    """Hydra's Optuna sweeper, but it continues a study: finished trials count, interrupted ones are run again."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)

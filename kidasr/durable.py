@@ -1,4 +1,4 @@
-"""Files that are whole or absent, also after a kill, a full disk or a pulled plug: written aside, flushed, renamed."""
+"""Atomic writes: a file is complete or absent, even after a kill, a full disk or a power cut. Write aside, flush, rename."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from kidasr.errors import KidasrError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file; one that is there stays as it is until the new one is whole."""
+    """Write a file atomically; an existing file is kept until the new one is complete."""
     aside = _aside(path)
     aside.write_text(text, encoding="utf-8")
     flush(aside)
@@ -21,11 +21,11 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def folder_written(path: Path, complete: Callable[[Path], None] = lambda folder: None) -> Iterator[Path]:
-    """Write a folder: yields the one to write into, which gets its name when all of it is on the disk.
+    """Write a folder atomically: yields a temporary folder, which is renamed once all of it is on disk.
 
     Args:
-        path: The folder; one that is there is replaced.
-        complete: Called with what was written, before it is flushed.
+        path: The folder; an existing one is replaced.
+        complete: Called with the temporary folder before it is flushed.
     """
     aside, old = _aside(path), path.with_name(f".{path.name}.old")
     remove(aside, old)
@@ -45,31 +45,31 @@ def folder_written(path: Path, complete: Callable[[Path], None] = lambda folder:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file or a folder is on the disk."""
+    """Wait until a file or folder is on disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that flushes no folders
+        if error.errno != errno.EINVAL:  # a file system that can't flush folders
             raise
     finally:
         os.close(descriptor)
 
 
 def remove(*folders: Path) -> None:
-    """Delete folders; those that are not there are passed over."""
+    """Delete folders; missing ones are ignored."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def explain_io_errors(folder: Path, what: str, needed_bytes: int, kept: str) -> Iterator[None]:
-    """Turn a failed write into one line that says what could not be written, what it needed, and what is kept.
+    """Turn a failed write into one line: what could not be written, how much space it needs, and what is kept.
 
-    torch and safetensors tell of a full disk by exceptions of their own, so any failure in writing is told like that.
+    torch and safetensors raise their own exceptions for a full disk, so every failure to write is reported this way.
 
     Raises:
-        KidasrError: Where writing fails.
+        KidasrError: If writing fails.
     """
     try:
         yield
@@ -81,7 +81,7 @@ def explain_io_errors(folder: Path, what: str, needed_bytes: int, kept: str) -> 
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise KidasrError(
             f"{folder}: {what} could not be written: {reason}; it needs {_size(needed_bytes)}, {_size(free)} are free; "
-            f"{kept}. With more room, the same command continues"
+            f"{kept}. With more space, the same command resumes"
         ) from error
 
 

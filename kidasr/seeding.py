@@ -1,4 +1,4 @@
-"""Randomness as a pure function of what it is for: no global state, so that resuming and several processes agree."""
+"""Randomness as a pure function of its purpose: without global state, resumed runs and several processes agree."""
 
 import zlib
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def seed_for(purpose: str, *key: int | str) -> int:
-    """A 63-bit seed that depends on the purpose and the key alone, e.g. ``seed_for("specaugment", seed, epoch, id)``."""
+    """A 63-bit seed that depends only on the purpose and the key, e.g. ``seed_for("specaugment", seed, epoch, id)``."""
     entropy = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in (purpose, *key)]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 

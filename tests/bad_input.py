@@ -1,7 +1,7 @@
-"""What the tables of bad input have in common.
+"""The tables of bad input: shared code.
 
-Each row of a table is a test. `python -m tests.bad_input` makes the tables of docs/bad_input.md of them, and a test
-checks that they are up to date.
+Each row of a table is a test. `python -m tests.bad_input` generates the tables of docs/bad_input.md from them, and a test
+checks that the page is up to date.
 """
 
 import re
@@ -12,9 +12,9 @@ from tests.conftest import ROOT
 
 PAGE = ROOT / "docs" / "bad_input.md"
 
-#: The tables stand below it.
+#: The tables follow this line.
 LAST_LINE = (
-    "A message begins with where it is: FILE is the path, `m.jsonl:1` the manifest and its line, `u` the utterance.\n"
+    "A message starts with the location: FILE is the path, `m.jsonl:1` the manifest and its line, `u` the utterance.\n"
 )
 
 
@@ -23,18 +23,18 @@ class Row:
     """One bad input.
 
     Args:
-        given: What is given, in the way of its table.
-        line: The line that it gives, with FILE for the file's path and ``...`` for anything; None where it must work.
-        note: What becomes of it where it works.
+        given: The input, in the form that its table uses.
+        line: The expected message, with FILE for the file's path and ``...`` for anything; None if the input must work.
+        note: What happens to the input if it works.
     """
 
     given: Any
     line: str | None = None
-    note: str = "used as it is"
+    note: str = "used as is"
 
 
 def assert_line(actual: str, expected: str, file: object = "FILE") -> None:
-    """It is one line, and the one that is expected."""
+    """Assert that the message is one line and the expected one."""
     parts = expected.replace("FILE", str(file)).split("...")
     pattern = "[^\n]*".join(map(re.escape, parts))
     assert re.fullmatch(pattern, actual), f"\n  {actual!r} is not\n  {expected!r}"
@@ -42,7 +42,7 @@ def assert_line(actual: str, expected: str, file: object = "FILE") -> None:
 
 
 def tables() -> dict[str, dict[str, Row]]:
-    """Every table, by the heading that the page gives it."""
+    """Every table, by its heading on the page."""
     from tests.config.test_checks import MISTAKES
     from tests.corpus.test_bad_audio import AUDIO
     from tests.corpus.test_bad_manifests import AGES, MANIFESTS
@@ -62,7 +62,7 @@ def tables() -> dict[str, dict[str, Row]]:
 
 
 def page() -> str:
-    """The page as it should be: what stands before its first table, then the tables."""
+    """The page as it should be: the text before the first table, then the tables."""
     parts = [PAGE.read_text(encoding="utf-8").partition(LAST_LINE)[0] + LAST_LINE]
     for heading, rows in tables().items():
         parts.append(f"\n### {heading}\n\n| given | |\n|---|---|\n")

@@ -20,14 +20,19 @@ from tests.conftest import MICRO, ROOT, job, read_json, read_jsonl, run_here, ru
 CORPUS = ROOT / "kidasr" / "embedded" / "corpus"
 
 
-def readme_commands() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def documented_commands() -> list[str]:
+    """Each ``python run.py ...`` in a bash block of README.md or docs/*.md, once and without its comment."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    blocks = [
+        block for page in pages for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    ]
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [re.sub(r"\s+#.*", "", line) for line in lines if line.startswith("python run.py")]
+    commands = [re.sub(r"\s+#.*", "", line) for line in lines if line.startswith("python run.py")]
+    return list(dict.fromkeys(commands))
 
 
 def is_of_masks(command: str) -> bool:
-    """Of the README's commands the one with a test of its own."""
+    """Whether it is the documented command with a test of its own."""
     return "freq_mask_param=27,40" in command
 
 
@@ -54,7 +59,7 @@ def test_the_default_run_at_least_halves_wer_and_the_youngest_are_hardest(tmp_pa
 
 
 def test_a_multirun_of_masks_has_a_folder_for_each_combination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (command,) = filter(is_of_masks, readme_commands())
+    (command,) = filter(is_of_masks, documented_commands())
     assert run_here(monkeypatch, *shlex.split(command)[2:], "debug=smoke", f"hydra.sweep.dir={tmp_path}") == 0
     found = {}
     for folder in sweep_runs(tmp_path):
@@ -94,8 +99,7 @@ def test_a_mistake_in_the_data_is_one_line_and_nothing_is_trained(tmp_path: Path
     bad.write_text("audio_path,text\na.wav,hello\n", encoding="utf-8")
     done = run_py(f'data.train="{bad}"', f"hydra.run.dir={tmp_path / 'run'}")
     assert done.stderr == (
-        f"error: {bad}:2: field 'speaker_id' is missing; this line has: audio_path, text "
-        "(data.fields says which of your names is which)\n"
+        f"error: {bad}:2: field 'speaker_id' is missing; this line has: audio_path, text (data.fields maps field names)\n"
     )
     assert done.returncode == 2
     assert not (tmp_path / "run" / "model").exists()
@@ -178,11 +182,11 @@ def test_validation_speakers_are_held_out_where_there_is_no_validation_manifest(
     assert held_out and held_out < trained_on
 
 
-@pytest.mark.parametrize("command", [one for one in readme_commands() if not is_of_masks(one)])
-def test_the_readmes_commands_run(
+@pytest.mark.parametrize("command", [one for one in documented_commands() if not is_of_masks(one)])
+def test_the_documented_commands_run(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """As written, but short, in a folder of their own, and with the embedded files for the reader's."""
+    """As written, but with few steps, in a temporary folder, and on the embedded corpus instead of the reader's files."""
     for name, source in (("T.jsonl", "train"), ("V.jsonl", "validation")):
         shutil.copy(CORPUS / f"{source}.jsonl", tmp_path / name)
     (tmp_path / "audio").symlink_to(CORPUS / "audio")
@@ -206,7 +210,7 @@ def test_the_readmes_commands_run(
 
 
 def write_finished_runs(outputs: Path) -> None:
-    """Those that the README compares, of one real run."""
+    """The runs that the documentation compares, all copied from one real run."""
     job(outputs / "run", "debug=smoke").run()
     for name, override in (("a", "seed=1"), ("b", "x=2"), ("c/0", "experiment=baseline"), ("c/1", "experiment=h4")):
         folder = outputs / name.replace("c", "multirun/mine")

@@ -1,4 +1,4 @@
-"""Reading recordings: any rate, mono or stereo, to 16 kHz mono."""
+"""Reading recordings: any rate, mono or stereo, converted to 16 kHz mono."""
 
 import os
 import re
@@ -17,51 +17,51 @@ SAMPLE_RATE_HZ = 16_000
 
 EXPECTED = "expected: WAV, FLAC, OGG or MP3"
 
-#: Sampling rates that are believed, from poor telephones to studios.
+#: Plausible sampling rates, from poor telephones to studios.
 RATES_HZ = range(4_000, 400_000)
 
-#: Largest sample that is believed, so that scaling as 32-bit integers is. The features of much larger ones overflow.
+#: Largest plausible sample; allows for scaling as 32-bit integers. The features of much larger samples overflow.
 LARGEST_SAMPLE = 1e10
 
-#: A recording may be so much shorter than it should be: encoders and manifests round.
+#: How much shorter than expected a recording may be, in seconds and as a fraction: encoders and manifests round.
 TOLERANCE_SEC, TOLERANCE = 0.1, 0.1
 
 #: In bytes.
 LARGEST_OGG_PAGE = 65_307
 
-#: libsndfile's remark on a WAV file with fewer bytes of samples than its header says.
+#: libsndfile's log line for a WAV file with fewer bytes of samples than its header says.
 _CUT_WAV = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 Samples = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
 class AudioError(KidasrError):
-    """A recording that can't be used; names the manifest's line, the utterance, the file and what was wrong."""
+    """An unusable recording; the message gives the manifest line, the utterance, the file and the error."""
 
 
 def load_audio(utterance: Utterance) -> Samples:
-    """The samples of an utterance, shape ``(samples,)``, float32 in about [-1, 1], 16 kHz, channels averaged.
+    """Load the samples of an utterance: shape ``(samples,)``, float32 in about [-1, 1], 16 kHz, channels averaged.
 
     Decoded by libsndfile through soundfile, resampled by torchaudio's windowed sinc.
 
     Raises:
-        AudioError: If the file can't be read, is cut short, or holds no samples or such as are no numbers.
+        AudioError: If the file can't be read, is cut short, or has no samples or invalid ones.
     """
     with _opened(utterance) as recording:
         rate_hz, frames = recording.samplerate, recording.frames
         samples = recording.read(dtype="float32", always_2d=True)
     if not len(samples):
-        raise _bad(utterance, " holds no samples")
+        raise _bad(utterance, " has no samples")
     if len(samples) < frames - TOLERANCE_SEC * rate_hz:
         raise _bad(utterance, f" is cut short: {len(samples) / rate_hz:.2f} of {frames / rate_hz:.2f} s")
-    with np.errstate(all="ignore"):  # infinities
+    with np.errstate(all="ignore"):  # infinite samples
         mono: Samples = samples.mean(axis=1)
-    if not np.abs(mono).max() <= LARGEST_SAMPLE:  # nor is NaN
-        raise _bad(utterance, " holds samples that are no numbers, or too large ones")
-    # To 25 Hz, since the filter between two rates without a common divisor takes gigabytes. The usual rates stay the same.
+    if not np.abs(mono).max() <= LARGEST_SAMPLE:  # also true for NaN
+        raise _bad(utterance, " has samples that are NaN, infinite or too large")
+    # Rounded to 25 Hz: a filter between two rates without a common divisor takes gigabytes. Common rates are not changed.
     rate_hz = 25 * round(rate_hz / 25)
     if rate_hz != SAMPLE_RATE_HZ:
-        import torch  # heavy
+        import torch  # slow to import
         from torchaudio.functional import resample
 
         mono = resample(torch.from_numpy(mono), rate_hz, SAMPLE_RATE_HZ).numpy()
@@ -69,7 +69,7 @@ def load_audio(utterance: Utterance) -> Samples:
 
 
 def measured_sec(utterance: Utterance, window_sec: float) -> float:
-    """How long a recording is by its header, without decoding it.
+    """The length of a recording by its header, in seconds, without decoding it.
 
     Raises:
         AudioError: If the file can't be read, is empty or cut short, or is longer than the model's window.
@@ -78,12 +78,12 @@ def measured_sec(utterance: Utterance, window_sec: float) -> float:
         rate_hz, frames, remarks = recording.samplerate, recording.frames, recording.extra_info
         is_cut_ogg = recording.format == "OGG" and not _has_last_page(utterance.audio_path)
     if rate_hz not in RATES_HZ:
-        raise _bad(utterance, f" has {rate_hz} samples a second; expected: {RATES_HZ.start} to {RATES_HZ.stop}")
+        raise _bad(utterance, f" has {rate_hz} samples per second; expected: {RATES_HZ.start} to {RATES_HZ.stop}")
     if not frames:
-        raise _bad(utterance, " holds no samples")
+        raise _bad(utterance, " has no samples")
     if cut := _CUT_WAV.search(remarks):
         promised, found = int(cut[1]), int(cut[2])
-        # A WAV file that was written to a pipe promises all that the format allows.
+        # The header of a WAV file that was written to a pipe gives the largest size that the format allows.
         if found < promised < 0x7FFFF000 and (1 - found / promised) * frames * promised / found > TOLERANCE_SEC * rate_hz:
             raise _bad(utterance, f" is cut short: {found} of {promised} bytes of samples")
     if is_cut_ogg:
@@ -98,11 +98,11 @@ def measured_sec(utterance: Utterance, window_sec: float) -> float:
 
 
 def _has_last_page(path: str) -> bool:
-    """Whether an OGG file's last page has the flag of a stream's last one (RFC 3533, section 6), and is whole."""
+    """Whether an OGG file's last page is complete and flagged as the end of the stream (RFC 3533, section 6)."""
     with open(path, "rb") as file:  # noqa: PTH123
         file.seek(max(0, os.fstat(file.fileno()).st_size - 2 * LARGEST_OGG_PAGE))
         tail = file.read()
-    page = tail.rpartition(b"OggS")[2]  # from the byte of the version on
+    page = tail.rpartition(b"OggS")[2]  # starts at the version byte
     if len(page) < 23:
         return False
     segments = page[22]
@@ -111,9 +111,9 @@ def _has_last_page(path: str) -> bool:
 
 @contextmanager
 def _opened(utterance: Utterance) -> Iterator[soundfile.SoundFile]:
-    """By its descriptor: libsndfile then goes by the content, not by the name, and the system says what a path lacks."""
+    """Open by descriptor, so that libsndfile detects the format by content, not by name, and the OS reports path errors."""
     try:
-        descriptor = os.open(utterance.audio_path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not be waited for
+        descriptor = os.open(utterance.audio_path, os.O_RDONLY | os.O_NONBLOCK)  # don't block on a pipe
     except FileNotFoundError as error:
         raise _bad(utterance, ": no such file (audio paths are relative to the manifest)") from error
     except (OSError, ValueError) as error:

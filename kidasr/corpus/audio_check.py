@@ -1,4 +1,4 @@
-"""Bad recordings, found before training: so the order of an epoch is one thing for the whole run, whatever is left out."""
+"""Finds bad recordings before training, so that the order of an epoch is fixed for the whole run, whatever is left out."""
 
 import logging
 import os
@@ -16,22 +16,22 @@ from kidasr.runs.files import read_jsonl, write_jsonl
 
 log = logging.getLogger(__name__)
 
-#: Recordings that a thread looks at in one go.
+#: Recordings that a thread checks at a time.
 CHUNK = 256
 
 
 class Finding(NamedTuple):
-    """What a look at a recording told."""
+    """The result of checking one recording."""
 
     lasts_sec: float
-    #: The line that says what is wrong with it; None where nothing is.
+    #: Error message in one line; None for a good recording.
     error: str | None
     is_silent: bool = False
 
 
 @dataclass(frozen=True)
 class BadAudio:
-    """A recording that can't be used: a line of ``bad_audio.jsonl``."""
+    """An unusable recording: a line of ``bad_audio.jsonl``."""
 
     set: str
     utterance_id: str
@@ -40,30 +40,30 @@ class BadAudio:
 
 
 def write_bad_audio(path: Path, bad: Iterable[BadAudio]) -> None:
-    """One JSON object a line, the fields of :class:`BadAudio`; whole or not at all."""
+    """Write one JSON object per line with the fields of :class:`BadAudio`, atomically."""
     write_jsonl(path, bad)
 
 
 def read_bad_audio(path: Path) -> list[BadAudio]:
-    """What :func:`write_bad_audio` wrote; nothing where it wrote nothing."""
+    """Read what :func:`write_bad_audio` wrote; an empty list if the file is missing."""
     return read_jsonl(path, BadAudio) if path.exists() else []
 
 
-#: Divides work between processes: what this one found, by place in the list of all, to what all found.
+#: Gathers findings over processes: from this process's findings, by index, to those of all processes.
 Gather = Callable[[list[tuple[int, Finding]]], list[tuple[int, Finding]]]
 
 
 class AudioCheck:
-    """What is done about bad recordings; the arguments are keys of the ``data`` group.
+    """The policy for bad recordings; the arguments are keys of the ``data`` group.
 
-    The header of every recording is read: whether it is there, is audio, is not cut short and fits the model's window. Where
-    all sets together are short enough they are decoded too, which finds the rest. A bad recording that only training meets
-    ends the run.
+    The header of every recording is checked: the file exists, is audio, is not cut short and fits the model's window. If
+    all sets together are short enough, every recording is also decoded, which finds the rest. A bad recording that is first
+    found during training ends the run.
 
     Args:
-        on_bad_audio: ``"error"``: none is accepted; ``"skip"``: they are left out, and it is said.
-        max_bad_fraction: With ``"skip"``, the largest share of a set that may be left out.
-        decode_check_sec: Seconds of audio, all sets together, up to which all is decoded; None: always.
+        on_bad_audio: ``"error"`` accepts none; ``"skip"`` leaves them out and logs it.
+        max_bad_fraction: With ``"skip"``, the largest fraction of a set that may be left out.
+        decode_check_sec: Decode everything if all sets together have at most this many seconds of audio; None: always.
     """
 
     def __init__(self, on_bad_audio: Literal["error", "skip"], max_bad_fraction: float, decode_check_sec: float | None):
@@ -79,17 +79,18 @@ class AudioCheck:
         processes: int = 1,
         process: int = 0,
     ) -> tuple[Sets, list[BadAudio]]:
-        """Look at every recording.
+        """Check every recording.
 
         Args:
-            sets: The run's.
-            window_sec: The model's window.
-            decode: Whether to decode where the sets are short enough.
-            gather: Of several processes, each looks at its share.
-            processes, process: How many there are, and which of them this is.
+            sets: The sets of the run.
+            window_sec: The model's window in seconds.
+            decode: Whether to decode if the sets are short enough.
+            gather: Gathers the findings of all processes; each process checks its share.
+            processes, process: Number of processes, and the rank of this one.
 
         Returns:
-            The sets, with the length of each good recording where the manifest told none, or too little; and the bad ones.
+            The sets, with measured lengths filled in where the manifest gives none or one that is too short; and the bad
+            recordings.
         """
         places = [(name, utterance) for name, utterances in sets.named().items() for utterance in utterances]
         everyone = [utterance for _, utterance in places]
@@ -99,7 +100,7 @@ class AudioCheck:
             findings = examine([everyone[place] for place in own], window_sec, decoded)
             return dict(gather(list(zip(own, findings, strict=True))))
 
-        if len(places) > 10_000:  # it may take minutes
+        if len(places) > 10_000:  # this may take minutes
             log.info("data: reading the headers of %d recordings", len(places))
         found = look(range(len(places)), False)
         good = sorted(place for place, finding in found.items() if finding.error is None)
@@ -128,15 +129,15 @@ class AudioCheck:
         return sets.changed(told), bad
 
     def leave_out(self, sets: Sets, bad: Sequence[BadAudio], listed_in: str) -> tuple[Sets, dict[str, int]]:
-        """The sets without the bad recordings, and how many each set has lost.
+        """The sets without the bad recordings, and the number left out of each set.
 
         Args:
-            sets: The run's.
-            bad: Of :meth:`find`, or of the run that is continued.
-            listed_in: Where they are listed, for messages.
+            sets: The sets of the run.
+            bad: Bad recordings from :meth:`find`, or from the run that is resumed.
+            listed_in: The file that lists them, for messages.
 
         Raises:
-            AudioError: For a bad recording, if none is accepted; or for too many of them.
+            AudioError: For any bad recording with ``"error"``; for too many with ``"skip"``.
         """
         counts = {name: sum(one.set == name for one in bad) for name, utterances in sets.named().items() if utterances}
         if not bad:
@@ -163,21 +164,21 @@ class AudioCheck:
         return left, counts
 
     def check_continued(self, bad: Sequence[BadAudio], recorded: Sequence[BadAudio]) -> None:
-        """Make sure that no recording has gone bad since the run that is continued began.
+        """Check that no recording has gone bad since the resumed run began.
 
         Raises:
-            AudioError: For the first that has.
+            AudioError: For the first recording that has.
         """
         known = {(one.set, one.utterance_id) for one in recorded}
         for one in bad:
             if (one.set, one.utterance_id) not in known:
                 raise AudioError(
-                    f"{one.error} (it was good when this run began, which can go on only with the recordings it began with)"
+                    f"{one.error} (it was good when this run began, and a run can resume only with the same recordings)"
                 )
 
 
 def examine(utterances: Sequence[Utterance], window_sec: float, decode: bool) -> list[Finding]:
-    """Look at recordings, several at once, as most of the time goes into waiting for the disk; in the order given."""
+    """Check recordings, in order. Uses threads, since most of the time is spent waiting for the disk."""
     chunks = [utterances[start : start + CHUNK] for start in range(0, len(utterances), CHUNK)]
     pool = ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1)))
     try:
@@ -201,12 +202,12 @@ def _examine(utterance: Utterance, window_sec: float, decode: bool) -> Finding:
 
 
 def _is_told_too_short(utterance: Utterance, lasts_sec: float) -> bool:
-    """Whether the manifest tells no length, or one that the recording is far beyond."""
+    """Whether the manifest gives no length, or one that is clearly too short."""
     return utterance.duration_sec is None or lasts_sec > (1 + TOLERANCE) * utterance.duration_sec + TOLERANCE_SEC
 
 
 def _warn(places: Sequence[tuple[str, Utterance]], found: Mapping[int, Finding]) -> None:
-    """Of what is trained on as it is, but surely not meant."""
+    """Warn about recordings that are valid but probably unintended."""
     for name in dict.fromkeys(name for name, _ in places):
         of_set = [
             (utterance, found[place])
@@ -216,7 +217,7 @@ def _warn(places: Sequence[tuple[str, Utterance]], found: Mapping[int, Finding])
         silent = [utterance for utterance, finding in of_set if finding.is_silent and utterance.text.strip()]
         if silent:
             log.warning(
-                "data: %s: %d recording(s) silent though words are said in them, the first %s: %s; used as they are",
+                "data: %s: %d silent recording(s) whose transcript has words, the first %s: %s; used as is",
                 *(name, len(silent), silent[0].source, silent[0].audio_path),
             )
         longer = [

@@ -1,4 +1,4 @@
-"""The corpus of one run: its manifests, read, divided and checked."""
+"""The corpus of one run: manifests are read, split and checked."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,22 +18,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sets:
-    """The utterances to train on, to score before and after training, and (may be empty) to test the best model on."""
+    """Utterances for training, for scoring before and after training, and (may be empty) for testing the best model."""
 
     train: list[Utterance]
     validation: list[Utterance]
-    #: Those of the validation set that the evaluations during training transcribe: all of them, or a part.
+    #: The part of the validation set, or all of it, that evaluations during training transcribe.
     evaluation: list[Utterance]
     test: list[Utterance]
-    #: Whether to train on the texts in lower case.
+    #: Whether training transcripts are lower-cased.
     lower_case: bool
 
     def named(self) -> dict[str, list[Utterance]]:
-        """The sets by their names; none is a part of another."""
+        """The disjoint sets by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def changed(self, change: Callable[[str, Utterance], Utterance | None]) -> "Sets":
-        """The sets with each utterance as ``change(set's name, utterance)`` returns it; None leaves it out."""
+        """The sets with each utterance replaced by ``change(set name, utterance)``; None removes it."""
 
         def of(name: str, utterances: Sequence[Utterance]) -> list[Utterance]:
             return [new for utterance in utterances if (new := change(name, utterance)) is not None]
@@ -44,7 +44,7 @@ class Sets:
 
 
 class Fields(Group):
-    """Names of kidasr's fields in the user's manifests."""
+    """The names of kidasr's fields in the user's manifests."""
 
     audio_path: Text
     text: Text
@@ -61,19 +61,19 @@ class Corpus:
     """Manifests and how to read them; the arguments are the keys of the ``data`` group.
 
     Args:
-        train, validation, test: Paths of manifests. Without ``validation``, the train manifest is divided: by its own
-            ``split`` field if that names a validation set, else speakers are held out.
-        limit_train, limit_validation, limit_test: Largest number of utterances, drawn speaker by speaker; None for all.
-        full_validation_at_end: Whether ``limit_validation`` is for the evaluations during training alone.
-        split_seed: Decides which speakers are held out and which utterances a limit takes.
-        text_case: ``"lower"``, ``"as_is"``, or ``"auto"``: lower case where the training texts are all in capitals, which
-            Whisper never writes and would first have to learn.
-        validation_fraction: Share of the speakers to hold out where there is no validation manifest.
+        train, validation, test: Paths of manifests. Without ``validation``, the train manifest is split: by its ``split``
+            field if that names a validation set, or else by holding out speakers.
+        limit_train, limit_validation, limit_test: Maximum number of utterances, drawn speaker by speaker; None for all.
+        full_validation_at_end: Whether ``limit_validation`` applies only to evaluations during training.
+        split_seed: Decides which speakers are held out and which utterances a limit keeps.
+        text_case: ``"lower"``, ``"as_is"``, or ``"auto"``: lower case if all training transcripts are in capitals, which
+            Whisper never writes and would have to learn first.
+        validation_fraction: Fraction of the speakers to hold out if there is no validation manifest.
         age_buckets: Names, youngest first.
-        on_bad_audio, max_bad_fraction, decode_check_sec: What is done about bad recordings: see
+        on_bad_audio, max_bad_fraction, decode_check_sec: Policy for bad recordings: see
             :class:`kidasr.corpus.audio_check.AudioCheck`.
-        cache_sec: Seconds of decoded audio of each set to keep in memory.
-        fields: Name in the manifests of each of kidasr's fields.
+        cache_sec: Seconds of decoded audio to keep in memory, for each set.
+        fields: The name in the manifests of each kidasr field.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Corpus:
         self.max_bad_fraction, self.decode_check_sec = max_bad_fraction, decode_check_sec
         self.cache_sec = cache_sec
         self.buckets = AgeBuckets(age_buckets)
-        self.fields = dict(fields)  # a lookup in a DictConfig takes many times as long
+        self.fields = dict(fields)  # lookups in a DictConfig are many times slower
 
     @staticmethod
     def mistakes(keys: Mapping[str, Any]) -> Iterator[str]:
@@ -116,10 +116,10 @@ class Corpus:
             yield str(error)
 
     def load(self) -> Sets:
-        """Read, divide, check and limit.
+        """Read, split, check and limit the sets.
 
         Raises:
-            KidasrError: For a manifest that can't be used, or a speaker in two sets.
+            KidasrError: For an unusable manifest, or a speaker in two sets.
         """
         found = {"train": read_manifest(self.train, self.fields, self.buckets), "validation": [], "test": []}
         if self.validation is None:
@@ -151,5 +151,5 @@ class Corpus:
             return self.text_case == "lower"
         if any(letter.islower() for utterance in train for letter in utterance.text):
             return False
-        log.info("data: the training texts are all in capitals; trained on in lower case (data.text_case=as_is keeps them)")
+        log.info("data: the training transcripts are all in capitals; using lower case (data.text_case=as_is keeps them)")
         return True

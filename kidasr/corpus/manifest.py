@@ -1,4 +1,4 @@
-"""Reading manifests: one utterance a line, as JSONL or CSV."""
+"""Reading manifests: one utterance per line, as JSONL or CSV."""
 
 import csv
 import json
@@ -15,17 +15,17 @@ from typing import Any
 from kidasr.corpus.age import UNKNOWN, AgeBuckets
 from kidasr.errors import KidasrError, truncate
 
-#: Years; a larger age is one in months, or a mistake.
+#: In years; a larger age is in months, or a mistake.
 OLDEST_YEARS = 120
 
 
 class ManifestError(KidasrError):
-    """A manifest that can't be used; names the file, the line, the field, what was wrong and what is expected."""
+    """An unusable manifest; the message gives the file, the line, the field, the error and what is expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One recording of one child, and what was said in it."""
+    """One recording of one child, with its transcript."""
 
     utterance_id: str
     speaker_id: str
@@ -33,38 +33,38 @@ class Utterance:
     text: str
     #: One of the run's buckets, or ``"unknown"``.
     age_bucket: str
-    #: Age in years, where the manifest gives a number.
+    #: Age in years, if the manifest gives a number.
     age: float | None
     duration_sec: float | None
     gender: str | None
-    #: The manifest's own division, such as ``"train"``.
+    #: The set that the manifest names, such as ``"train"``.
     split: str | None
-    #: Where it was read, for messages: ``"train.jsonl:17"``.
+    #: Its location, for messages: ``"train.jsonl:17"``.
     source: str
-    #: What else its line holds; it goes into ``predictions.jsonl``.
+    #: Other fields of its line; copied to ``predictions.jsonl``.
     extra: Mapping[str, Any] | None = None
 
     @property
     def known_duration_sec(self) -> float:
-        """The length of a recording that has been looked at (:class:`kidasr.corpus.audio_check.AudioCheck`)."""
-        assert self.duration_sec is not None, f"{self.source}: not looked at yet"
+        """The length of a recording after its check (:class:`kidasr.corpus.audio_check.AudioCheck`)."""
+        assert self.duration_sec is not None, f"{self.source}: not checked yet"
         return self.duration_sec
 
 
 def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBuckets) -> list[Utterance]:
-    """Read a manifest, whole.
+    """Read a whole manifest.
 
     Args:
-        path: A ``.jsonl`` file (one JSON object a line) or a ``.csv`` file (comma-separated, with a header).
-        fields: Name in the manifest of each field of :class:`Utterance` (``age_bucket`` and ``split`` among them).
+        path: A ``.jsonl`` file (one JSON object per line) or a ``.csv`` file (comma-separated, with a header).
+        fields: The name in the manifest of each field of :class:`Utterance`, including ``age_bucket`` and ``split``.
         buckets: The run's age buckets.
 
     Returns:
-        The utterances in the order of the file. ``audio_path`` is resolved against the manifest's folder;
-        ``utterance_id``, where the manifest has none, is the audio path as written there.
+        The utterances in file order. ``audio_path`` is resolved against the manifest's folder. ``utterance_id`` defaults to
+        the audio path as written in the manifest.
 
     Raises:
-        ManifestError: If the file is missing, empty or of another kind, or for a line that can't be used.
+        ManifestError: If the file is missing, empty or of another type, or for an unusable line.
     """
     path = Path(path)
     name = truncate(path)
@@ -79,27 +79,27 @@ def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBucke
             what = "not a file" if path.exists() else "no such file"
             raise ManifestError(f"{name}: {what}; expected: a manifest ending in .jsonl or .csv")
         if path.suffix.lower() not in readers:
-            raise ManifestError(f"{name}: not a manifest by its name; expected: .jsonl or .csv")
+            raise ManifestError(f"{name}: unknown file type; expected: .jsonl or .csv")
         for line, row in readers[path.suffix.lower()](path):
             more = {column: row[column] for column in _unknown(tuple(row), known)} or None
-            extra = extra if more == extra else more  # utterances of a session share it
+            extra = extra if more == extra else more  # one dict shared by all utterances of a session
             utterance = _utterance(row, f"{name}:{line}", folder, fields, buckets, extra)
             if utterance.utterance_id in seen:
                 which = f"{fields['utterance_id']} {truncate(repr(utterance.utterance_id))}"
                 before = seen[utterance.utterance_id]
-                raise ManifestError(f"{utterance.source}: {which} was used before, at {before}; expected: each only once")
+                raise ManifestError(f"{utterance.source}: {which} is already used at {before}; expected: unique ids")
             seen[utterance.utterance_id] = utterance.source
             utterances.append(utterance)
     except UnicodeDecodeError as error:
-        raise ManifestError(f"{name}:{_undecodable_line(path)}: not text in UTF-8: {error.reason}") from error
+        raise ManifestError(f"{name}:{_undecodable_line(path)}: not UTF-8: {error.reason}") from error
     except OSError as error:
         raise ManifestError(f"{name}: can't be read: {error.strerror}") from error
     if not utterances:
-        raise ManifestError(f"{name}: no utterance in it")
+        raise ManifestError(f"{name}: no utterances")
     return utterances
 
 
-@lru_cache  # the lines of a manifest are alike
+@lru_cache  # lines of a manifest have the same columns
 def _unknown(columns: tuple[str, ...], known: frozenset[str]) -> tuple[str, ...]:
     return tuple(column for column in columns if column not in known)
 
@@ -111,7 +111,7 @@ def _undecodable_line(path: Path) -> int:
                 content.decode()
             except UnicodeDecodeError:
                 return line
-    return line  # a character that a line end cuts in two
+    return line  # a line end inside a character
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -121,15 +121,15 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 continue
             try:
                 row = json.loads(text)
-                if "\\u" in text and "\\ud" in text.lower():  # half a surrogate pair is legal JSON, but no text
+                if "\\u" in text and "\\ud" in text.lower():  # half a surrogate pair is valid JSON but not valid text
                     json.dumps(row, ensure_ascii=False).encode()
             except json.JSONDecodeError as error:
                 raise ManifestError(f"{truncate(path)}:{line}: not JSON: {error.msg} at column {error.colno}") from error
             except UnicodeEncodeError as error:
                 half = repr(error.object[error.start])
-                raise ManifestError(f"{truncate(path)}:{line}: {half} is half a character; expected: text") from error
-            except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets within brackets
-                raise ManifestError(f"{truncate(path)}:{line}: not JSON that can be read: {truncate(error)}") from error
+                raise ManifestError(f"{truncate(path)}:{line}: {half} is half a surrogate pair; expected: text") from error
+            except (ValueError, RecursionError) as error:  # a number with thousands of digits; deep nesting
+                raise ManifestError(f"{truncate(path)}:{line}: unreadable JSON: {truncate(error)}") from error
             if not isinstance(row, dict):
                 raise ManifestError(f"{truncate(path)}:{line}: {type(row).__name__}; expected: a JSON object, {{...}}")
             yield line, row
@@ -139,13 +139,11 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         csv.field_size_limit(sys.maxsize)
         reader = csv.reader(file, strict=True)
-        line = 1  # where a record begins: a quote that is not closed takes all that follows
+        line = 1  # where a record starts; an unclosed quote swallows the rest of the file
         try:
             header = next(reader, [])
             if twice := [name for name, times in Counter(header).items() if times > 1]:
-                raise ManifestError(
-                    f"{truncate(path)}:1: column {truncate(repr(twice[0]))} is there twice; expected: each once"
-                )
+                raise ManifestError(f"{truncate(path)}:1: column {truncate(repr(twice[0]))} occurs twice; expected: once")
             line = reader.line_num + 1
             for record in reader:
                 if record and len(record) != len(header):
@@ -156,7 +154,7 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                     yield line, dict(zip(header, record, strict=True))
                 line = reader.line_num + 1
         except csv.Error as error:
-            raise ManifestError(f"{truncate(path)}:{line}: not CSV: {error}; the record begins here") from error
+            raise ManifestError(f"{truncate(path)}:{line}: not CSV: {error}; the record starts here") from error
 
 
 def _utterance(
@@ -168,16 +166,16 @@ def _utterance(
     extra: Mapping[str, Any] | None,
 ) -> Utterance:
     audio_path = _text(row, fields["audio_path"], source)
-    text = row.get(fields["text"], "")  # an utterance without words is legal, one without the field is not
+    text = row.get(fields["text"], "")  # an empty transcript is valid, a missing one is not
     if fields["text"] not in row:
         raise _missing(row, fields["text"], source)
     if not isinstance(text, str):
-        raise ManifestError(f"{source}: {fields['text']}={truncate(repr(text))}; expected: a text")
+        raise ManifestError(f"{source}: {fields['text']}={truncate(repr(text))}; expected: a string")
     age = _number(row, fields["age"], source, f"years from 0 to {OLDEST_YEARS}, or null", OLDEST_YEARS)
     return Utterance(
         utterance_id=_text(row, fields["utterance_id"], source, default=audio_path),
         speaker_id=_text(row, fields["speaker_id"], source),
-        audio_path=os.path.join(folder, audio_path),  # noqa: PTH118, a Path takes ten times as long
+        audio_path=os.path.join(folder, audio_path),  # noqa: PTH118, a Path is ten times slower
         text=text,
         age_bucket=_bucket(row, age, source, fields, buckets),
         age=age,
@@ -192,7 +190,7 @@ def _utterance(
 def _missing(row: Mapping[str, Any], name: str, source: str) -> ManifestError:
     return ManifestError(
         f"{source}: field {name!r} is missing; this line has: {truncate(', '.join(row)) or 'nothing'} "
-        "(data.fields says which of your names is which)"
+        "(data.fields maps field names)"
     )
 
 
@@ -203,7 +201,7 @@ def _text(row: Mapping[str, Any], name: str, source: str, default: str | None = 
             raise _missing(row, name, source)
         return default
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ManifestError(f"{source}: {name}={truncate(repr(value))}; expected: a text")
+        raise ManifestError(f"{source}: {name}={truncate(repr(value))}; expected: a string")
     return str(value)
 
 
@@ -214,7 +212,7 @@ def _number(
     expected: str = "a number from 0 up, or null",
     largest: float = sys.float_info.max,
 ) -> float | None:
-    """A number that is not negative; None where the field is missing, null or ``"unknown"``."""
+    """A non-negative number; None if the field is missing, null or ``"unknown"``."""
     value = row.get(name)
     if value is None or (isinstance(value, str) and value.strip().lower() in ("", UNKNOWN)):
         return None
@@ -228,7 +226,7 @@ def _number(
 
 
 def _bucket(row: Mapping[str, Any], age: float | None, source: str, fields: Mapping[str, str], buckets: AgeBuckets) -> str:
-    """The bucket that the manifest names, if it is one of the run's; else the one that holds the age."""
+    """The bucket that the manifest names if it is one of the run's buckets, or else the bucket of the age."""
     named = row.get(fields["age_bucket"])
     if isinstance(named, str) and named in buckets.order and named != UNKNOWN:
         return named

@@ -1,4 +1,4 @@
-"""Dividing utterances between training and validation, and cutting sets short: always by whole speakers' shares."""
+"""Splitting utterances into training and validation by speaker, and limiting the size of a set."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from kidasr.seeding import generator_for
 def create_train_val_split(
     utterances: Sequence[Utterance], validation_fraction: float, buckets: AgeBuckets, seed: int
 ) -> tuple[list[Utterance], list[Utterance]]:
-    """Hold out whole speakers for validation, the same share of every age bucket's.
+    """Hold out whole speakers for validation, the same share of each age bucket.
 
-    A speaker belongs to the bucket of most of their utterances. A bucket with two speakers or more gives at least one and
-    keeps at least one; a bucket with a single speaker stays in training.
+    A speaker belongs to the bucket of most of their utterances. A bucket with two or more speakers has at least one in each
+    set; the only speaker of a bucket stays in training.
 
     Returns:
-        Training and validation utterances, each in the order given.
+        Training and validation utterances, each in the original order.
 
     Raises:
         KidasrError: If no bucket has two speakers.
@@ -44,7 +44,7 @@ def create_train_val_split(
     return train, validation
 
 
-#: What manifests call the sets.
+#: Names of the sets in manifests.
 SPLIT_NAMES = {
     "train": "train",
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
@@ -53,10 +53,10 @@ SPLIT_NAMES = {
 
 
 def divide_by_field(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
-    """Divide one manifest by its ``split`` field; all is training where that names one set only, or none.
+    """Split one manifest by its ``split`` field. If that names at most one set, everything is training data.
 
     Raises:
-        KidasrError: For a name that is none of a set, where there are several.
+        KidasrError: For an unknown set name, if there are several names.
     """
     if len({utterance.split for utterance in utterances}) < 2:
         return {"train": list(utterances)}
@@ -76,10 +76,10 @@ def divide_by_field(utterances: Sequence[Utterance]) -> dict[str, list[Utterance
 def check_speakers_disjoint(
     one_set: Sequence[Utterance], other: Sequence[Utterance], one_name: str, other_name: str
 ) -> None:
-    """Refuse sets that share speakers, since their WER would flatter.
+    """Refuse sets that share speakers, since their WER would be too optimistic.
 
     Raises:
-        KidasrError: With the speakers.
+        KidasrError: Names the speakers.
     """
     shared = sorted({one.speaker_id for one in one_set} & {one.speaker_id for one in other})
     if shared:
@@ -90,7 +90,7 @@ def check_speakers_disjoint(
 
 
 def limit_utterances(utterances: Sequence[Utterance], limit: int | None, seed: int) -> list[Utterance]:
-    """At most ``limit`` utterances, taken from the speakers in turn so that as many as possible are heard; in order."""
+    """At most ``limit`` utterances, in order, drawn from the speakers in turn to keep as many speakers as possible."""
     if limit is None or limit >= len(utterances):
         return list(utterances)
     rounds: dict[int, int] = {}

@@ -1,1 +1,1 @@
-"""The embedded default: a synthetic child corpus and a micro Whisper, both made by the scripts of this package."""
+"""The embedded defaults: a corpus of synthetic children and a micro Whisper, both made by the scripts in this package."""

@@ -1,8 +1,8 @@
-"""Make the embedded corpus of invented children: `python -m kidasr.embedded.make_corpus`.
+"""Make the embedded corpus of synthetic children: `python -m kidasr.embedded.make_corpus`.
 
-Writes `train.jsonl`, `validation.jsonl` and `audio/*.ogg` (16 kHz mono, OGG Opus). Every age bucket has the same number
-of speakers, and the two splits share neither speakers nor espeak-ng voices. How the voices are made, and the sources of
-the method (espeak-ng, Praat's "Change gender", phonological processes), is told in `synthesis.py`.
+Writes `train.jsonl`, `validation.jsonl` and `audio/*.ogg` (16 kHz mono, OGG Opus). Each age bucket has the same number of
+speakers, and the two splits share neither speakers nor espeak-ng voices. `synthesis.py` describes how the voices are made,
+and the sources of the method (espeak-ng, Praat's "Change gender", phonological processes).
 """
 
 import argparse
@@ -19,18 +19,18 @@ from kidasr.embedded.synthesis import MAX_CLIP_SEC, SAMPLING_RATE, Speaker, Synt
 
 DEFAULT_OUTPUT = Path(__file__).parent / "corpus"
 AGE_BUCKETS = ((3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 15))  # years, both ends included
-# The last age, in years and give or take, at which a child of this corpus uses a phonological process.
+# The approximate last age, in years, at which a child of this corpus uses a phonological process.
 LAST_AGE = {"stopping": 3.5, "fronting": 4.5, "cluster_reduction": 5.5, "gliding": 6.5}
 
 
 @dataclass(frozen=True)
 class Split:
-    """What a split is made of; speakers take its espeak-ng voices in turn."""
+    """The composition of a split; its speakers use its espeak-ng voices in turn."""
 
     name: str
     number: int
     speakers_per_bucket: int
-    clips: int  # of each speaker
+    clips: int  # per speaker
     voices: tuple[str, ...]
 
 
@@ -40,7 +40,7 @@ SPLITS = (Split("train", 0, 10, 8, TRAIN_VOICES), Split("validation", 1, 4, 8, V
 
 
 def make_speaker(seed: int, split: Split, number: int) -> Speaker:
-    """The speaker of this number: ages go through the buckets in turn, voices too."""
+    """The speaker with this number: consecutive speakers go through the age buckets and voices in turn."""
     rng = synthesis.random_generator(seed, split.number, number)
     bucket, rank = number % len(AGE_BUCKETS), number // len(AGE_BUCKETS)
     first, last = AGE_BUCKETS[bucket]
@@ -64,7 +64,7 @@ def make_speaker(seed: int, split: Split, number: int) -> Speaker:
 
 
 def make_clip(seed: int, split: Split, speaker: Speaker, utterance: int) -> tuple[str, np.ndarray]:
-    """Text and samples of one clip. A phrase that does not fit the micro Whisper's window is drawn again."""
+    """Text and samples of one clip. A phrase that exceeds the micro Whisper's window is redrawn."""
     for attempt in range(50):
         rng = synthesis.random_generator(seed, split.number, speaker.number, utterance, attempt)
         longest = 3 if speaker.youth > 0.75 else 4 if speaker.youth > 0.4 else 5
@@ -84,7 +84,7 @@ def make_clip(seed: int, split: Split, speaker: Speaker, utterance: int) -> tupl
 
 
 def write_clip(job: tuple[Path, int, Split, Speaker, int]) -> dict[str, str | int | float]:
-    """Write the audio of one clip; its line of the manifest."""
+    """Write the audio of one clip; return its manifest row."""
     output, seed, split, speaker, utterance = job
     text, samples = make_clip(seed, split, speaker, utterance)
     utterance_id = f"{speaker.speaker_id}_{utterance:02d}"
@@ -128,8 +128,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m kidasr.embedded.make_corpus", description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="folder to write (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="another seed makes other children (default: %(default)s)")
-    parser.add_argument("--limit", type=int, help="make only so many clips of each split, for a quick try")
+    parser.add_argument("--seed", type=int, default=1, help="another seed gives other children (default: %(default)s)")
+    parser.add_argument("--limit", type=int, help="make only this many clips of each split, for a quick test")
     parser.add_argument("--processes", type=int, default=2, help="processes to use (default: %(default)s)")
     options = parser.parse_args(arguments)
     for name, least in (("limit", 1), ("processes", 1), ("seed", 0)):

@@ -1,10 +1,9 @@
-"""Make the micro Whisper from nothing: `python -m kidasr.embedded.pretrain_micro`.
+"""Train the micro Whisper from scratch: `python -m kidasr.embedded.pretrain_micro`.
 
 A `WhisperForConditionalGeneration` of about 1.1 million parameters with the special tokens, prefix and generation
-settings of an English-only Whisper, a byte-level vocabulary without merges and a window of 3 s. It learns to transcribe
-synthetic *adults* only (espeak-ng's voice variants at different pitch and speed, with mild noise; see `synthesis.py`),
-who are generated in memory and never kept: the children of the embedded corpus are new to it, as real children are to
-Whisper.
+settings of an English-only Whisper, a byte-level vocabulary without merges and a window of 3 s. It is trained only on
+synthetic *adults* (espeak-ng's voice variants at different pitch and speed, with mild noise; see `synthesis.py`), which are
+generated in memory and not kept. So the children of the embedded corpus are new to it, as real children are to Whisper.
 """
 
 import argparse
@@ -34,13 +33,13 @@ from kidasr.embedded.synthesis import MAX_CLIP_SEC, SAMPLING_RATE, Speaker, Synt
 DEFAULT_OUTPUT = Path(__file__).parent / "micro_whisper"
 WINDOW_SEC = 3
 MAX_TOKENS = 64  # decoder positions
-UNHEARD_CLIPS = 150  # of adults, to measure the WER on
-ADULTS = 2  # in random keys, where the corpus has its splits 0 and 1
+UNHEARD_CLIPS = 150  # adult clips held out to measure WER
+ADULTS = 2  # split number in random keys; the corpus uses 0 and 1
 
 
 def build_processor() -> WhisperProcessor:
     """Stock Whisper features (80 mels, 3 s) and a byte-level tokenizer with the special tokens of English Whisper."""
-    # As in GPT-2's vocabulary, which Whisper's begins with: printable bytes first, so that the space is number 220.
+    # As in GPT-2's vocabulary, with which Whisper's begins: printable bytes first, so that the space is token 220.
     tokens = sorted(ByteLevel.alphabet())
     special = ["<|endoftext|>", "<|startoftranscript|>", "<|translate|>", "<|transcribe|>", "<|startoflm|>"]
     special += ["<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
@@ -52,7 +51,7 @@ def build_processor() -> WhisperProcessor:
 
 
 def build_model(processor: WhisperProcessor, seed: int) -> WhisperForConditionalGeneration:
-    """A micro Whisper with random weights, and the configuration of an English-only Whisper in miniature."""
+    """A micro Whisper with random weights, configured like an English-only Whisper."""
     tokenizer = processor.tokenizer
     end, start = tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
     no_timestamps = tokenizer.convert_tokens_to_ids("<|notimestamps|>")
@@ -92,10 +91,10 @@ def build_model(processor: WhisperProcessor, seed: int) -> WhisperForConditional
 
 
 def make_adult_clip(seed: int, number: int) -> tuple[str, np.ndarray]:
-    """Text and samples of one clip; every clip has a speaker of its own.
+    """Text and samples of one clip; each clip has its own speaker.
 
-    The voice is played at 0.85 to 1.2 times its speed (speed perturbation, Ko et al., Interspeech 2015), which stands
-    for vocal tracts of different length.
+    The voice is played at 0.85 to 1.2 times its speed (speed perturbation, Ko et al., Interspeech 2015) to imitate vocal
+    tracts of different lengths.
     """
     for attempt in range(50):
         rng = synthesis.random_generator(seed, ADULTS, number, attempt)
@@ -132,10 +131,10 @@ def make_adults(
 
 
 def make_labels(processor: WhisperProcessor, texts: list[str]) -> torch.Tensor:
-    """Labels (clips, tokens; -100 where there is none)."""
+    """Labels: (clips, tokens), padded with -100."""
     encoded = processor.tokenizer(texts, padding=True, return_tensors="pt")
     labels = encoded.input_ids.masked_fill(encoded.attention_mask == 0, -100)
-    return labels[:, 1:]  # the model puts <|startoftranscript|> before the labels itself
+    return labels[:, 1:]  # the model prepends <|startoftranscript|> itself
 
 
 def measure_wer(
@@ -149,9 +148,9 @@ def measure_wer(
 
 
 def vary_features(features: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Let every clip begin at a random time: up to half of the silence at its end is moved to its beginning.
+    """Shift each clip by a random time: up to half of its trailing silence is moved to its start.
 
-    Without this the decoder learns at which time a word is usually said instead of listening for it.
+    Without this the decoder learns when a word usually occurs instead of attending to it.
     """
     varied = torch.empty_like(features)
     for number, clip in enumerate(features):
@@ -172,9 +171,9 @@ def train(
 ) -> None:
     """AdamW, 5% warm-up, linear decay to zero, gradient clipping at 1, and an auxiliary CTC loss on the encoder.
 
-    The CTC head is thrown away afterwards: it makes the encoder spell, so that the decoder listens rather than guesses
+    The CTC head is discarded afterwards. It teaches the encoder to spell, so that the decoder attends rather than guesses
     (joint CTC/attention training, Kim, Hori & Watanabe, ICASSP 2017). `blank` is the token for "no character"; the
-    characters' numbers lie below it.
+    characters' ids are below it.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -212,16 +211,16 @@ def train(
 def save(model: WhisperForConditionalGeneration, processor: WhisperProcessor, output: Path) -> None:
     """Write the checkpoint: half-precision weights that `from_pretrained` turns into float32, as config.json asks."""
     model.half().save_pretrained(output)
-    (output / "model.safetensors").chmod(0o644)  # transformers leaves it readable by its owner alone
+    (output / "model.safetensors").chmod(0o644)  # transformers makes it readable only by its owner
     config = json.loads((output / "config.json").read_text(encoding="utf-8"))
     (output / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
     processor.save_pretrained(output)
     processor.feature_extractor.save_pretrained(output)  # preprocessor_config.json, for tools that read only that
-    (output / "normalizer.json").write_text("{}\n", encoding="utf-8")  # British spellings to map: none
+    (output / "normalizer.json").write_text("{}\n", encoding="utf-8")  # no British spellings to map
 
 
 def pretrain_micro(output: Path, seed: int = 1, max_steps: int = 1200, clips: int = 6000, threads: int = 2) -> None:
-    """Make the adults, train and write the checkpoint (fp16) with its processor to a folder."""
+    """Generate the adults, train, and write the checkpoint (fp16) with its processor to a folder."""
     synthesis.check_tools()
     output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads)
@@ -233,8 +232,8 @@ def pretrain_micro(output: Path, seed: int = 1, max_steps: int = 1200, clips: in
     labels = make_labels(processor, texts[:clips])
     train(model, features[:clips], labels, processor.tokenizer.eos_token_id, max_steps, seed)
     wer = measure_wer(model, processor, features[clips:], texts[clips:])
-    print(f"WER on {UNHEARD_CLIPS} adults it has not heard: {wer:.1%}")
-    save(model, build_processor(), output)  # a fresh one: its tokenizer has no padding set
+    print(f"WER on {UNHEARD_CLIPS} held-out adult clips: {wer:.1%}")
+    save(model, build_processor(), output)  # a new processor, since padding is set in the tokenizer of the old one
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -243,7 +242,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="folder to write (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="seed of voices and weights (default: %(default)s)")
     parser.add_argument("--max-steps", type=int, default=1200, help="optimizer steps of 32 clips (default: %(default)s)")
-    parser.add_argument("--clips", type=int, default=6000, help="adult clips to learn from (default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=6000, help="adult clips to train on (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="threads and processes to use (default: %(default)s)")
     options = parser.parse_args(arguments)
     for name, least in (("max_steps", 1), ("clips", 1), ("threads", 1), ("seed", 0)):

@@ -1,4 +1,4 @@
-"""Speak short phrases with the voices of invented adults and children.
+"""Speak short phrases in the voices of synthetic adults and children.
 
 The method, and where it comes from:
 
@@ -10,12 +10,12 @@ The method, and where it comes from:
 - **Pronunciation** of the young is changed by phonological processes that speech therapy describes (gliding "rat" ->
   "wat", fronting "key" -> "tea", cluster reduction "spoon" -> "poon", ...; see McLeod & Crowe, 2018, on when children
   outgrow them). The transcript keeps the intended word, as orthographic transcripts of children do.
-- **Disfluencies** (fillers, false starts, pauses between words) are spoken and not transcribed.
-- **Recording**: the narrow band of a cheap tablet's microphone, coloured noise and, now and then, another voice in the
+- **Disfluencies** (fillers, false starts, pauses between words) are spoken but not transcribed.
+- **Recording**: the narrow band of a cheap tablet's microphone, coloured noise and, occasionally, another voice in the
   background.
 
-Nothing here draws from a global random state: every clip is a pure function of (seed, split, speaker, utterance). Praat
-has a generator of its own (it jitters voiceless sound); it is seeded from the same numbers before every call.
+Nothing here uses global random state: each clip is a pure function of (seed, split, speaker, utterance). Praat has its own
+random generator (it jitters voiceless sound), which is seeded from the same numbers before every call.
 """
 
 import io
@@ -37,7 +37,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SAMPLING_RATE = 16_000  # Hz
-MAX_CLIP_SEC = 2.95  # the micro Whisper hears 3 s
+MAX_CLIP_SEC = 2.95  # the micro Whisper's window is 3 s
 
 # Variants of espeak-ng's en-us that sound like people.
 FEMALE_VOICES = (
@@ -62,22 +62,22 @@ VERBS = ("ran", "sat", "fell", "slept")
 
 
 class SynthesisError(RuntimeError):
-    """A tool that the synthesis needs is missing or failed; the message is one line for the user."""
+    """A tool that the synthesis needs is missing or has failed; the message is one line for the user."""
 
 
 class NoPitchError(SynthesisError):
-    """Praat found no voiced sound to change; another phrase or pitch may do."""
+    """Praat found no voiced sound to change; another phrase or pitch may work."""
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """An invented person.
+    """A synthetic speaker.
 
     Attributes:
-        tempo: how much faster than recorded the voice is played, which moves its formants as well (1: as it is).
-        formant_ratio, pitch_hz: what Praat's "Change gender" turns the voice into; `None` leaves the voice as it is.
-        speed_wpm: espeak-ng's speaking rate in words a minute.
-        youth: 1 at three years, 0 at thirteen and over; scales all that makes a young child hard to understand.
+        tempo: playback speed relative to the synthesis, which shifts the formants as well (1: unchanged).
+        formant_ratio, pitch_hz: targets of Praat's "Change gender"; `None` leaves the voice unchanged.
+        speed_wpm: espeak-ng's speaking rate in words per minute.
+        youth: 1 at three years, 0 from thirteen years; scales everything that makes a young child hard to understand.
         processes: names of the phonological processes (see `PROCESSES`) that this speaker uses.
     """
 
@@ -116,7 +116,7 @@ def check_tools(praat: bool = True) -> None:
 
 
 def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], processes: int) -> Iterator[Result]:
-    """`map`, in order, by several processes; both function and items must be picklable."""
+    """`map`, in order, in several processes; the function and the items must be picklable."""
     if processes == 1:
         yield from map(function, items)
         return
@@ -125,7 +125,7 @@ def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], 
 
 
 def random_generator(*key: int) -> np.random.Generator:
-    """The generator that belongs to a key such as (seed, split, speaker, utterance)."""
+    """The random generator for a key such as (seed, split, speaker, utterance)."""
     return np.random.default_rng(key)
 
 
@@ -163,7 +163,7 @@ def _run_espeak(arguments: list[str]) -> bytes:
 
 
 def pronounce(word: str, processes: tuple[str, ...], probability: float, rng: np.random.Generator) -> str:
-    """espeak-ng's phonemes of a word after the phonological processes that this time apply."""
+    """espeak-ng's phonemes of a word, with each phonological process applied at random."""
     phonemes = _phonemes(word)
     for name in processes:
         if rng.random() < probability:
@@ -179,7 +179,7 @@ def speak(phonemes: list[str], voice: str, pitch: int, speed_wpm: float) -> tupl
     samples, rate = soundfile.read(io.BytesIO(_run_espeak(arguments)), dtype="float64")
     loud = np.flatnonzero(np.abs(samples) > 0.01)
     if not len(loud):
-        raise SynthesisError(f"espeak-ng's voice '{voice}' said nothing for {text}")
+        raise SynthesisError(f"espeak-ng's voice '{voice}' produced no sound for {text}")
     return samples[max(loud[0] - rate // 100, 0) : loud[-1] + rate // 50], rate
 
 
@@ -226,7 +226,7 @@ def _background_voice(length: int, voices: tuple[str, ...], rng: np.random.Gener
 
 
 def _chunks(words: list[str], youth: float, rng: np.random.Generator) -> list[list[str]]:
-    """Cut a phrase where the speaker pauses: seldom at thirteen, at every other word at three."""
+    """Split a phrase where the speaker pauses: rarely at thirteen, about every other word at three."""
     chunks = [[words[0]]]
     for word in words[1:]:
         if rng.random() < 0.12 + 0.28 * youth:
@@ -264,7 +264,7 @@ def _pause(rng: np.random.Generator, youth: float) -> np.ndarray:
 
 
 def tablet_microphone(samples: np.ndarray, low_hz: float, high_hz: float) -> np.ndarray:
-    """Band-pass as of a cheap device: 12 dB per octave below `low_hz`, 24 above `high_hz`."""
+    """The band-pass of a cheap device: 12 dB per octave below `low_hz`, 24 above `high_hz`."""
     frequency = np.maximum(np.fft.rfftfreq(len(samples), 1 / SAMPLING_RATE), 1.0)
     gain = 1 / (np.sqrt(1 + (low_hz / frequency) ** 4) * np.sqrt(1 + (frequency / high_hz) ** 8))
     return np.fft.irfft(np.fft.rfft(samples) * gain, n=len(samples))
@@ -282,9 +282,9 @@ def add_room(
 
 
 def write_ogg(path: Path, samples: np.ndarray) -> None:
-    """Write OGG Opus (about 24 kbit/s) whose bytes depend on the samples alone.
+    """Write OGG Opus (about 24 kbit/s) whose bytes depend only on the samples.
 
-    libsndfile gives every OGG stream a random serial number; it is set to zero here, with the page checksums to match.
+    libsndfile gives every OGG stream a random serial number; it is set to zero here, and the page checksums are updated.
     """
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, SAMPLING_RATE, format="OGG", subtype="OPUS", compression_level=0.95)

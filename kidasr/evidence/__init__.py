@@ -1,1 +1,1 @@
-"""Did it help, for which age, and how sure is that?"""
+"""Did it help, at which ages, and how sure is that?"""

@@ -9,15 +9,16 @@ import numpy as np
 def factorial_contrasts(on: Mapping[str, frozenset[str]]) -> dict[str, dict[str, float]]:
     """The weight of each configuration in each effect.
 
-    A main effect is the mean WER with a factor on minus the mean with it off, over all the others. An interaction of two is
-    half of: the effect of one with the other on, minus its effect with the other off. Below zero they help each other.
+    A main effect is the mean WER with a factor on minus the mean with it off, averaged over the other factors. A two-way
+    interaction is half the difference between the effect of one factor with the other on and its effect with the other off.
+    A negative interaction means that the two help each other.
 
     Args:
-        on: For each configuration, the factors that are on in it.
+        on: For each configuration, its active factors.
 
     Returns:
-        For each effect, ``"h1"`` or ``"h1 x h2"``, a weight by configuration; empty if the configurations are not a full
-        factorial, or a fraction of one, that tells all of these effects from each other.
+        For each effect, ``"h1"`` or ``"h1 x h2"``, the weight of each configuration. Empty unless the configurations are a
+        full or fractional factorial that can separate all of these effects.
     """
     factors = sorted(set().union(*on.values())) if on else []
     columns = {name: np.array([1 if name in switched else -1 for switched in on.values()]) for name in factors}

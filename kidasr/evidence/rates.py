@@ -1,4 +1,4 @@
-"""Error rates of runs and differences between configurations, overall and by age, with their intervals."""
+"""Error rates of runs and differences between configurations, overall and by age, with intervals."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,15 +20,15 @@ from kidasr.evidence.significance import mapsswe
 
 
 def describe(run: Run, replicates: int) -> dict[str, Any]:
-    """A run's WER and CER with 95% intervals, overall and by age, its kinds of errors, and the gap between the ages.
+    """A run's WER and CER with 95% intervals, overall and by age, its error types, and its age gap.
 
     Args:
-        run: What was measured.
-        replicates: Of the bootstrap.
+        run: The run to describe.
+        replicates: Number of bootstrap replicates.
 
     Returns:
-        Rates are fractions, None where there is no word; ``gap_youngest_oldest`` is the WER of the youngest age bucket minus
-        that of the oldest, None where there is one bucket.
+        Rates are fractions, or None without words. ``gap_youngest_oldest`` is the WER of the youngest age bucket minus the
+        WER of the oldest, or None with a single bucket.
     """
     gap = _gap(run, replicates)
     return {
@@ -64,7 +64,7 @@ def _gap(run: Run, replicates: int) -> Interval | None:
     if len(known) < 2:
         return None
     sums = [speaker_sums(run.speakers[one], run.errors[one], run.words[one]) for one in (known[0], known[-1])]
-    # Different children: drawn apart.
+    # Different children, so they are drawn independently.
     young, old = (replicate_rates(one, replicates, seed) for seed, one in enumerate(sums, start=1))
     value = _wer(run, known[0]) - _wer(run, known[-1])
     return Interval(value, *expanded_percentiles(young - old, min(one.shape[1] for one in sums)))
@@ -74,9 +74,9 @@ def compare_pair(groups: Mapping[str, Sequence[Run]], baseline: str, run: str, r
     """The WER of a configuration minus that of the baseline, overall and by age.
 
     Args:
-        groups: The runs, a seed each, of every configuration; from all of them the spread between seeds is estimated.
+        groups: The runs of each configuration, one per seed. Seed variance is estimated from all of them.
         baseline, run: Names of the two to compare.
-        replicates: Of the bootstrap.
+        replicates: Number of bootstrap replicates.
     """
     members, others = groups[run], groups[baseline]
     differences = np.mean([one.errors for one in members], axis=0) - np.mean([one.errors for one in others], axis=0)
@@ -86,7 +86,7 @@ def compare_pair(groups: Mapping[str, Sequence[Run]], baseline: str, run: str, r
     return {
         "seeds": [len(others), len(members)],
         **as_json(found),
-        # Whole speakers as segments: the test asks for segments that are independent.
+        # Whole speakers as segments, since the test requires independent segments.
         "p_mapsswe": mapsswe(speaker_sums(first.speakers, differences)[0]),
         "detectable": found.detectable if found.ends else None,
         "by_age": {age: as_json(contrast(groups, weights, first.ages == age, replicates)) for age in first.age_buckets},
@@ -96,17 +96,16 @@ def compare_pair(groups: Mapping[str, Sequence[Run]], baseline: str, run: str, r
 def contrast(
     groups: Mapping[str, Sequence[Run]], weights: Mapping[str, float], chosen: np.ndarray, replicates: int
 ) -> Difference:
-    """A weighted sum of the WER of configurations; the weights add up to zero.
+    """A weighted sum of the WERs of configurations, with weights that add up to zero.
 
-    A configuration's WER is the mean over its seeds. A replicate draws the same speakers for all runs, and the spread
-    between seeds is added on top.
+    A configuration's WER is the mean over its seeds. A replicate draws the same speakers for all runs; seed variance is
+    added to it.
 
     Args:
-        groups: The runs of each configuration, all of the same utterances; from all of them the spread between seeds is
-            estimated.
-        weights: Of the configurations in the sum.
-        chosen: Which utterances count.
-        replicates: Of the bootstrap.
+        groups: The runs of each configuration, all on the same utterances. Seed variance is estimated from all of them.
+        weights: Weights of the configurations in the sum.
+        chosen: Mask of the utterances to include.
+        replicates: Number of bootstrap replicates.
     """
     means = [weight * np.mean([run.errors[chosen] for run in groups[name]], axis=0) for name, weight in weights.items()]
     first = next(iter(groups.values()))[0]
@@ -116,7 +115,7 @@ def contrast(
 
 
 def as_json(found: Difference) -> dict[str, Any]:
-    """As it stands in ``comparison.json``; of a single speaker there is no interval."""
+    """The form used in ``comparison.json``; without an interval if there is a single speaker."""
     improvement = found.p_improvement if found.ends else None
     return {"delta_wer": found.value, "ci95": found.ends, "p_improvement": improvement}
 

@@ -1,4 +1,4 @@
-"""What runs have left: their predictions as arrays, and which of them are the same configuration."""
+"""Finished runs: their predictions as arrays, and which of them share a configuration."""
 
 import json
 import re
@@ -21,14 +21,14 @@ from kidasr.runs.folder import read_config
 from kidasr.runs.identity import configuration, ignored_keys, key_of, overrides_with_effect
 from kidasr.runs.record import failure
 
-#: Fields of a prediction that a comparison reads.
+#: Fields of a prediction that a comparison needs.
 TEXTS = ("utterance_id", "speaker_id", "age_bucket", "normalized_reference", "normalized_hypothesis")
 COUNTS = ("words", "characters", "substitutions", "deletions", "insertions", "character_errors")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, as its folder tells it. Arrays and lists are of each utterance, sorted by its id."""
+    """A finished run, read from its folder. Arrays and lists have one entry per utterance, sorted by utterance id."""
 
     folder: str
     #: The resolved config that the run has recorded; None for a folder that holds none.
@@ -43,7 +43,7 @@ class Run:
     ages: np.ndarray
     references: list[str]
     hypotheses: list[str]
-    #: Empty where the run did not say.
+    #: Empty strings if the run did not record them.
     audio_paths: list[str]
     words: np.ndarray
     characters: np.ndarray
@@ -53,19 +53,19 @@ class Run:
 
     @cached_property
     def errors(self) -> np.ndarray:
-        """Of each utterance."""
+        """Word errors of each utterance."""
         total: np.ndarray = self.kinds.sum(axis=0)
         return total
 
     @cached_property
     def runaways(self) -> np.ndarray:
-        """Whether the hypothesis of each utterance repeats itself without end."""
+        """Whether each hypothesis is a runaway: the model repeats itself without end."""
         pairs = zip(self.references, self.hypotheses, strict=True)
         return np.array([is_runaway(reference, hypothesis) for reference, hypothesis in pairs])
 
     @cached_property
     def age_buckets(self) -> list[str]:
-        """The age buckets of the set, youngest first, unknown last."""
+        """The age buckets in the set, youngest first, unknown last."""
         return sorted(
             set(self.ages), key=lambda age: (age == "unknown", int("".join(filter(str.isdigit, age.split("-")[0])) or 0))
         )
@@ -75,7 +75,7 @@ def read_run(folder: Path) -> Run:
     """Read a run folder: its predictions, its metrics and its config.
 
     Raises:
-        KidasrError: If it is no run, is not finished, or its files can't be read.
+        KidasrError: If it is not a run folder, the run is not finished, or its files can't be read.
     """
     if not folder.is_dir():
         raise KidasrError(f"{folder}: no such folder; expected: run folders, or patterns such as 'outputs/multirun/*/*/*'")
@@ -90,7 +90,7 @@ def read_run(folder: Path) -> Run:
     path = folder / PREDICTIONS
     rows = []
     try:
-        # Not splitlines(), which also divides at characters that JSON leaves in a text.
+        # Not splitlines(), which also splits at characters that are valid inside a JSON string.
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise KidasrError(f"{path}: can't be read: {error}") from error
@@ -205,7 +205,7 @@ def check_same_set(one: Run, other: Run) -> None:
     """Check that two runs were scored on the same utterances.
 
     Raises:
-        KidasrError: How the sets differ.
+        KidasrError: Says how the sets differ.
     """
     if one.utterance_ids != other.utterance_ids:
         ours, theirs = set(one.utterance_ids), set(other.utterance_ids)

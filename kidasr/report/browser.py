@@ -1,4 +1,4 @@
-"""What the error browser of a page shows: utterances, what was said and what was heard, aligned, and the recordings."""
+"""Data of the error browser: utterances with reference and hypothesis, aligned, and their recordings."""
 
 import base64
 import os
@@ -13,10 +13,10 @@ import soundfile
 
 from kidasr.evidence.runs import Run
 
-#: How browsers call what libsndfile reads.
+#: MIME types of the formats that libsndfile reads.
 MIME = {"WAV": "audio/wav", "FLAC": "audio/flac", "OGG": "audio/ogg", "MP3": "audio/mpeg"}
 
-#: The operations of an alignment, a letter each.
+#: One letter for each operation of an alignment.
 LETTERS = {"equal": "=", "substitute": "S", "delete": "D", "insert": "I"}
 
 
@@ -24,14 +24,15 @@ def browser_data(systems: Mapping[str, Run], folder: Path, max_utterances: int, 
     """The data of the browser.
 
     Args:
-        systems: Runs on the same utterances, by the names to show; the first is the baseline if there are others.
-        folder: Where the page will be: recordings that are not embedded are linked from there.
-        max_utterances: Those with the most errors are taken; of several runs, those whose errors differ most.
-        embed_audio_mb: The recordings are in the page up to this size, in megabytes, the rest is linked.
+        systems: Runs on the same utterances, by display name. With several runs the first is the baseline.
+        folder: The folder of the page. Links to recordings are relative to it.
+        max_utterances: Number of utterances: those with the most errors, or with several runs, those whose errors differ
+            most.
+        embed_audio_mb: Megabytes of recordings to embed in the page; the rest is linked.
 
     Returns:
-        ``utterances``: id, speaker, age, words, audio (a URL, or null); ``systems``: name, and for each utterance ``heard``,
-        a list of ``[operation, reference, hypothesis]``, and ``runaway``; ``total``: utterances in all.
+        ``utterances``: id, speaker, age, words, audio (a URL, or null). ``systems``: name, and for each utterance ``heard``,
+        a list of ``[operation, reference, hypothesis]``, and ``runaway``. ``total``: number of utterances in the set.
     """
     runs = list(systems.values())
     errors = np.array([run.errors for run in runs])
@@ -79,14 +80,14 @@ def align(reference: str, hypothesis: str) -> list[list[str]]:
 
 
 class _Audio:
-    """Recordings as URLs: data while there is room, else links. Only what can be read as audio goes in."""
+    """Recordings as URLs: data URLs while there is room, then links. Files that are not audio are left out."""
 
     def __init__(self, folder: Path, embed_audio_mb: float):
         self._folder = folder
         self._room = 1e6 * embed_audio_mb
 
     def url(self, path: str) -> str | None:
-        if not path or not Path(path).is_file():  # a pipe would be waited for
+        if not path or not Path(path).is_file():  # opening a pipe would block
             return None
         try:
             mime, size = MIME.get(soundfile.info(path).format), Path(path).stat().st_size
@@ -99,5 +100,5 @@ class _Audio:
 
 
 def changes(baseline: Run, run: Run) -> Sequence[int]:
-    """Utterances that the baseline got wrong and the run all right, and the reverse."""
+    """How many utterances the run fixed (wrong in the baseline, right in the run) and how many it broke."""
     return int(((baseline.errors > 0) & (run.errors == 0)).sum()), int(((baseline.errors == 0) & (run.errors > 0)).sum())

@@ -1,4 +1,4 @@
-"""The same figures for a page: interactive, by plotly."""
+"""Interactive versions of the figures, for a page (plotly)."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -11,11 +11,11 @@ from kidasr.report.figure import rate_of, reach, wer_points, wrapped
 
 
 def wer_by_age_chart(runs: Mapping[str, Mapping[str, Any]], rate: str = "WER") -> go.Figure:
-    """The WER of each age bucket with its 95% interval, the runs side by side.
+    """The WER of each age bucket with its 95% interval, runs side by side.
 
     Args:
-        runs: By name, as :func:`kidasr.evidence.rates.describe` has them.
-        rate: What the rate of errors is called.
+        runs: Results of :func:`kidasr.evidence.rates.describe` by run name.
+        rate: Name of the error rate.
     """
     figure = go.Figure()
     for name, run in runs.items():
@@ -35,11 +35,11 @@ def wer_by_age_chart(runs: Mapping[str, Mapping[str, Any]], rate: str = "WER") -
 
 
 def forest_chart(title: str, differences: Mapping[str, Mapping[str, Any]]) -> go.Figure:
-    """Differences of WER with their 95% intervals against no difference; each age bucket is a click in the legend away.
+    """Forest plot of WER differences with 95% intervals; a click in the legend shows an age bucket.
 
     Args:
-        title: Below the axis.
-        differences: By name: ``delta_wer`` and ``ci95``, fractions, and ``by_age`` with the same, if there is.
+        title: Title of the axis.
+        differences: By name: ``delta_wer`` and ``ci95`` as fractions, and optionally ``by_age`` with the same.
     """
     figure = go.Figure()
     ages = list(next(iter(differences.values())).get("by_age", {}))
@@ -66,10 +66,10 @@ def forest_chart(title: str, differences: Mapping[str, Mapping[str, Any]]) -> go
 
 
 def learning_chart(runs: Mapping[str, Mapping[str, Any]]) -> go.Figure:
-    """WER, losses and learning rate over the optimizer steps, one axis of steps for all, with each run's best step.
+    """WER, losses and learning rate against optimizer steps, on a shared axis, with each run's best step marked.
 
     Args:
-        runs: By name, what ``metrics.json`` holds.
+        runs: The content of ``metrics.json`` by run name.
     """
     figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.45, 0.3, 0.25])
     for number, (name, metrics) in enumerate(runs.items()):
@@ -146,7 +146,7 @@ def learning_chart(runs: Mapping[str, Mapping[str, Any]]) -> go.Figure:
     return figure
 
 
-#: Okabe and Ito's colours, which people who see few colours can tell apart.
+#: Okabe and Ito's palette, which is safe for colour-blind readers.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 
 

@@ -1,4 +1,4 @@
-"""Figures for papers: PNG or PDF, by the name of the file."""
+"""Figures for papers: PNG or PDF, chosen by the file name."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from matplotlib.ticker import MaxNLocator
 
 
 def draw_learning_curve(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Draw WER above, loss and learning rate below, over the optimizer steps, with the best step and the unfreezing marked.
+    """Draw WER (above), losses and learning rate (below) against optimizer steps; marks the kept step and the frozen steps.
 
     Args:
-        path: A picture file; its ending says the format.
-        metrics: What ``metrics.json`` holds.
+        path: Image file; its extension sets the format.
+        metrics: The content of ``metrics.json``.
     """
     history: Sequence[Mapping[str, Any]] = metrics["history"]
     best_step, frozen_steps = metrics["best_step"], metrics["frozen_steps"]
@@ -61,24 +61,24 @@ def draw_learning_curve(path: Path, metrics: Mapping[str, Any]) -> None:
 
 
 def rate_of(metrics: Mapping[str, Any]) -> str:
-    """What the rate of errors is called: ``"CER"`` where a run counts characters as words."""
+    """Name of the error rate: ``"CER"`` if the run scores characters as words."""
     return str(metrics.get("rate", "WER"))
 
 
 def wer_points(metrics: Mapping[str, Any]) -> list[tuple[int, float]]:
-    """Step and WER of each evaluation; zero-shot is step 0, where it is of the same utterances as the others."""
+    """Step and WER of each evaluation, with zero-shot as step 0."""
     points = [(entry["step"], entry["eval_wer"]) for entry in metrics.get("history", []) if "eval_wer" in entry]
     zero_shot = metrics.get("zero_shot")
     return ([(0, zero_shot["wer"])] if zero_shot else []) + points
 
 
 def draw_wer_by_age(path: Path, runs: Mapping[str, Mapping[str, Any]], rate: str = "WER") -> None:
-    """Draw the WER of each age bucket with its 95% interval, the runs side by side.
+    """Draw the WER of each age bucket with its 95% interval, runs side by side.
 
     Args:
-        path: A picture file; its ending says the format.
-        runs: By name, as :func:`kidasr.evidence.rates.describe` has them.
-        rate: What the rate of errors is called.
+        path: Image file; its extension sets the format.
+        runs: Results of :func:`kidasr.evidence.rates.describe` by run name.
+        rate: Name of the error rate.
     """
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
@@ -106,12 +106,12 @@ def draw_wer_by_age(path: Path, runs: Mapping[str, Mapping[str, Any]], rate: str
 
 
 def draw_forest(path: Path, title: str, differences: Mapping[str, Mapping[str, Any]]) -> None:
-    """Draw differences of WER with their 95% intervals, one below the other, against no difference.
+    """Draw a forest plot of WER differences with 95% intervals.
 
     Args:
-        path: A picture file; its ending says the format.
-        title: Below the axis.
-        differences: By name: ``delta_wer`` and ``ci95``, fractions.
+        path: Image file; its extension sets the format.
+        title: Title of the axis.
+        differences: By name: ``delta_wer`` and ``ci95`` as fractions.
     """
     names = [wrapped(_plain(name)) for name in differences]
     figure = Figure(figsize=(7, 1.2 + 0.35 * sum(len(lines) for lines in names)), layout="constrained")
@@ -128,7 +128,7 @@ def draw_forest(path: Path, title: str, differences: Mapping[str, Mapping[str, A
 
 
 def reach(values: Sequence[tuple[float, Sequence[float] | None]]) -> list[list[float]]:
-    """How far intervals reach below and above, in percent; not at all where there is none."""
+    """Lengths of the error bars below and above the values, in percentage points; 0 without an interval."""
     ends = [(value, ci95 or (value, value)) for value, ci95 in values]
     return [
         [max(0.0, 100 * (value - low)) for value, (low, _) in ends],
@@ -137,10 +137,10 @@ def reach(values: Sequence[tuple[float, Sequence[float] | None]]) -> list[list[f
 
 
 def wrapped(name: str) -> list[str]:
-    """The lines of a configuration's name, which has a word for each override."""
+    """A configuration's name, wrapped between its overrides."""
     return textwrap.wrap(name, 40, break_long_words=False, break_on_hyphens=False) or [name]
 
 
 def _plain(text: str) -> str:
-    """No mathematics, which matplotlib reads between dollars."""
+    """Escape dollar signs, which matplotlib takes for mathematics."""
     return text.replace("$", r"\$")

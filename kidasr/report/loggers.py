@@ -1,4 +1,4 @@
-"""Where a run is logged beside its folder: nowhere, Weights & Biases or TensorBoard."""
+"""Experiment loggers: none, Weights & Biases or TensorBoard."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ log = logging.getLogger(__name__)
 
 
 class NoLogger:
-    """The run folder only; also what the other loggers have in common."""
+    """Logs to the run folder only; base class of the other loggers."""
 
     def start(self, run_dir: Path, config: Mapping[str, Any]) -> list[TrainerCallback]:
-        """Begin; returns the callbacks that log losses, learning rate and WER, overall and by age, during training."""
+        """Start; returns callbacks that log losses, learning rate and WER, overall and by age, during training."""
         return []
 
     def log_result(self, metrics: Mapping[str, Any], predictions: Sequence[Prediction]) -> None:
-        """Log what ``metrics.json`` holds, and the predictions."""
+        """Log the content of ``metrics.json``, and the predictions."""
 
     def close(self, failed: bool) -> None:
-        """End, also of a run that failed."""
+        """Finish; also called if the run failed."""
 
 
 class WandbLogger(NoLogger):
-    """A run of Weights & Biases; every job of a multirun has its own, and one that is continued is the same run.
+    """Logs to a Weights & Biases run, one per job of a multirun. A resumed job continues its wandb run.
 
     Args:
         project, name, group, tags: As in ``wandb.init``.
-        max_predictions: Rows of the table of predictions.
+        max_predictions: Number of rows in the table of predictions.
     """
 
     def __init__(self, project: Text, name: Text | None, group: Text | None, tags: list[Text], max_predictions: PositiveInt):
@@ -89,17 +89,17 @@ class WandbLogger(NoLogger):
 
 @contextmanager
 def outlived(logger: WandbLogger) -> Iterator[None]:
-    """Go on where wandb's own process has gone, to which SLURM, too, sends its signals; it is said once."""
+    """Continue if wandb's service process has died (it receives SLURM's signals too); warn once."""
     try:
         yield
     except (OSError, EOFError) as error:
         if not logger.is_gone:
-            log.warning("wandb takes nothing any more, the run goes on without: %s: %s", type(error).__name__, error)
+            log.warning("wandb has stopped, the run continues without it: %s: %s", type(error).__name__, error)
         logger.is_gone = True
 
 
 def _kept_id(path: Path) -> str:
-    """The id that the run began with."""
+    """The run's wandb id, created on its first start."""
     known = path.read_text(encoding="utf-8").strip() if path.exists() else ""
     if not known:
         known = token_hex(4)
@@ -108,10 +108,10 @@ def _kept_id(path: Path) -> str:
 
 
 class TensorBoardLogger(NoLogger):
-    """TensorBoard event files.
+    """Writes TensorBoard event files.
 
     Args:
-        logging_dir: Their folder; inside the run folder where it is relative.
+        logging_dir: Folder of the event files; relative to the run folder.
     """
 
     def __init__(self, logging_dir: Text):
@@ -139,7 +139,7 @@ class TensorBoardLogger(NoLogger):
 
 
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Nested numbers by their path: ``{"final/by_age/3-4/wer": 0.2}``."""
+    """Flatten nested numbers: ``{"final/by_age/3-4/wer": 0.2}``."""
     flat: dict[str, float] = {}
     for name, value in metrics.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""How runs and comparisons are reported: the ``report`` group."""
+"""Options of the reports: the ``report`` group."""
 
 from pydantic import NonNegativeFloat, PositiveInt
 
@@ -8,9 +8,9 @@ class ReportOptions:
 
     Args:
         html: Whether to write ``report.html``.
-        replicates: Of the bootstrap behind every interval.
-        max_utterances: In the error browser.
-        embed_audio_mb: Recordings in the page, in megabytes; the others are linked.
+        replicates: Bootstrap replicates behind each interval.
+        max_utterances: Number of utterances in the error browser.
+        embed_audio_mb: Megabytes of recordings to embed in the page; the others are linked.
     """
 
     def __init__(self, html: bool, replicates: PositiveInt, max_utterances: PositiveInt, embed_audio_mb: NonNegativeFloat):

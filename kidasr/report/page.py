@@ -1,7 +1,7 @@
-"""A report: one HTML file that needs no network.
+"""A report: one HTML file that works offline.
 
-Everything from outside, transcripts above all, is data: Jinja2 escapes it, and what scripts read is JSON whose ``<`` can't
-end a script, put into the page as text and never as HTML.
+All external input, transcripts above all, is treated as data. Jinja2 escapes it. Scripts read it as JSON in which ``<`` is
+escaped, and insert it into the page as text, never as HTML.
 """
 
 import json
@@ -21,21 +21,21 @@ from kidasr.report.tables import Table
 
 @dataclass
 class Section:
-    """A part of a page: its title, what it says in words, and its chart and table, either of which may be missing."""
+    """A section of a page: title, text, and optionally a chart and a table."""
 
     title: str
     paragraphs: Sequence[str] = ()
     items: Sequence[str] = ()
     chart: go.Figure | None = None
     table: Table | None = None
-    #: Folded: a click away.
+    #: A collapsed table, with its title.
     details: tuple[str, Table] | None = None
     note: str = ""
 
 
 @dataclass
 class Page:
-    """A report before it is written."""
+    """The content of a report."""
 
     title: str
     sections: list[Section] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Page:
     browser: Mapping[str, Any] | None = None
 
     def write(self, path: Path) -> None:
-        """Write whole or not at all."""
+        """Write the file atomically."""
         loader = PackageLoader("kidasr.report")
         environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         files = {name: Markup(loader.get_source(environment, f"report.{name}")[0]) for name in ("css", "js")}
@@ -59,5 +59,5 @@ class Page:
 
 
 def _json(text: str) -> Markup:
-    """JSON that may stand in a script element, whatever is in it."""
+    """Escape JSON for use in a script element."""
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))

@@ -1,4 +1,4 @@
-"""The reports of a run and of a comparison: pages, figures and tables."""
+"""Reports of a run and of a comparison: pages, figures and tables."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -29,16 +29,16 @@ from kidasr.report.tables import (
 from kidasr.report.verdict import about_seeds, ages_that_differ, verdict
 from kidasr.runs.files import ENVIRONMENT, LEARNING_CURVE, REPORT, WER_BY_AGE
 
-#: More curves or bars than this can't be told apart.
+#: More curves or bars than this are hard to tell apart.
 MAX_DRAWN = 7
 
-#: Below the tables of pairs.
+#: Note below the tables of pairs.
 HOW = (
-    "Change: {rate} minus that of the baseline, in percentage points, below zero is better. Interval: 95%, from a paired "
-    "bootstrap of speakers, the spread between seeds on top where there are several. Improved: share of the replicates with "
-    "a lower {rate}. MAPSSWE: p-value of the matched-pairs test with speakers as segments, seeds averaged; Holm: corrected "
-    "for the number of comparisons. Detectable: the smallest true change that this test set would show in four cases of "
-    "five. Intervals of single ages are not corrected for their number."
+    "Change: {rate} minus the baseline's {rate}, in percentage points; below zero is better. Interval: 95%, from a paired "
+    "bootstrap over speakers, with seed variance if there are several seeds. Improved: share of bootstrap replicates with "
+    "a lower {rate}. MAPSSWE: p-value of the matched-pairs test with speakers as segments, averaged over seeds. Holm: the "
+    "same, corrected for the number of comparisons. Detectable: the smallest true difference that this test set would find "
+    "with 80% probability. Intervals of single ages are not corrected for their number."
 )
 
 
@@ -46,7 +46,7 @@ class Report:
     """Writes the reports of runs and comparisons.
 
     Args:
-        options: How.
+        options: The keys of the ``report`` group.
     """
 
     def __init__(self, options: ReportOptions):
@@ -67,12 +67,12 @@ class Report:
         gap = described["gap_youngest_oldest"]
         said = [
             f"{percent(described['wer'])} {rate}{zero_shot}; 95% interval {interval(described['ci95'])}, by resampling "
-            f"{described['speakers']} speakers. The model is that of step {metrics['best_step']} of {metrics['steps']}."
+            f"{described['speakers']} speakers. The model was kept at step {metrics['best_step']} of {metrics['steps']}."
         ]
         if gap is not None:
             ends = described["gap_ci95"]
             known = f" (95% interval {points(ends[0])} to {points(ends[1])})" if ends else ""
-            said.append(f"The youngest children's {rate} is {points(gap)} points from the oldest's{known}.")
+            said.append(f"Youngest minus oldest children: {points(gap)} points of {rate}{known}.")
         page = Page(f"kidasr: {folder.name}")
         page.sections = [
             Section(
@@ -83,7 +83,7 @@ class Report:
                 details=("Before and after training", result_table(before, metrics["final"], rate)) if before else None,
             ),
             Section("Training", chart=learning_chart({rate: metrics})),
-            Section("How it was run", items=_how_it_was_run(folder)),
+            Section("Environment", items=_how_it_was_run(folder)),
         ]
         page.browser = browser_data({folder.name: run}, folder, self.max_utterances, self.embed_audio_mb)
         page.write(folder / REPORT)
@@ -94,9 +94,9 @@ class Report:
         """Write the tables (``.md``, ``.csv``, ``.tex``), figures (``.png``, ``.pdf``) and ``report.html`` of a comparison.
 
         Args:
-            folder: Where to.
-            configurations: Runs by the names of their configurations, the baseline among them.
-            comparison: What ``comparison.json`` holds.
+            folder: The folder to write to.
+            configurations: Runs by the name of their configuration, including the baseline.
+            comparison: The content of ``comparison.json``.
         """
         described, pairs, effects = comparison["runs"], comparison["pairs"], comparison["effects"]
         baseline = pairs[0]["baseline"]
@@ -111,7 +111,7 @@ class Report:
 
         differences = {pair["run"]: pair for pair in pairs}
         axis = f"change of {rate} against {baseline} (percentage points; below zero is better)"
-        # Of each configuration the first run; the baseline first.
+        # The first run of each configuration; the baseline comes first.
         first: dict[str, Mapping[str, Any]] = {}
         for one in sorted(described, key=lambda one: one["configuration"] != baseline):
             first.setdefault(one["configuration"], one)
@@ -142,7 +142,7 @@ class Report:
         found = []
         for pair in pairs:
             ages = ages_that_differ(pair)
-            by_age = f" Ages by themselves: {'; '.join(ages)}." if ages else ""
+            by_age = f" Single ages whose interval excludes zero: {'; '.join(ages)}." if ages else ""
             found.append(f"{pair['run']}: {verdict(pair, len(pairs), rate)}.{by_age}")
         whole = described[0]
         unit = "characters" if rate == "CER" else "words"
@@ -150,7 +150,7 @@ class Report:
         sections = [
             Section(
                 "Did it help?",
-                [f"Against {baseline}, on {size}. {about_seeds(pairs)}"],
+                [f"Compared with {baseline}, on {size}. {about_seeds(pairs)}"],
                 found,
                 forest_chart(axis, {pair["run"]: pair for pair in pairs}),
                 pair_table(baseline, pairs, by_age=False),
@@ -160,15 +160,16 @@ class Report:
         ]
         if effects:
             note = (
-                f"Effect: mean {rate} with it on minus with it off, over all the rest. Of two, a x b: half of what a brings "
-                "with b on, minus half of what it brings with b off; below zero they help each other."
+                f"Main effect: mean {rate} with a hypothesis on minus the mean with it off, averaged over the others. "
+                "Interaction a x b: half the difference between the effect of a with b on and with b off; below zero they "
+                "help each other."
             )
             chart = forest_chart(f"effect on {rate} (percentage points)", {one["effect"]: one for one in effects})
             sections.append(Section("Effects and interactions", chart=chart, table=tables[1], note=note))
-        drawn_only = f" Drawn are the first {MAX_DRAWN} configurations." if len(pairs) >= MAX_DRAWN else ""
-        which = f"Of each configuration the first run is drawn and counted.{drawn_only}"
+        drawn_only = f" The charts show the first {MAX_DRAWN} configurations." if len(pairs) >= MAX_DRAWN else ""
+        which = f"The charts and counts use the first run of each configuration.{drawn_only}"
         rows = [
-            f"{name}: {fixed} utterances that the baseline got wrong are right, {broken} that it got right are wrong."
+            f"{name}: {fixed} utterances fixed (wrong in the baseline, right here), {broken} broken (the reverse)."
             for name, (fixed, broken) in {
                 pair["run"]: changes(configurations[baseline][0], configurations[pair["run"]][0]) for pair in pairs
             }.items()
@@ -183,7 +184,7 @@ class Report:
 
 
 def _how_it_was_run(folder: Path) -> list[str]:
-    """From ``environment.json`` and ``.hydra``; what is not there is left out."""
+    """The environment, from ``environment.json`` and ``.hydra``; missing files are skipped."""
     lines = []
     overrides = folder / ".hydra" / "overrides.yaml"
     if overrides.is_file():

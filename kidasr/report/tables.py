@@ -1,4 +1,4 @@
-"""Tables: what is in them, and how they look on the screen, in Markdown, in LaTeX and as CSV."""
+"""Tables and their output: on the screen, in Markdown, in LaTeX and as CSV."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
-if TYPE_CHECKING:  # they are heavy
+if TYPE_CHECKING:  # slow to import
     from kidasr.model.components import Component
     from kidasr.recognition.score import Rates, Score
 
-#: A cell that begins with one of these is a formula to a spreadsheet.
+#: A spreadsheet takes a cell that starts with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-#: What is said of a difference.
+#: Columns that describe a difference.
 CHANGE = ("change", "95% interval", "improved")
 
 
 @dataclass
 class Table:
-    """Cells as people read them; the first column is of words, the others of figures."""
+    """Formatted cells. The first column holds text (left-aligned), the others numbers (right-aligned)."""
 
     columns: Sequence[str]
     rows: list[Sequence[str]] = field(default_factory=list)
-    #: Places of the rows before which there is a rule.
+    #: Indices of the rows with a rule above them.
     rules: list[int] = field(default_factory=list)
 
     def add(self, *cells: str) -> None:
@@ -44,7 +44,7 @@ class Table:
         self.rules.append(len(self.rows))
 
     def text(self) -> str:
-        """For the screen and the log."""
+        """Render for the screen and the log."""
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
         for place, column in enumerate(self.columns):
             table.add_column(Text(column), justify="right" if place else "left")
@@ -58,7 +58,7 @@ class Table:
         return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines() if line.strip())
 
     def markdown(self) -> str:
-        """GitHub's Markdown."""
+        """Render as GitHub Markdown."""
         columns, *rows = [
             [cell.replace("|", r"\|").replace("<", "&lt;").replace("\n", " ") for cell in row]
             for row in (self.columns, *self.rows)
@@ -66,7 +66,7 @@ class Table:
         return tabulate(rows, columns, "github", disable_numparse=True, colalign=self._alignment()) + "\n"
 
     def latex(self) -> str:
-        """With the rules of the booktabs package."""
+        """Render as LaTeX, with the booktabs package."""
         return tabulate(self.rows, self.columns, "latex_booktabs", disable_numparse=True, colalign=self._alignment()) + "\n"
 
     def _alignment(self) -> list[str] | None:
@@ -74,7 +74,7 @@ class Table:
 
 
 def to_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Values as they are; a text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    """Unformatted values as CSV. Text that a spreadsheet would take for a formula is prefixed with an apostrophe."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
@@ -84,7 +84,7 @@ def to_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def component_table(components: Sequence[Component], learning_rate: float) -> Table:
-    """Each component of the model, its parameters, whether they train, and at which learning rate (the schedule's peak)."""
+    """Each component of the model: parameters, whether they train, and the learning rate (the schedule's peak)."""
     table = Table(["component", "parameters", "trainable", "learning rate"])
     for component in components:
         rate = f"{learning_rate:g}" if component.trainable else "-"
@@ -97,7 +97,7 @@ def component_table(components: Sequence[Component], learning_rate: float) -> Ta
 
 
 def result_table(zero_shot: Score | None, final: Score, rate: str = "WER") -> Table:
-    """WER and CER before and after training, overall and by age; CER alone where that is the rate."""
+    """WER and CER before and after training, overall and by age; only CER if that is the error rate."""
     by_character = rate == "CER"
     columns = ["age", "utterances", "characters" if by_character else "words", f"{rate} before", "after", "change"]
     table = Table([*columns, *([] if by_character else ["CER before", "after"])])
@@ -109,7 +109,7 @@ def result_table(zero_shot: Score | None, final: Score, rate: str = "WER") -> Ta
 
 
 def rates_table(described: Mapping[str, Any], rate: str = "WER") -> Table:
-    """A run's rates with 95% intervals and its kinds of errors, overall and by age."""
+    """A run's rates with 95% intervals and its error types, overall and by age."""
     by_character = rate == "CER"
     columns = ["age", rate, "95% interval", *([] if by_character else ["CER", "95% interval"])]
     columns += ["sub", "del", "ins", "runaway"]
@@ -125,7 +125,7 @@ def rates_table(described: Mapping[str, Any], rate: str = "WER") -> Table:
 
 
 def comparison_table(runs: Sequence[Mapping[str, Any]], rate: str = "WER") -> Table:
-    """Each run of a comparison, with the 95% interval of its WER, or CER."""
+    """Each run of a comparison, with the 95% interval of its WER or CER."""
     cer = [] if rate == "CER" else ["CER"]
     table = Table(["run", "seed", rate, "95% interval", *cer, "sub", "del", "ins", "runaway", "youngest - oldest"])
     for run in runs:
@@ -147,7 +147,7 @@ def _kinds(one: Mapping[str, Any]) -> list[str]:
 
 
 def pair_table(baseline: str, pairs: Sequence[Mapping[str, Any]], by_age: bool = True) -> Table:
-    """Each configuration of a comparison against the baseline, overall and, if wanted, by age."""
+    """Each configuration of a comparison against the baseline, overall and optionally by age."""
     ages = ["age"] if by_age else []
     table = Table([f"against {baseline}", *ages, *CHANGE, "MAPSSWE", "Holm", "detectable"])
     for pair in pairs:
@@ -187,12 +187,12 @@ def points(difference: float) -> str:
 
 
 def percent(rate: float | None) -> str:
-    """A rate as people read it: ``"12.3%"``."""
+    """A rate in percent: ``"12.3%"``."""
     return "-" if rate is None else f"{100 * rate:.1f}%"
 
 
 def interval(ci95: Sequence[float] | None) -> str:
-    """``"10.1 to 14.8%"``."""
+    """An interval in percent: ``"10.1 to 14.8%"``."""
     return "-" if ci95 is None else f"{100 * ci95[0]:.1f} to {100 * ci95[1]:.1f}%"
 
 

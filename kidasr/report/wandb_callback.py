@@ -1,4 +1,4 @@
-"""Logging to Weights & Biases while the Trainer runs."""
+"""Logging to Weights & Biases during training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from kidasr.report.loggers import WandbLogger, outlived
 
 
 class WandbRunCallback(WandbCallback):
-    """transformers' own, which would put the Trainer's flat arguments over the run's config where names are the same."""
+    """transformers' callback, kept from overwriting keys of the run's config with Trainer arguments of the same name."""
 
     def __init__(self, logger: WandbLogger, config: Mapping[str, Any]):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A run as a job of a scheduler: it joins the job's other processes, and is requeued where it was stopped."""
+"""A run as a cluster job: joins the job's other processes, and is requeued after a stop."""
 
 import contextlib
 import logging
@@ -21,28 +21,28 @@ from kidasr.sweep.state import slurm_queue
 
 log = logging.getLogger(__name__)
 
-#: How long other processes wait for the first to have the job requeued, by which they end too.
+#: Seconds that the other processes wait for the first one to requeue the job, which ends them too.
 _REQUEUED_SEC = 60
 
 
 def run_cluster_job(run: Callable[[list[str]], JobReturn], run_dir: Path, requeue: bool) -> JobReturn:
-    """Run a job within submitit.
+    """Run a job inside submitit.
 
-    submitit has its job requeued from within the handler of its signal, wherever the program is. A run keeps the signal to
-    itself until what is trained is saved, and then raises it again.
+    submitit requeues its job from its signal handler, wherever the program is. A run therefore holds the signal back until
+    it has saved a checkpoint, and then raises it again.
 
     Args:
-        run: Runs the job, with overrides of this process alone.
+        run: Runs the job, given overrides for this process only.
         run_dir: The run's folder.
-        requeue: Whether the job is requeued when it is stopped by the scheduler's signal.
+        requeue: Whether to requeue the job after a stop by the scheduler's signal.
 
     Raises:
-        Exception: Of the run, so that the scheduler sees that the job failed.
+        Exception: The run's exception, so that the scheduler marks the job as failed.
     """
     environment = submitit.JobEnvironment()
     if environment.cluster == "local":
         with contextlib.suppress(OSError):
-            os.setpgid(0, 0)  # away from the terminal, whose Ctrl-C is for the command that waits
+            os.setpgid(0, 0)  # own process group: Ctrl-C is for the waiting command
     if environment.num_tasks > 1:
         _join(environment)
     if is_first_process():
@@ -53,15 +53,15 @@ def run_cluster_job(run: Callable[[list[str]], JobReturn], run_dir: Path, requeu
         if requeue and (stopped.by != "SIGTERM" or _is_in_grace(environment)):
             _requeue(environment, run_dir)
         raise
-    except UncompletedJobError as error:  # submitit's, for the signal before the run could take it
+    except UncompletedJobError as error:  # from submitit, for a signal that arrived before the run could handle it
         record(run_dir, "failed", error=str(error), mistake=False)
         raise
-    _ = result.return_value  # raises what the run has failed by
+    _ = result.return_value  # raises the run's exception
     return result
 
 
 def _join(environment: submitit.JobEnvironment) -> None:
-    """Tell torch.distributed about the job's other processes."""
+    """Set up torch.distributed for the job's processes."""
     torch_environment = submitit.helpers.TorchDistributedEnvironment()
     if environment.num_nodes == 1:
         torch_environment.master_addr = "127.0.0.1"
@@ -69,7 +69,7 @@ def _join(environment: submitit.JobEnvironment) -> None:
 
 
 def _name_job(environment: submitit.JobEnvironment, name: str) -> None:
-    """An array has one name; let each of its jobs say what it is."""
+    """Name the job after its run; the jobs of an array share one name otherwise."""
     if environment.cluster == "slurm":
         command = ["scontrol", "update", f"JobId={environment.job_id}", f"JobName={name}"]
         with contextlib.suppress(OSError, subprocess.SubprocessError):
@@ -77,18 +77,18 @@ def _name_job(environment: submitit.JobEnvironment, name: str) -> None:
 
 
 def _is_in_grace(environment: submitit.JobEnvironment) -> bool:
-    """Whether a job that got SIGTERM is to end, but has not: the grace of a preemption, only after which SLURM requeues it.
+    """Whether a job that received SIGTERM is in the grace time of a preemption, after which SLURM would requeue it.
 
-    One that is cancelled or requeued already is no longer ``RUNNING`` to SLURM.
+    A job that was cancelled or requeued already is no longer ``RUNNING`` in SLURM's queue.
     """
     return environment.cluster == "slurm" and (slurm_queue() or {}).get(environment.job_id) == "RUNNING"
 
 
 def _requeue(environment: submitit.JobEnvironment, run_dir: Path) -> None:
-    """Have the job requeued by submitit, which ends this process; return where that can't be done."""
+    """Requeue the job with submitit, which ends this process; return if that fails."""
     try:
         signal.raise_signal(environment._usr_sig())
-    except UncompletedJobError as error:  # out of time too often
+    except UncompletedJobError as error:  # too many time limits reached
         record(run_dir, "failed", error=f"{error} (hydra.launcher.max_num_timeout)", mistake=False)
         raise
     except subprocess.SubprocessError as error:

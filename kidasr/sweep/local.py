@@ -21,16 +21,16 @@ from kidasr.sweep.plan import SweepRun, is_basic, plan_sweep
 
 log = logging.getLogger(__name__)
 
-#: What is typed for a multirun and not for one of its runs.
+#: Overrides of a multirun that its runs must not get.
 OF_A_MULTIRUN = ("hydra.mode=", "hydra.run.", "hydra.sweep", "hydra/sweep", "hydra.launcher.", "hydra/launcher=")
 
 
 def launch_here(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-    """Run the jobs of a sweep, each once; what fails, fails alone.
+    """Run the jobs of a sweep, each once. A failed run does not stop the others.
 
     Args:
-        launcher: Hydra's, set up.
-        job_overrides, initial_job_idx: As Hydra hands them over.
+        launcher: Hydra's launcher after its setup.
+        job_overrides, initial_job_idx: As passed by Hydra.
     """
     setup_globals()
     hydra = launcher.config.hydra
@@ -80,17 +80,18 @@ def _run_in_processes(launcher: Any, run: SweepRun) -> JobReturn:
     if not code:
         result.return_value = finished_wer(run.folder)
         return result
-    if not failure(run.folder):  # another than the first, which writes
-        record(
-            run.folder, "failed", error=f"exit code {code} of a process; the screen says more", mistake=code == USER_ERROR
-        )
+    if not failure(run.folder):  # a process other than the first, which keeps the record
+        record(run.folder, "failed", error=f"a process exited with code {code}; see its output", mistake=code == USER_ERROR)
     reason = str((failure(run.folder) or {}).get("error"))
     result.return_value = KidasrError(reason) if code == USER_ERROR else RuntimeError(reason)
     return result
 
 
 def returned(launcher: Any, run: SweepRun, result: JobReturn) -> JobReturn:
-    """What the sweeper gets for a run. A failure is noted for the exit code; Hydra's own sweeper would end by it."""
+    """The result of a run for the sweeper.
+
+    A failure is noted for the exit code, but not passed to Hydra's own sweeper, which would stop.
+    """
     if result.status != JobStatus.FAILED:
         return result
     error: Any = result._return_value

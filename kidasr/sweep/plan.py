@@ -1,4 +1,4 @@
-"""The runs of a sweep: what is typed for each, its folder, its processes."""
+"""The runs of a sweep: overrides, folder and processes of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,34 +15,34 @@ from kidasr.runs.sweeps import PlannedRun, add_runs, name_run, remembered_run
 
 @dataclass(frozen=True)
 class SweepRun:
-    """A run of a sweep, as a launcher starts it."""
+    """A run of a sweep, ready for a launcher."""
 
-    #: Its folder, and the name of that in the sweep's.
+    #: Its folder, and the folder's name inside the sweep's folder.
     folder: Path
     name: str
-    #: Without and with where its folder is.
+    #: Its overrides, without and with its folder.
     typed: list[str]
     overrides: list[str]
     cfg: DictConfig
 
     @property
     def processes(self) -> int:
-        """Of all machines."""
+        """Number of processes, on all nodes together."""
         return self.cfg.trainer.num_processes or 1
 
     @property
     def nodes(self) -> int:
-        """How many machines they are spread over."""
+        """Number of nodes."""
         nodes: int = self.cfg.trainer.num_nodes
         return nodes
 
 
 def plan_sweep(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[SweepRun]:
-    """Name the runs of a sweep, and note them in its folder.
+    """Name the runs of a sweep, and record them in its folder.
 
     Args:
-        launcher: Hydra's, set up.
-        job_overrides, initial_job_idx: What is typed for each, and the number of the first.
+        launcher: Hydra's launcher after its setup.
+        job_overrides, initial_job_idx: The overrides of each run, and the number of the first run.
     """
     master, loader = launcher.config, launcher.hydra_context.config_loader
     sweep_dir = Path(str(master.hydra.sweep.dir)).absolute()
@@ -66,5 +66,5 @@ def plan_sweep(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_jo
 
 
 def is_basic(config: DictConfig) -> bool:
-    """Whether Hydra's own sweeper is used, which ends by the first failed run."""
+    """Whether Hydra's own sweeper is used, which stops at the first failed run."""
     return str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")

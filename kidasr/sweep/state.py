@@ -1,4 +1,4 @@
-"""How a run of a sweep is doing, read from its folder and from SLURM's queue."""
+"""The state of a run, read from its folder and from SLURM's queue."""
 
 import contextlib
 import getpass
@@ -17,33 +17,33 @@ from kidasr.runs.record import last_of, newest, read_attempts, read_progress
 
 State = Literal["not started", "queued", "running", "stopped", "failed", "finished"]
 
-#: What SLURM calls a job that is going to run.
+#: SLURM states of a job that is going to run.
 PENDING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SUSPENDED")
 
-#: Of a job that will not go on by itself.
+#: States of a run that will not continue by itself.
 ENDED = ("not started", "stopped", "failed", "finished")
 
 
 @dataclass(frozen=True)
 class RunState:
-    """How a run is doing."""
+    """The state of a run."""
 
     state: State
     step: int | None = None
     max_steps: int | None = None
-    #: Of the newest evaluation, or of the model that is kept where the run is finished; a fraction.
+    #: WER of the newest evaluation, or of the kept model if the run is finished; a fraction.
     wer: float | None = None
-    #: What that rate is called: ``"CER"`` where the run counts characters as words.
+    #: Name of that rate: ``"CER"`` if the run scores characters as words.
     rate: str = "WER"
-    #: How often an attempt ended before the run did.
+    #: Number of attempts that ended before the run did.
     preempted: int = 0
-    #: The last line of the error, of a failed run.
+    #: The error message of a failed run.
     error: str | None = None
     mistake: bool = False
 
 
 def slurm_queue() -> dict[str, str] | None:
-    """The user's jobs in SLURM's queue, ``{"12_3": "PENDING"}``; None where it can't be asked."""
+    """The user's jobs in SLURM's queue, ``{"12_3": "PENDING"}``; None if squeue fails."""
     command = ["squeue", "--noheader", "--array", "--format=%i %T", f"--user={getpass.getuser()}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
@@ -53,11 +53,11 @@ def slurm_queue() -> dict[str, str] | None:
 
 
 def run_state(run_dir: Path, queue: Mapping[str, str] | None) -> RunState:
-    """How a run is doing.
+    """The state of a run.
 
     Args:
-        run_dir: Its folder, which need not be there.
-        queue: SLURM's, see :func:`slurm_queue`.
+        run_dir: Its folder, which need not exist.
+        queue: SLURM's queue: see :func:`slurm_queue`.
     """
     events, progress = read_attempts(run_dir), read_progress(run_dir)
     last, wer = newest(events), progress.get("wer")
@@ -67,7 +67,7 @@ def run_state(run_dir: Path, queue: Mapping[str, str] | None) -> RunState:
         with contextlib.suppress(KidasrError):
             wer = finished_wer(run_dir)
     attempts = [row["event"] for row in events if row["event"] in ("started", "failed", "finished")]
-    # Each ends once, but for those that were cut off, and for the one that runs or was lost.
+    # Each attempt has one end, except those that were preempted and the one that is running or was lost.
     goes_on = last is not None and last["event"] == "started" and state in ("running", "failed")
     preempted = attempts.count("started") - attempts.count("failed") - attempts.count("finished") - goes_on
     mistake = state == "failed" and last is not None and bool(last.get("mistake"))
@@ -89,12 +89,12 @@ def _state(
     submitted: Mapping[str, Any] | None,
     queue: Mapping[str, str] | None,
 ) -> tuple[State, str | None]:
-    """How a run is doing that is not finished, and what it has failed by."""
+    """The state of an unfinished run, and its error if it failed."""
     if last is None:
         return "not started", None
     job = submitted["job"] if submitted and submitted.get("cluster") == "slurm" else None
     in_queue = (queue or {}).get(job) if job else None
-    if in_queue in PENDING:  # also after a failure, by the end of what it used as its node went
+    if in_queue in PENDING:  # even after a recorded failure, as when its node went down
         return "queued", None
     if last["event"] == "failed":
         return "failed", str(last.get("error"))
@@ -104,14 +104,14 @@ def _state(
             return waiting, None
         if last["event"] == "stopped":
             return "stopped", None
-        return "failed", f"job {job} has left the queue before its end: {_last_line(submitted)}"
+        return "failed", f"job {job} left the queue before the run ended: {_last_line(submitted)}"
     if is_in_use(run_dir) if waiting == "running" else submitted and _is_alive(submitted):
         return waiting, None
     return ("not started" if last["event"] == "queued" else "stopped"), None
 
 
 def _submitted(events: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The job that a run is waiting for or was begun by, unless it was started otherwise since."""
+    """The job that a run waits for or was started by, unless the run has been started in another way since."""
     queued = max((number for number, row in enumerate(events) if row["event"] == "queued"), default=0)
     submitted, started = last_of(events[queued:], "submitted"), last_of(events[queued:], "started")
     is_of_it = submitted and (not started or str(started.get("job")) == str(submitted["job"]))
@@ -119,23 +119,23 @@ def _submitted(events: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _last_line(submitted: Mapping[str, Any]) -> str:
-    """What the job said last, and where."""
+    """The last line of the job's log, and the log's path."""
     path = Path(str(submitted.get("log")))
     try:
         lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     except OSError:
         return f"no log in {path}"
-    return f"{lines[-1].strip()} ({path})" if lines else f"nothing said ({path})"
+    return f"{lines[-1].strip()} ({path})" if lines else f"empty log ({path})"
 
 
 def _is_alive(submitted: Mapping[str, Any]) -> bool:
-    """Whether submitit's process, which starts the run, is there; of another machine's it is not known, so yes."""
+    """Whether submitit's process, which starts the run, is alive; assumed so if it is on another machine."""
     if submitted.get("host") != socket.gethostname():
         return True
     try:
         pid = int(submitted["controller"])
         os.kill(pid, 0)
-        # One that has ended, but whose parent has not asked yet, still has a number.
+        # A zombie still has a process id.
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except (OSError, KeyError, TypeError):
         return False

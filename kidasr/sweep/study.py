@@ -1,4 +1,4 @@
-"""A search by Optuna that can be stopped and continued."""
+"""An Optuna search that can be interrupted and continued."""
 
 import logging
 import warnings
@@ -14,11 +14,11 @@ log = logging.getLogger(__name__)
 
 
 def continue_study(sweeper: Any, config: DictConfig) -> None:
-    """Make the sweeper go on where the study on the disk is: finished trials count, those that were cut off are run again.
+    """Make the sweeper continue the study on disk: finished trials count, interrupted ones are run again.
 
     Args:
-        sweeper: Hydra's ``OptunaSweeperImpl``, set up.
-        config: Of the multirun.
+        sweeper: Hydra's ``OptunaSweeperImpl`` after its setup.
+        config: The config of the multirun.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -36,30 +36,30 @@ def continue_study(sweeper: Any, config: DictConfig) -> None:
     trials = study.get_trials(deepcopy=False)
     finished = sum(trial.state == State.COMPLETE for trial in trials)
     for trial in trials:
-        if trial.state == State.RUNNING:  # its runs continue in their folders
+        if trial.state == State.RUNNING:  # its run resumes in its folder
             study.tell(trial.number, state=State.FAIL)
             with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
                 study.enqueue_trial(trial.params)
     if not trials:
         return
-    log.info("continuing the study: %d of %d trials are finished", finished, sweeper.n_trials)
+    log.info("continuing the study: %d of %d trials finished", finished, sweeper.n_trials)
     sweeper.n_trials = max(0, sweeper.n_trials - finished)
     sampler = OmegaConf.to_container(config.hydra.sweeper.sampler, resolve=True)
     if isinstance(sampler, dict) and sampler.get("seed") is not None:
-        # With the same seed it would draw the same trials again.
+        # The same seed would draw the same trials again.
         sweeper.sampler = instantiate({**sampler, "seed": int(sampler["seed"]) + len(trials)})
 
 
 def search(sweeper: Any, arguments: list[str]) -> None:
-    """Run the trials that the study lacks.
+    """Run the missing trials of the study.
 
     Raises:
-        KidasrError: If none has finished, so that none is the best.
+        KidasrError: If no trial finished.
     """
     try:
         sweeper.sweep(arguments)
     except ValueError as error:
         reason = " ".join(str(error).split())
         if "No trials are completed yet" in reason:
-            reason = "no trial has finished; the errors are above, and in each run.log"
+            reason = "no trial finished; the errors are above and in each run.log"
         raise KidasrError(f"hydra/sweeper=optuna: {truncate(reason)}") from error

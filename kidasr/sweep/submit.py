@@ -1,4 +1,4 @@
-"""A sweep as jobs of a scheduler: what is missing is submitted, and waited for."""
+"""A sweep as cluster jobs: submit the missing runs and wait for them."""
 
 import logging
 import shutil
@@ -27,14 +27,14 @@ from kidasr.sweep.state import ENDED, RunState, run_state, slurm_queue
 
 log = logging.getLogger(__name__)
 
-#: Keys of the launcher that submitit's executor takes when it is made, and by one name for every scheduler.
+#: Launcher keys that are arguments of submitit's executor, and those with the same name for every scheduler.
 _OF_THE_EXECUTOR = ("submitit_folder", "max_num_timeout")
 _SHARED = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "name", "stderr_to_stdout")
 
-#: Of these sbatch takes one kind.
+#: sbatch accepts only one of each pair: the first replaces the second.
 _INSTEAD = ((("mem_per_gpu", "mem_per_cpu"), "mem_gb"), (("cpus_per_gpu",), "cpus_per_task"))
 
-#: How long a job may be in neither the queue nor ended before it counts as lost.
+#: Seconds that a job may be neither in the queue nor ended before it counts as lost.
 _LOST_SEC = 10
 
 
@@ -42,11 +42,11 @@ def launch_jobs(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
     """Submit the runs of a sweep that are neither finished nor in the queue, and wait for them unless ``wait=false``.
 
     Args:
-        launcher: Hydra's, set up.
-        job_overrides, initial_job_idx: As Hydra hands them over.
+        launcher: Hydra's launcher after its setup.
+        job_overrides, initial_job_idx: As passed by Hydra.
 
     Raises:
-        KidasrError: If the scheduler takes no job.
+        KidasrError: If the scheduler accepts no jobs.
     """
     cluster = launcher._EXECUTOR
     if cluster == "slurm" and not shutil.which("sbatch"):
@@ -55,14 +55,14 @@ def launch_jobs(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
             "hydra/launcher=submitit_local"
         )
     if not launcher.wait and not is_basic(launcher.config):
-        raise KidasrError("hydra.launcher.wait=false: a search decides by the runs before; expected: wait=true")
+        raise KidasrError("hydra.launcher.wait=false: a search needs the results of earlier runs; expected: wait=true")
     runs = plan_sweep(launcher, job_overrides, initial_job_idx)
     queue = slurm_queue() if cluster == "slurm" else None
     missing: dict[Path, SweepRun] = {}
     for number, run in enumerate(runs, start=initial_job_idx):
         state = run_state(run.folder, queue).state
         there = state in ("queued", "running") or (state == "finished" and run.cfg.resume != "never")
-        log.info("#%d %s%s", number, words_of(run.name), f": {state} already" if there else "")
+        log.info("#%d %s%s", number, words_of(run.name), f": already {state}" if there else "")
         if not there:
             missing[run.folder] = run
     try:
@@ -79,7 +79,7 @@ def launch_jobs(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
 
 
 def _submit(launcher: Any, runs: Sequence[SweepRun], number: int) -> None:
-    """Submit runs, an array for those of as many processes."""
+    """Submit runs, one array for each number of processes and nodes."""
     alike = defaultdict(list)
     for run in runs:
         alike[run.nodes, run.processes // run.nodes].append(run)
@@ -94,7 +94,7 @@ def _submit(launcher: Any, runs: Sequence[SweepRun], number: int) -> None:
             for place, run in enumerate(members, start=number)
         ]
         number += len(members)
-        with _ctrl_c_ignored():  # by those that are started here, too
+        with _ctrl_c_ignored():  # processes that are started here ignore it too
             jobs = executor.map_array(launcher, *zip(*columns, strict=True))
         for run, job in zip(members, jobs, strict=True):
             cluster = launcher._EXECUTOR
@@ -128,11 +128,11 @@ def _executor(launcher: Any, nodes: int, tasks: int) -> submitit.AutoExecutor:
 
 
 def _wait(runs: Sequence[SweepRun], poll_sec: float | None) -> dict[Path, RunState]:
-    """Wait until every run has ended; say how it went as each does.
+    """Wait until every run has ended; log the result of each.
 
     Args:
-        runs: Those of the sweep.
-        poll_sec: How often SLURM is asked for its queue; None where there is none.
+        runs: The runs of the sweep.
+        poll_sec: Seconds between queries of SLURM's queue; None without SLURM.
     """
     states: dict[Path, RunState] = {}
     lost_since: dict[Path, float] = {}
@@ -147,7 +147,7 @@ def _wait(runs: Sequence[SweepRun], poll_sec: float | None) -> dict[Path, RunSta
                 if folder in states:
                     continue
                 state = run_state(folder, queue)
-                # What has failed as SLURM ended it may be in the queue again soon.
+                # A job that failed because SLURM ended it may soon be in the queue again.
                 sure = state.state == "finished" or (state.state == "failed" and poll_sec is None)
                 if state.state not in ENDED:
                     lost_since.pop(folder, None)
@@ -168,6 +168,6 @@ def _result(run: SweepRun, state: RunState) -> JobReturn:
         result.return_value = finished_wer(run.folder)
         return result
     result.status = JobStatus.FAILED
-    error = state.error or f"{state.state} before its end"
+    error = state.error or f"{state.state} before the run ended"
     result.return_value = KidasrError(error) if state.mistake else RuntimeError(error)
     return result

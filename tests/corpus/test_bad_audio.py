@@ -1,4 +1,4 @@
-"""Each kind of bad recording has its line, and each odd but good one can be used; what is done about them is one key."""
+"""Each kind of bad recording gives its message, each odd but valid one is used; one key sets the policy for bad ones."""
 
 import logging
 import os
@@ -37,12 +37,12 @@ def tone(duration_sec: float = 1.5, rate_hz: int = 16_000) -> np.ndarray[Any, An
 
 
 def sound(samples: Any = None, rate_hz: int = 16_000, **how: Any) -> Callable[[Path], None]:
-    """Writes a recording."""
+    """A function that writes a recording."""
     return lambda path: soundfile.write(path, tone(rate_hz=rate_hz) if samples is None else samples, rate_hz, **how)
 
 
 def cut(write: Callable[[Path], None], share: float = 0.5) -> Callable[[Path], None]:
-    """Writes a recording and cuts its file short."""
+    """A function that writes a recording and truncates its file."""
 
     def write_cut(path: Path) -> None:
         write(path)
@@ -52,7 +52,7 @@ def cut(write: Callable[[Path], None], share: float = 0.5) -> Callable[[Path], N
 
 
 def with_rate(rate_hz: int) -> Callable[[Path], None]:
-    """Writes a WAV file whose header tells this rate."""
+    """A function that writes a WAV file with this rate in its header."""
 
     def write(path: Path) -> None:
         sound()(path)
@@ -64,7 +64,7 @@ def with_rate(rate_hz: int) -> Callable[[Path], None]:
 
 
 def streamed(path: Path) -> None:
-    """As written to a pipe: the header promises all that the format allows."""
+    """A WAV file as written to a pipe: its header gives the largest size that the format allows."""
     sound()(path)
     content = bytearray(path.read_bytes())
     content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
@@ -81,15 +81,15 @@ def nothing(path: Path) -> None:
     pass
 
 
-#: What is written, under which name (after the dot: of this kind), and what the manifest says of its length.
+#: Function that writes the file, file name, and optionally the length in the manifest, in seconds.
 AUDIO = {
     # bad
     "a missing file": Row((nothing, "a.wav"), "m.jsonl:1: u: FILE: no such file (audio paths are relative to the manifest)"),
     "a folder": Row((Path.mkdir, "a.wav"), "m.jsonl:1: u: FILE is not a file"),
     "a pipe": Row((os.mkfifo, "a.wav"), "m.jsonl:1: u: FILE is not a file"),
     "no bytes": Row((Path.touch, "a.wav"), "m.jsonl:1: u: FILE is empty, 0 bytes"),
-    "no samples": Row((sound(np.zeros(0)), "a.wav"), "m.jsonl:1: u: FILE holds no samples"),
-    "no audio": Row(
+    "no samples": Row((sound(np.zeros(0)), "a.wav"), "m.jsonl:1: u: FILE has no samples"),
+    "not audio": Row(
         (lambda path: path.write_text("hello " * 99, encoding="utf-8"), "a.flac"),
         "m.jsonl:1: u: FILE can't be read: Format not recognised; expected: WAV, FLAC, OGG or MP3",
     ),
@@ -112,14 +112,12 @@ AUDIO = {
         "m.jsonl:1: u: FILE lasts 0.70 s, but the manifest says 1.5 s: is it cut short?",
     ),
     "NaN among the samples": Row(
-        (spiked(float("nan")), "a.wav"), "m.jsonl:1: u: FILE holds samples that are no numbers, or too large ones"
+        (spiked(float("nan")), "a.wav"), "m.jsonl:1: u: FILE has samples that are NaN, infinite or too large"
     ),
     "infinite samples": Row(
-        (spiked(float("inf")), "a.wav"), "m.jsonl:1: u: FILE holds samples that are no numbers, or too large ones"
+        (spiked(float("inf")), "a.wav"), "m.jsonl:1: u: FILE has samples that are NaN, infinite or too large"
     ),
-    "samples of 1e30": Row(
-        (spiked(1e30), "a.wav"), "m.jsonl:1: u: FILE holds samples that are no numbers, or too large ones"
-    ),
+    "samples of 1e30": Row((spiked(1e30), "a.wav"), "m.jsonl:1: u: FILE has samples that are NaN, infinite or too large"),
     "longer than the window": Row(
         (sound(tone(3.1)), "a.wav"), "m.jsonl:1: u: FILE lasts 3.1 s; expected: up to 3 s, the model's window"
     ),
@@ -127,22 +125,22 @@ AUDIO = {
         (sound(tone(3.1)), "a.wav", 2.0), "m.jsonl:1: u: FILE lasts 3.1 s; expected: up to 3 s, the model's window"
     ),
     "a rate of 1 Hz in the header": Row(
-        (with_rate(1), "a.wav"), "m.jsonl:1: u: FILE has 1 samples a second; expected: 4000 to 400000"
+        (with_rate(1), "a.wav"), "m.jsonl:1: u: FILE has 1 samples per second; expected: 4000 to 400000"
     ),
     "a NUL in the path": Row((nothing, "a\0.wav"), "m.jsonl:1: u: ...a\\x00.wav can't be read: embedded null byte"),
     "a name of 300 characters": Row((nothing, "a" * 300), "m.jsonl:1: u: FILE can't be read: File name too long"),
-    "a line end in the path": Row(
+    "a newline in the path": Row(
         (nothing, "a\nb.wav"), "m.jsonl:1: u: ...a\\nb.wav: no such file (audio paths are relative to the manifest)"
     ),
-    # odd, but good
+    # odd but valid
     "0.01 s": Row((sound(tone(0.01)), "a.wav")),
     "as long as the window": Row((sound(tone(3.0)), "a.wav")),
-    "silence": Row((sound(np.zeros(24_000)), "a.wav"), note="used as it is, with a warning if words are said in it"),
+    "silence": Row((sound(np.zeros(24_000)), "a.wav"), note="used as is, with a warning if its transcript has words"),
     "8 kHz": Row((sound(rate_hz=8_000), "a.wav"), note="resampled to 16 kHz"),
     "96 kHz": Row((sound(rate_hz=96_000), "a.flac"), note="resampled to 16 kHz"),
-    "44,101 Hz": Row((with_rate(44_101), "a.wav"), note="taken for 44,100 Hz"),
+    "44,101 Hz": Row((with_rate(44_101), "a.wav"), note="treated as 44,100 Hz"),
     "stereo whose channels cancel each other out": Row(
-        (sound(np.stack([tone(), -tone()], axis=1)), "a.wav"), note="as silence"
+        (sound(np.stack([tone(), -tone()], axis=1)), "a.wav"), note="silence"
     ),
     "stereo": Row((sound(np.stack([tone()] * 2, axis=1)), "a.wav"), note="channels averaged"),
     "six channels": Row((sound(np.stack([tone()] * 6, axis=1)), "a.wav"), note="channels averaged"),
@@ -155,7 +153,7 @@ AUDIO = {
     "mu-law": Row((sound(rate_hz=8_000, subtype="ULAW"), "a.wav"), note="resampled to 16 kHz"),
     "WAV named .mp3": Row((sound(format="WAV"), "a.mp3"), note="the content decides"),
     "FLAC named .raw": Row((sound(format="FLAC"), "a.raw"), note="the content decides"),
-    "WAV without an ending": Row((sound(format="WAV"), "a"), note="the content decides"),
+    "WAV without an extension": Row((sound(format="WAV"), "a"), note="the content decides"),
     "WAV written to a pipe, its length not in the header": Row((streamed, "a.wav")),
     "a name with spaces, Unicode and a quote": Row((sound(), "with 'spaces' né 日本 🎉.wav")),
     "longer than the manifest says": Row((sound(), "a.wav", 0.5), note="used whole, with a warning"),
@@ -247,7 +245,7 @@ def test_only_headers_are_read_of_a_large_corpus(tmp_path: Path, utterance: Call
     assert not AudioCheck("error", 0, 1.4).find(sets_of(broken), WINDOW_SEC)[1]
     assert AudioCheck("error", 0, 1.6).find(sets_of(broken), WINDOW_SEC)[1]
     assert not AudioCheck("error", 0, None).find(sets_of(broken), WINDOW_SEC, decode=False)[1]
-    with pytest.raises(AudioError, match="no numbers"):  # in training
+    with pytest.raises(AudioError, match="NaN, infinite"):  # in training
         load_audio(broken)
 
 
@@ -308,7 +306,7 @@ def test_silence_with_words_and_recordings_longer_than_told_are_warnings(
     sets, bad = decoding_all().find(sets_of(silent, longer), WINDOW_SEC)
     assert not bad and [one.duration_sec for one in sets.train] == [1.0, 1.5]
     assert [line.partition(", the first")[0] for line in caplog.messages] == [
-        "data: train: 1 recording(s) silent though words are said in them",
+        "data: train: 1 silent recording(s) whose transcript has words",
         "data: train: 1 recording(s) longer than the manifest says",
     ]
 

@@ -1,4 +1,4 @@
-"""Each kind of bad manifest and age has its line, and each odd but good one is read; nothing else can happen."""
+"""Each kind of bad manifest or age gives its message, and each odd but valid one is read; nothing else can happen."""
 
 import csv
 import io
@@ -31,20 +31,20 @@ AGE_BUCKETS = "3-4, 5-6, 7-8, 9-10, 11-12, 13+, unknown (data.age_buckets=[...] 
 
 
 def line(**changed: Any) -> str:
-    """A line of JSONL; a key with the value ... is left out."""
+    """A line of JSONL; a key whose value is ... is left out."""
     return json.dumps({key: value for key, value in {**ROW, **changed}.items() if value is not ...}) + "\n"
 
 
-#: The name of the file, and what it holds: text, bytes, or what is done to its path; where it works, what is read.
+#: File name, and content (text, bytes, or a function of its path); if it works, the fields that are read.
 MANIFESTS = {
     "no such file": Row(("gone.jsonl", None), "FILE: no such file; expected: a manifest ending in .jsonl or .csv"),
     "a folder": Row(("m.jsonl", Path.mkdir), "FILE: not a file; expected: a manifest ending in .jsonl or .csv"),
     "a pipe": Row(("m.jsonl", os.mkfifo), "FILE: not a file; expected: a manifest ending in .jsonl or .csv"),
     "a name of 300 characters": Row(("m" * 300, None), "FILE: can't be read: File name too long"),
-    "another ending": Row(("m.txt", "x"), "FILE: not a manifest by its name; expected: .jsonl or .csv"),
-    "no bytes": Row(("m.jsonl", ""), "FILE: no utterance in it"),
-    "empty lines only": Row(("m.jsonl", "\n \n"), "FILE: no utterance in it"),
-    "CSV, a header only": Row(("m.csv", COLUMNS), "FILE: no utterance in it"),
+    "another extension": Row(("m.txt", "x"), "FILE: unknown file type; expected: .jsonl or .csv"),
+    "no bytes": Row(("m.jsonl", ""), "FILE: no utterances"),
+    "empty lines only": Row(("m.jsonl", "\n \n"), "FILE: no utterances"),
+    "CSV, a header only": Row(("m.csv", COLUMNS), "FILE: no utterances"),
     "malformed JSON": Row(
         ("m.jsonl", line() + "{oops"),
         "FILE:2: not JSON: Expecting property name enclosed in double quotes at column 2",
@@ -56,64 +56,66 @@ MANIFESTS = {
     "a whole JSON file, over several lines": Row(
         ("m.jsonl", json.dumps([ROW], indent=1)), "FILE:1: not JSON: Expecting value at column 1"
     ),
-    "brackets in brackets": Row(("m.jsonl", "[" * 100_000), "FILE:1: not JSON that can be read: maximum recursion depth..."),
+    "deeply nested brackets": Row(("m.jsonl", "[" * 100_000), "FILE:1: unreadable JSON: maximum recursion depth..."),
     "a number of 5000 digits": Row(
-        ("m.jsonl", '{"age": ' + "9" * 5000 + "}"), "FILE:1: not JSON that can be read: Exceeds the limit (4300 digits)..."
+        ("m.jsonl", '{"age": ' + "9" * 5000 + "}"), "FILE:1: unreadable JSON: Exceeds the limit (4300 digits)..."
     ),
     "invalid UTF-8": Row(
         ("m.jsonl", "".join(line(utterance_id=n) for n in range(3000)).encode() + b'{"text": "\xff"}\n'),
-        "FILE:3001: not text in UTF-8: invalid start byte",
+        "FILE:3001: not UTF-8: invalid start byte",
     ),
-    "UTF-16": Row(("m.jsonl", line().encode("utf-16")), "FILE:1: not text in UTF-8: invalid start byte"),
-    "half a surrogate pair": Row(("m.jsonl", line(text="\ud83d!")), "FILE:1: '\\ud83d' is half a character; expected: text"),
+    "UTF-16": Row(("m.jsonl", line().encode("utf-16")), "FILE:1: not UTF-8: invalid start byte"),
+    "half a surrogate pair": Row(
+        ("m.jsonl", line(text="\ud83d!")), "FILE:1: '\\ud83d' is half a surrogate pair; expected: text"
+    ),
     "audio_path missing": Row(
         ("m.jsonl", line(audio_path=...)),
-        "FILE:1: field 'audio_path' is missing; this line has: text, speaker_id (data.fields says which of your names ...",
+        "FILE:1: field 'audio_path' is missing; this line has: text, speaker_id (data.fields maps ...",
     ),
     "text missing": Row(("m.jsonl", line(text=...)), "FILE:1: field 'text' is missing; this line has: audio_path, ..."),
-    "text null": Row(("m.jsonl", line(text=None)), "FILE:1: text=None; expected: a text"),
-    "text a number": Row(("m.jsonl", line(text=3)), "FILE:1: text=3; expected: a text"),
+    "text null": Row(("m.jsonl", line(text=None)), "FILE:1: text=None; expected: a string"),
+    "text a number": Row(("m.jsonl", line(text=3)), "FILE:1: text=3; expected: a string"),
     "speaker_id missing": Row(
         ("m.jsonl", line(speaker_id=...)), "FILE:1: field 'speaker_id' is missing; this line has: audio_path, text ..."
     ),
-    "speaker_id a list": Row(("m.jsonl", line(speaker_id=[1])), "FILE:1: speaker_id=[1]; expected: a text"),
+    "speaker_id a list": Row(("m.jsonl", line(speaker_id=[1])), "FILE:1: speaker_id=[1]; expected: a string"),
     "duration_sec in words": Row(
         ("m.jsonl", line(duration_sec="long")), "FILE:1: duration_sec='long'; expected: a number from 0 up, or null"
     ),
-    "a value of 10 MB in the wrong place": Row(
+    "a value of 10 MB in the wrong field": Row(
         ("m.jsonl", line(duration_sec="x" * 10_000_000)),
         "FILE:1: duration_sec='xxx... [... 9999502 characters ...] ...xxx'; expected: a number from 0 up, or null",
     ),
     "an id twice": Row(
         ("m.jsonl", line(utterance_id="u") * 2),
-        "FILE:2: utterance_id 'u' was used before, at FILE:1; expected: each only once",
+        "FILE:2: utterance_id 'u' is already used at FILE:1; expected: unique ids",
     ),
     "a recording twice, without ids": Row(
-        ("m.jsonl", line() * 2), "FILE:2: utterance_id 'a.flac' was used before, at FILE:1; expected: each only once"
+        ("m.jsonl", line() * 2), "FILE:2: utterance_id 'a.flac' is already used at FILE:1; expected: unique ids"
     ),
     "CSV, a column missing": Row(
         ("m.csv", "audio_path,transcript,speaker_id\na,hello,s\n"),
         "FILE:2: field 'text' is missing; this line has: audio_path, transcript, speaker_id ...",
     ),
     "CSV, a column twice": Row(
-        ("m.csv", f"{COLUMNS},text\na,b,c,d\n"), "FILE:1: column 'text' is there twice; expected: each once"
+        ("m.csv", f"{COLUMNS},text\na,b,c,d\n"), "FILE:1: column 'text' occurs twice; expected: once"
     ),
     "CSV, too few columns in a line": Row(("m.csv", f"{COLUMNS}\na,b\n"), "FILE:2: 2 columns; expected: the header's 3"),
     "CSV, too many columns in a line": Row(
         ("m.csv", f"{COLUMNS}\na,yes, two,s\n"), "FILE:2: 4 columns; expected: the header's 3"
     ),
-    "CSV, a quote that does not end": Row(
+    "CSV, an unclosed quote": Row(
         ("m.csv", f'{COLUMNS}\na,b,c\nd,"e,f\ng,h,i\n'),
-        "FILE:3: not CSV: unexpected end of data; the record begins here",
+        "FILE:3: not CSV: unexpected end of data; the record starts here",
     ),
     "CSV, text after a quote": Row(
-        ("m.csv", f'{COLUMNS}\na,"b"x,c\n'), "FILE:2: not CSV: ',' expected after '\"'; the record begins here"
+        ("m.csv", f'{COLUMNS}\na,"b"x,c\n'), "FILE:2: not CSV: ',' expected after '\"'; the record starts here"
     ),
     "CSV with semicolons": Row(
         ("m.csv", f"{COLUMNS}\na;b;c\n".replace(",", ";")),
         "FILE:2: field 'audio_path' is missing; this line has: audio_path;text;speaker_id ...",
     ),
-    # odd, but good
+    # odd but valid
     "a byte order mark": Row(("m.jsonl", "\ufeff" + line(), {"text": "hello"}), note="ignored"),
     "Windows line ends": Row(("m.jsonl", line().replace("\n", "\r\n"), {"text": "hello"})),
     "CSV with a byte order mark and Windows line ends": Row(
@@ -123,28 +125,28 @@ MANIFESTS = {
         ("m.csv", f'{COLUMNS}\na,"yes, ""two""\nlines",c\n', {"text": 'yes, "two"\nlines'})
     ),
     "CSV with a text of 10 MB": Row(("m.csv", f"{COLUMNS}\na,{'x' * 10_000_000},c\n", {"text": "x" * 10_000_000})),
-    "empty lines between": Row(("m.jsonl", f"\n{line()}\n", {"text": "hello"}), note="ignored"),
-    "no line end at the end": Row(("m.jsonl", line().rstrip(), {"text": "hello"})),
+    "empty lines in between": Row(("m.jsonl", f"\n{line()}\n", {"text": "hello"}), note="ignored"),
+    "no newline at the end": Row(("m.jsonl", line().rstrip(), {"text": "hello"})),
     "unknown columns": Row(
         ("m.jsonl", line(session="s1", noise=[1]), {"extra": {"session": "s1", "noise": [1]}}),
         note="kept, under `extra` in `predictions.jsonl`",
     ),
     "unknown columns of 10 MB": Row(
-        ("m.jsonl", line(more="x" * 10_000_000), {"extra": {"more": "x" * 10_000_000}}), note="kept, too"
+        ("m.jsonl", line(more="x" * 10_000_000), {"extra": {"more": "x" * 10_000_000}}), note="kept too"
     ),
     "ids that are numbers": Row(
         ("m.jsonl", line(utterance_id=7, speaker_id=0), {"utterance_id": "7", "speaker_id": "0"}), note="taken as text"
     ),
     "an empty text": Row(("m.jsonl", line(text=""), {"text": ""}), note="an utterance without words"),
-    "a path that goes up, or is absolute": Row(
-        ("m.jsonl", line(audio_path="../x/a.wav"), {"audio_path": "FOLDER/../x/a.wav"}), note="read as audio, and only so"
+    "a path with .., or an absolute one": Row(
+        ("m.jsonl", line(audio_path="../x/a.wav"), {"audio_path": "FOLDER/../x/a.wav"}), note="opened only as audio"
     ),
     "right-to-left text, emoji, combining accents": Row(
         ("m.jsonl", line(text="مرحبا 🎉 e\u0301"), {"text": "مرحبا 🎉 e\u0301"})
     ),
 }
 
-#: What the manifest says of the age, and the bucket that it gives.
+#: Age fields in the manifest, and the resulting bucket.
 AGES = {
     "-1": Row({"age": -1}, "FILE:1: age=-1; expected: years from 0 to 120, or null"),
     "300": Row({"age": 300}, "FILE:1: age=300; expected: years from 0 to 120, or null"),
@@ -153,8 +155,10 @@ AGES = {
     "`true`": Row({"age": True}, "FILE:1: age=True; expected: years from 0 to 120, or null"),
     "NaN": Row({"age": float("nan")}, "FILE:1: age=nan; expected: years from 0 to 120, or null"),
     "a number of 400 digits": Row({"age": 10**400}, "FILE:1: age=1000...0; expected: years from 0 to 120, or null"),
-    "a bucket that is none of the run's": Row({"age_bucket": "5-7"}, f"FILE:1: age_bucket='5-7'; expected: {AGE_BUCKETS}"),
-    "a bucket that is no text": Row({"age_bucket": ["3-4"]}, f"FILE:1: age_bucket=['3-4']; expected: {AGE_BUCKETS}"),
+    "a bucket that is not one of the run's": Row(
+        {"age_bucket": "5-7"}, f"FILE:1: age_bucket='5-7'; expected: {AGE_BUCKETS}"
+    ),
+    "a bucket that is not a string": Row({"age_bucket": ["3-4"]}, f"FILE:1: age_bucket=['3-4']; expected: {AGE_BUCKETS}"),
     "missing": Row(({}, UNKNOWN), note="unknown"),
     "null": Row(({"age": None}, UNKNOWN), note="unknown"),
     '`"unknown"`': Row(({"age": "unknown"}, UNKNOWN), note="unknown"),
@@ -162,7 +166,7 @@ AGES = {
     "1, younger than every bucket": Row(({"age": 1}, UNKNOWN), note="unknown"),
     '`"6.9"`': Row(({"age": "6.9"}, "5-6"), note="5-6"),
     "6, and an unknown bucket": Row(({"age": 6, "age_bucket": "unknown"}, "5-6"), note="5-6"),
-    "6, and a bucket of other buckets": Row(({"age": 6, "age_bucket": "5-7"}, "5-6"), note="5-6"),
+    "6, and a bucket that is not one of the run's": Row(({"age": 6, "age_bucket": "5-7"}, "5-6"), note="5-6"),
     "40": Row(({"age": 40}, "13+"), note="13+"),
 }
 
@@ -182,7 +186,7 @@ def write(folder: Path, row: Row) -> Path:
 
 
 def split(table: dict[str, Row], works: bool) -> dict[str, Any]:
-    """The arguments of ``parametrize`` for the rows that work, or for those that do not."""
+    """Arguments of ``parametrize`` for the rows that work, or for those that do not."""
     chosen = {what: row for what, row in table.items() if (row.line is None) == works}
     return {"argvalues": list(chosen.values()), "ids": list(chosen)}
 
@@ -232,7 +236,7 @@ def test_a_manifest_without_permission_is_one_line(tmp_path: Path) -> None:
     assert_line(str(caught.value), "FILE: can't be read: Permission denied", path)
 
 
-# Any input at all
+# Arbitrary input
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_subnormal=False) | st.text(max_size=8),
@@ -252,7 +256,7 @@ jsonl = (st.lists(rows | whole_rows, max_size=4) | several).map(
 
 @st.composite
 def csv_files(draw: Callable[..., Any]) -> bytes:
-    """Written by a spreadsheet, and then perhaps damaged."""
+    """Files as a spreadsheet writes them, possibly damaged."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator=draw(st.sampled_from(["\n", "\r\n", "\r"])))
     cell = st.sampled_from(list(FIELDS)) | st.text(st.characters(exclude_categories=["Cs"]), max_size=6)

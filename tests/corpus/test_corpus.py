@@ -11,7 +11,7 @@ from tests.conftest import composed
 
 
 def load(tmp_path: Path, texts: list[str], *overrides: str, **columns: list[Any]) -> Sets:
-    """The sets of a manifest with a speaker for each text, all six years old."""
+    """The sets of a manifest with one speaker per transcript, all six years old."""
     rows = [
         {"audio_path": f"{n}.wav", "text": text, "speaker_id": f"s{n}", "age": 6, **{k: v[n] for k, v in columns.items()}}
         for n, text in enumerate(texts)

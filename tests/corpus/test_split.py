@@ -11,7 +11,7 @@ from kidasr.errors import KidasrError
 
 @pytest.fixture
 def children(utterance: Callable[..., Utterance]) -> list[Utterance]:
-    """Twenty speakers of each of two buckets, five utterances each."""
+    """Twenty speakers in each of two buckets, five utterances each."""
     one = utterance(duration_sec=0.1)
     return [
         Utterance(

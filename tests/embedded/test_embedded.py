@@ -1,4 +1,4 @@
-"""The embedded corpus and model: what is promised of them, and that their scripts make them again."""
+"""The embedded corpus and model are as documented, and their scripts reproduce them."""
 
 import subprocess
 import sys

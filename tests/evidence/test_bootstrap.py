@@ -1,4 +1,4 @@
-"""The intervals keep their promise on simulated corpora whose speakers are correlated; without speakers they do not."""
+"""Coverage on simulated corpora with correlated speakers: intervals by speaker reach 95%, intervals by utterance do not."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ SPEAKERS, UTTERANCES, CORPORA = 40, 25, 300
 
 
 def corpus(rng: np.random.Generator, difference: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Speakers, errors of a run and of its baseline, words. Speakers differ, also in what the run brings them."""
+    """Speakers, errors of a run and of its baseline, words. Speakers differ in difficulty and in how much the run helps."""
     speakers = np.repeat(np.arange(SPEAKERS), UTTERANCES)
     words = rng.integers(3, 9, len(speakers))
     hard, gain = rng.normal(0.3, 0.08, SPEAKERS)[speakers], rng.normal(difference, 0.06, SPEAKERS)[speakers]
@@ -60,7 +60,7 @@ def test_where_nothing_differs_few_intervals_say_that_it_does() -> None:
 
 
 def test_shuffled_labels_are_told_apart_once_in_twenty_and_far_more_often_without_speakers() -> None:
-    """A run that helps some speakers and harms others; a coin decides for each speaker which of the two is the run."""
+    """A run that helps some speakers and harms others; for each speaker a coin decides which of the two is the run."""
     rng, found, found_without, tested = np.random.default_rng(5), 0, 0, 0
     speakers, run, baseline, words = corpus(rng, 0)
     alone = np.arange(len(speakers)).astype(str)
@@ -88,7 +88,7 @@ def test_the_interval_of_few_speakers_covers_what_it_should() -> None:
 
 
 def test_the_spread_between_seeds_is_pooled_over_all_configurations() -> None:
-    """Variances 2, 0 and 6 of 2, 2 and 3 seeds: together 14 / 4; a difference of the first two has 3.5 (1/2 + 1/2)."""
+    """Variances 2, 0 and 6 with 2, 2 and 3 seeds pool to 14 / 4; the difference of the first two has 3.5 (1/2 + 1/2)."""
     rates = {"a": [1.0, 3.0], "b": [5.0, 5.0], "c": [0.0, 0.0, np.sqrt(18)]}
     found = seed_error(rates, {"a": 1, "b": -1})
     assert found is not None and found.degrees == 4
@@ -97,7 +97,7 @@ def test_the_spread_between_seeds_is_pooled_over_all_configurations() -> None:
 
 
 def test_an_interval_with_two_seeds_of_four_configurations_covers_it_and_one_that_forgets_the_seeds_does_not() -> None:
-    """What a run is worth depends on its seed too: the configurations differ by nothing but 2 points of the second."""
+    """A run's WER depends on its seed too; only the second configuration truly differs, by 2 points."""
     rng, covered, covered_without = np.random.default_rng(9), 0, 0
     for _ in range(CORPORA):
         speakers = np.repeat(np.arange(SPEAKERS), UTTERANCES)
@@ -132,7 +132,7 @@ def test_a_difference_as_large_as_detectable_is_detected_four_times_in_five() ->
 
 
 def test_values_against_a_computation_of_another_kind() -> None:
-    """Two speakers: of the four draws with replacement, two are of one speaker alone; the percentiles are those two."""
+    """Two speakers: of the four draws with replacement, two contain only one speaker; the percentiles are those two."""
     speakers, words = ["a", "a", "b"], [4, 6, 10]
     found = wer_difference(speakers, [1, 0, 2], [1, 1, 6], words, replicates=2000)
     assert found.value == pytest.approx((3 - 8) / 20)

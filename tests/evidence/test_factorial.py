@@ -1,4 +1,4 @@
-"""Effects of a factorial, by numbers whose effects are known."""
+"""Effects of a factorial, computed from WERs with known effects."""
 
 from itertools import combinations
 
@@ -13,14 +13,14 @@ HALF = {name: on for name, on in FULL.items() if len(on) % 2 == 0}
 
 @pytest.mark.parametrize("design", [FULL, HALF])
 def test_known_effects_are_found(design: dict[str, frozenset[str]]) -> None:
-    """WER 30; h1 brings -2, h4 +1, and both together 3 more."""
+    """WER 30; h1 changes it by -2, h4 by +1, and both together by another 3."""
     wer = {name: 30 - 2 * ("h1" in on) + 1 * ("h4" in on) + 3 * ({"h1", "h4"} <= on) for name, on in design.items()}
     found = {
         effect: sum(weight * wer[name] for name, weight in weights.items())
         for effect, weights in factorial_contrasts(design).items()
     }
     assert len(found) == 15
-    # The mean over the other on and off: h1 brings -2 and +1, h4 +1 and +4; half of the difference between them is 1.5.
+    # h1 changes -2 with h4 off and +1 with h4 on, h4 +1 and +4: these are the means. Half of the differences is 1.5.
     assert found.pop("h1") == pytest.approx(-0.5)
     assert found.pop("h4") == pytest.approx(2.5)
     assert found.pop("h1 x h4") == pytest.approx(1.5)
@@ -30,6 +30,6 @@ def test_known_effects_are_found(design: dict[str, frozenset[str]]) -> None:
 def test_what_is_no_factorial_has_no_effects() -> None:
     one_at_a_time = {"baseline": frozenset[str](), **{name: frozenset([name]) for name in FIVE}}
     missing_one = dict(list(FULL.items())[:-1])
-    quarter = {name: frozenset(name) for name in ("", "ac", "bc", "ab")}  # c is where one of a and b is alone
+    quarter = {name: frozenset(name) for name in ("", "ac", "bc", "ab")}  # c is on where exactly one of a and b is
     assert factorial_contrasts(one_at_a_time) == factorial_contrasts(missing_one) == factorial_contrasts(quarter) == {}
     assert factorial_contrasts({}) == {}

@@ -5,7 +5,7 @@ from kidasr.evidence.significance import holm, mapsswe
 
 
 def test_mapsswe_against_a_computation_by_hand() -> None:
-    """Mean 0.1, deviation 1 over 400 segments: z is 2. Of 16 with a mean of 0.5, t is 2 with 15 degrees of freedom."""
+    """400 segments with mean 0.1 and deviation 1: z is 2. 16 segments with mean 0.5: t is 2 with 15 degrees of freedom."""
     for segments, p_value in ((400, 0.0462), (16, 0.0639)):
         differences = np.tile([1, -1], segments // 2) * np.sqrt((segments - 1) / segments) + 2 / np.sqrt(segments)
         assert mapsswe(differences) == pytest.approx(p_value, abs=1e-4)

@@ -1,4 +1,4 @@
-"""Loggers, for real: wandb offline, TensorBoard's event files."""
+"""Loggers without mocks: wandb offline, TensorBoard event files."""
 
 import json
 import struct
@@ -46,10 +46,10 @@ def test_each_job_of_a_multirun_is_a_wandb_run_of_its_own_with_the_resolved_conf
 
 
 def _wandb_records(path: Path) -> list[Any]:
-    """What an offline run would send, read from its file: LevelDB's log format (blocks of 32 KiB) with protobuf records."""
+    """The records of an offline run, read from its file: LevelDB's log format (blocks of 32 KiB) with protobuf records."""
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
-    content, position, parts, records = path.read_bytes(), 7, b"", []  # seven bytes name the format
+    content, position, parts, records = path.read_bytes(), 7, b"", []  # a header of seven bytes
     while position + 7 <= len(content):
         left_in_block = 32_768 - position % 32_768
         if left_in_block < 7:

@@ -1,4 +1,4 @@
-"""Reports, made by the command line and looked at in a real browser."""
+"""Reports, written by the command line and opened in a real browser."""
 
 import csv
 import json
@@ -25,10 +25,10 @@ from kidasr.report.report import Report
 from kidasr.report.tables import Table, to_csv
 from tests.conftest import read_json, run_py, sweep_runs
 
-#: What a transcript, an id or a speaker may hold; each would run, were it taken for HTML.
+#: Hostile text for a transcript, an id or a speaker: it would run if it were taken for HTML.
 HOSTILE = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1></script>"
 
-#: As a run's ``metrics.json``, without anything learned.
+#: Like the ``metrics.json`` of a run without training.
 UNTRAINED: dict[str, Any] = {"history": [], "zero_shot": None, "best_step": 1, "steps": 1, "frozen_steps": 0}
 
 
@@ -58,9 +58,9 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chr
 
 
 def opened(chromium: webdriver.Chrome, page: Path) -> None:
-    """Open a page, and check that it says nothing to the console and asks nothing of the network."""
+    """Open a page; check that it logs nothing to the console and requests nothing from the network."""
     chromium.get("about:blank")
-    chromium.get_log("performance")  # so far the browser's own
+    chromium.get_log("performance")  # discard the browser's own messages
     chromium.get(page.as_uri())
     deadline = time.monotonic() + 30
     charts = chromium.find_elements(By.CLASS_NAME, "chart")
@@ -84,7 +84,7 @@ def choose(chromium: webdriver.Chrome, name: str, value: str) -> None:
 
 @pytest.mark.minutes
 def test_the_embedded_ablation_ends_in_a_report_that_a_browser_shows(tmp_path: Path, chromium: webdriver.Chrome) -> None:
-    """The whole design, each run cut short."""
+    """The complete ablation, with few steps per run."""
     short = (
         "padding=longest",
         "trainer.train_batch_size=4",
@@ -126,7 +126,7 @@ def test_the_embedded_ablation_ends_in_a_report_that_a_browser_shows(tmp_path: P
     assert chromium.find_element(By.ID, "count").text == f"{len(expected)} of 48 utterances"
 
     opened(chromium, sweep_runs(tmp_path)[4] / "report.html")
-    assert len(shown(chromium)) == 30, "the first of them; the others are a click away"
+    assert len(shown(chromium)) == 30, "the first 30; a click shows the others"
     chromium.find_element(By.ID, "more").click()
     assert len(shown(chromium)) == 48
     choose(chromium, "age", "3-4")
@@ -141,7 +141,7 @@ def test_the_embedded_ablation_ends_in_a_report_that_a_browser_shows(tmp_path: P
 
 
 def a_run(folder: Path, utterances: list[Utterance], hypotheses: list[str], *overrides: str) -> str:
-    """A finished run of these transcripts."""
+    """A finished run with these transcripts; returns its folder."""
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides), encoding="utf-8")
     predictions = compare(utterances, hypotheses, Scoring(str, "WER"))

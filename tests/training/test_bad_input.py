@@ -110,7 +110,7 @@ def test_a_recording_that_turns_out_broken_is_one_line_also_from_a_worker(tmp_pa
     with_nan(tmp_path / "broken.wav")
     row = {"audio_path": "broken.wav", "text": "a", "speaker_id": "s9", "duration_sec": 1}
     options = (*SHORT, f"data.validation={write_rows(tmp_path / 'v.jsonl', [row])}", "data.decode_check_sec=0")
-    with pytest.raises(KidasrError, match=r"^[^\n]*v\.jsonl:1: [^\n]*broken\.wav holds samples that are no numbers[^\n]*$"):
+    with pytest.raises(KidasrError, match=r"^[^\n]*v\.jsonl:1: [^\n]*broken\.wav has samples that are NaN, infinite[^\n]*$"):
         job(tmp_path / "run", *options, f"trainer.dataloader_num_workers={workers}").run()
 
 
@@ -182,4 +182,4 @@ def test_a_corpus_of_all_that_is_odd_but_good_is_trained_on(tmp_path: Path, capl
     state = read_json(folder / "run" / "checkpoints" / "checkpoint-8" / "trainer_state.json")
     losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
     assert len(losses) == 8 and np.isfinite(losses).all()
-    assert "1 recording(s) silent though words are said in them" in caplog.text
+    assert "1 silent recording(s) whose transcript has words" in caplog.text

@@ -1,6 +1,6 @@
 "use strict";
 
-// Charts: plotly's, in the page's colours, light or dark.
+// Charts (plotly) in the page's colours, light or dark.
 (function () {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const draw = () => {
@@ -29,7 +29,7 @@
   }
 })();
 
-// The error browser. What is shown of the data is only ever text.
+// The error browser. Data is inserted as text only.
 (function () {
   const source = document.getElementById("browser-data");
   if (!source) return;
@@ -97,7 +97,7 @@
       const part = element("span", undefined, letter === "=" ? "" : letter);
       if (letter === "S") part.append(element("del", said), got);
       else part.textContent = letter === "D" ? said : got;
-      part.title = { S: "said " + said + ", heard " + got, D: "not heard", I: "not said" }[letter] || "";
+      part.title = { S: "reference: " + said + ", hypothesis: " + got, D: "deleted", I: "inserted" }[letter] || "";
       row.append(part, " ");
     });
     return row;
@@ -140,7 +140,7 @@
         system.heard[n].some(([, said, got]) => (said + " " + got).toLowerCase().includes(text));
     };
     shown = utterances.map((_, n) => n).filter(holds).sort(orders[find("order").value][1]);
-    const of = total > utterances.length ? `the ${utterances.length} with the most errors (of ${total})` : `${total}`;
+    const of = total > utterances.length ? `the ${utterances.length} with the most errors of ${total}` : `${total}`;
     find("count").textContent = `${shown.length} of ${of} utterances`;
     find("utterances").replaceChildren();
     more();
