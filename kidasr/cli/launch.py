@@ -33,7 +33,6 @@ from kidasr.processes import are_started, is_first_process
 from kidasr.runs.folder import (
     check_place,
     check_run_folder,
-    finished_wer,
     lock_run_folder,
     newest_unfinished,
     prepare_run_folder,
@@ -72,8 +71,8 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
                     return job(cfg)
                 lock_run_folder(run_dir)
                 if prepare_run_folder(run_dir, cfg):
-                    log.info(nothing_to_do(run_dir))
-                    return finished_wer(run_dir)
+                    log.info(nothing_to_do(run_dir, cfg))
+                    return job_class(cfg).result(run_dir)
                 begun = True
                 record(run_dir, "started", job=_job_id())
                 result = _run(job, cfg)
@@ -129,9 +128,11 @@ def _explain_full_disk() -> Iterator[None]:
         ) from error
 
 
-def nothing_to_do(run_dir: Path) -> str:
+def nothing_to_do(run_dir: Path, cfg: DictConfig) -> str:
     """The line for a finished run."""
-    return f"{run_dir} holds the finished run of this config (WER {100 * (finished_wer(run_dir) or 0):.1f}%): nothing to do"
+    result = job_class(cfg).result(run_dir)
+    error_rate = "" if result is None else f" (WER {100 * result:.1f}%)"
+    return f"{run_dir} holds the finished run of this config{error_rate}: nothing to do"
 
 
 def launch(main: Callable[[], Any], conf: Path) -> None:
@@ -282,7 +283,7 @@ def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> int:
     if not check_run_folder(run_dir, cfg):
         return processes
     if is_first_process():
-        print(nothing_to_do(run_dir))
+        print(nothing_to_do(run_dir, cfg))
     return 0
 
 
@@ -292,7 +293,7 @@ def check_nodes(cfg: DictConfig, here: bool) -> None:
     Raises:
         ConfigError: If so.
     """
-    if here and cfg.trainer.num_nodes > 1:
+    if here and (OmegaConf.select(cfg, "trainer.num_nodes") or 1) > 1:
         raise ConfigError(
             f"trainer.num_nodes={cfg.trainer.num_nodes}: this is one machine; expected: --multirun hydra/launcher=slurm, or "
             "torchrun on each of them"

@@ -31,6 +31,11 @@ class Job:
         """Whether a folder holds the finished job, which is not run again."""
         return False
 
+    @staticmethod
+    def result(folder: Path) -> float | None:
+        """What the finished job in a folder returned."""
+        return None
+
     def run(self) -> float | None:
         """Do it; what is returned is what a sweeper minimises."""
         raise NotImplementedError

@@ -17,6 +17,7 @@ from kidasr.model.pretrained import Pretrained
 from kidasr.report.loggers import NoLogger
 from kidasr.report.options import ReportOptions
 from kidasr.runs.files import METRICS
+from kidasr.runs.folder import finished_wer
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.objective import Adapter, Objective
 from kidasr.training.run_length import run_length_contradictions
@@ -121,6 +122,11 @@ class Train(Job):
     def is_finished(folder: Path) -> bool:
         """The metrics are written last."""
         return (folder / METRICS).is_file()
+
+    @staticmethod
+    def result(folder: Path) -> float | None:
+        """Validation WER, as a fraction."""
+        return finished_wer(folder)
 
     def run(self) -> float:
         """Train, evaluate, report; returns the validation WER of the model that is kept, as a fraction."""

@@ -85,14 +85,8 @@ class Whisper(Recogniser):
 
     @property
     def scoring(self) -> Scoring:
-        """Whisper's own normalizer (Radford et al., 2022, appendix C): the English one, or the basic one.
-
-        The basic one puts spaces between the characters of a language in :data:`WITHOUT_SPACES`.
-        """
-        if self.language == "en":
-            return Scoring(EnglishTextNormalizer(self.processor.tokenizer.english_spelling_normalizer), "WER")
-        by_character = self.language in WITHOUT_SPACES
-        return Scoring(BasicTextNormalizer(split_letters=by_character), "CER" if by_character else "WER")
+        """See :func:`scoring`."""
+        return scoring(self.language, self.processor.tokenizer.english_spelling_normalizer)
 
     def save(self, folder: Path, num_beams: int = 1) -> None:
         """A plain Whisper checkpoint: model, generation settings, feature extractor, tokenizer and normalizer."""
@@ -110,6 +104,21 @@ class Whisper(Recogniser):
     def components(self) -> list[Component]:
         """Encoder, decoder, positions and embedding."""
         return components(self.model)
+
+
+def scoring(language: str, spellings: dict[str, str] | None = None) -> Scoring:
+    """Whisper's own normalizer (Radford et al., 2022, appendix C): the English one, or the basic one.
+
+    The basic one puts spaces between the characters of a language in :data:`WITHOUT_SPACES`.
+
+    Args:
+        language: Code of the language that transcripts are written in.
+        spellings: American spellings of British words; None for OpenAI's list.
+    """
+    if language == "en":
+        return Scoring(EnglishTextNormalizer(_spellings() if spellings is None else spellings), "WER")
+    by_character = language in WITHOUT_SPACES
+    return Scoring(BasicTextNormalizer(split_letters=by_character), "CER" if by_character else "WER")
 
 
 class TokenBounds(StoppingCriteria):

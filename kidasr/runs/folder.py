@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
+from kidasr.config.checks import job_class
 from kidasr.errors import KidasrError, truncate
 from kidasr.processes import is_first_process, is_restarted
 from kidasr.runs.files import ATTEMPTS, CHECKPOINTS, CONFIG, LOCK, METRICS, RUN_ARTIFACTS, RUN_LOG, read_json, write_json
@@ -80,7 +81,7 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
     if recorded is None and not finished:
         return False
     if recorded is not None and is_same_experiment(recorded, resolved(cfg)):
-        return finished
+        return job_class(cfg).is_finished(run_dir)
     if not finished and (has_failed_untrained(run_dir) or not is_first_process()):
         return False  # the other processes may come while the first deletes what is there
     raise KidasrError(

@@ -11,9 +11,10 @@ from omegaconf import OmegaConf, open_dict
 
 from kidasr.cli.launch import USER_ERROR, nothing_to_do
 from kidasr.cli.processes import quoted, run_in_processes, this_command
+from kidasr.config.checks import job_class
 from kidasr.errors import STOPPED, KidasrError, Stopped
 from kidasr.processes import are_started
-from kidasr.runs.folder import check_run_folder, finished_wer
+from kidasr.runs.folder import check_run_folder
 from kidasr.runs.identity import words_of
 from kidasr.runs.record import failure, record
 from kidasr.runs.sweeps import FailedRun, note_failed
@@ -49,8 +50,8 @@ def _run(launcher: Any, run: SweepRun, number: int) -> JobReturn:
     try:
         # Before Hydra, which would write the config of now over that of a finished run.
         if check_run_folder(run.folder, run.cfg):
-            log.info(nothing_to_do(run.folder))
-            return JobReturn(overrides=run.typed, status=JobStatus.COMPLETED, _return_value=finished_wer(run.folder))
+            log.info(nothing_to_do(run.folder, run.cfg))
+            return JobReturn(overrides=run.typed, status=JobStatus.COMPLETED, _return_value=_result_of(run))
     except KidasrError as error:
         log.error("%s", error)
         return JobReturn(overrides=run.typed, status=JobStatus.FAILED, _return_value=error)
@@ -68,6 +69,10 @@ def _run(launcher: Any, run: SweepRun, number: int) -> JobReturn:
     )
 
 
+def _result_of(run: SweepRun) -> float | None:
+    return job_class(run.cfg).result(run.folder)
+
+
 def _run_in_processes(launcher: Any, run: SweepRun) -> JobReturn:
     environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
     typed: Any = OmegaConf.to_container(launcher.config.hydra.overrides.hydra, resolve=False)
@@ -78,7 +83,7 @@ def _run_in_processes(launcher: Any, run: SweepRun) -> JobReturn:
         raise Stopped("a signal")
     result = JobReturn(overrides=run.typed, status=JobStatus.COMPLETED if not code else JobStatus.FAILED)
     if not code:
-        result.return_value = finished_wer(run.folder)
+        result.return_value = _result_of(run)
         return result
     if not failure(run.folder):  # a process other than the first, which keeps the record
         record(run.folder, "failed", error=f"a process exited with code {code}; see its output", mistake=code == USER_ERROR)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kidasr.cli.processes import quoted
 from kidasr.processes import is_first_process
@@ -28,13 +28,14 @@ class SweepRun:
     @property
     def processes(self) -> int:
         """Number of processes, on all nodes together."""
-        return self.cfg.trainer.num_processes or 1
+        processes: int | None = OmegaConf.select(self.cfg, "trainer.num_processes")
+        return processes or 1
 
     @property
     def nodes(self) -> int:
         """Number of nodes."""
-        nodes: int = self.cfg.trainer.num_nodes
-        return nodes
+        nodes: int | None = OmegaConf.select(self.cfg, "trainer.num_nodes")
+        return nodes or 1
 
 
 def plan_sweep(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[SweepRun]:

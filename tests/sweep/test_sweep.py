@@ -152,7 +152,7 @@ def test_a_study_continues_where_it_was_cut_off(tmp_path: Path, monkeypatch: pyt
     search = ("--multirun", "hydra/sweeper=optuna", *SHORT, f"hydra.sweep.dir={tmp_path}")
     assert run_here(monkeypatch, *search, "hydra.sweeper.n_trials=2") == 0
     study = optuna.load_study(study_name="kidasr", storage=f"sqlite:///{tmp_path}/study.db")
-    masks = {"augment.freq_mask_param", "augment.time_mask_param"}
+    masks = {"augment.specaugment.freq_mask_param", "augment.specaugment.time_mask_param"}
     assert set(study.best_params) == {*masks, "freeze.freeze_encoder_steps", "optim.learning_rate"}
     assert [trial.value for trial in study.trials] == [
         read_json(run / "metrics.json")["final"]["wer"] for run in sweep_runs(tmp_path)

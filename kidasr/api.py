@@ -1,0 +1,99 @@
+"""The functions of the package ``kidasr``, apart from it so that importing it imports nothing heavy."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as compose_config
+from hydra import initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from kidasr.cli.shorthand import written_out
+from kidasr.config import check_config
+from kidasr.corpus.age import AgeBuckets
+from kidasr.corpus.audio_check import AudioCheck
+from kidasr.corpus.corpus import Sets
+from kidasr.corpus.manifest import Utterance
+from kidasr.recognition.score import Score
+from kidasr.runs.files import CONFIG, METRICS, read_json
+from kidasr.runs.folder import lock_run_folder, prepare_run_folder
+
+CONF = Path(__file__).parents[1] / "conf"
+
+#: Longest recording that is looked at where no model says how long its window is.
+WINDOW_SEC = 30.0
+
+
+def load_corpus(train: str | Path, validation: str | Path | None, *overrides: str) -> Sets:
+    """See :func:`kidasr.load_corpus`."""
+    where = [f"data.train={train}", *([f"data.validation={validation}"] if validation else [])]
+    cfg = _composed("data=manifest", *where, *overrides)
+    check_config(cfg)
+    corpus = instantiate(cfg.data)
+    check = AudioCheck(corpus.on_bad_audio, corpus.max_bad_fraction, decode_check_sec=None)
+    sets, bad = check.find(corpus.load(), WINDOW_SEC)
+    return check.leave_out(sets, bad, "no file")[0]
+
+
+def train(*overrides: str, run_dir: str | Path) -> dict[str, Any]:
+    """See :func:`kidasr.train`."""
+    cfg, folder = _composed(*overrides), Path(run_dir)
+    cfg.job.run_dir = str(folder)
+    check_config(cfg)
+    lock_run_folder(folder)
+    if not prepare_run_folder(folder, cfg):
+        instantiate(cfg.job).run()
+    metrics: dict[str, Any] = read_json(folder / METRICS)
+    return metrics
+
+
+def transcribe(model: str | Path, utterances: Sequence[Utterance], *overrides: str) -> list[str]:
+    """See :func:`kidasr.transcribe`."""
+    from kidasr.features.dataset import ChildSpeechDataset
+    from kidasr.recognition.transcribe import Transcriber
+
+    cfg = _composed("model=whisper", f"model.name_or_path={model}", *_as_trained(Path(model)), *overrides)
+    check_config(cfg)
+    recogniser, padding, options = instantiate(cfg.model).load(), instantiate(cfg.padding), cfg.trainer
+    transcriber = Transcriber(
+        recogniser, options.per_device_eval_batch_size, options.generation_num_beams, padding.max_new_tokens_per_sec
+    )
+    order = sorted(range(len(utterances)), key=lambda place: utterances[place].known_duration_sec)
+    found = transcriber(ChildSpeechDataset([utterances[place] for place in order], recogniser, padding=padding))
+    return [text for _, text in sorted(zip(order, found.texts, strict=True))]
+
+
+def score(utterances: Sequence[Utterance], transcripts: Sequence[str], language: str) -> Score:
+    """See :func:`kidasr.score`."""
+    from kidasr.model.whisper import scoring
+    from kidasr.recognition.score import compare as compare_with_references
+    from kidasr.recognition.score import score as score_predictions
+
+    buckets = AgeBuckets(sorted({one.age_bucket for one in utterances} - {"unknown"}, key=_first_year))
+    return score_predictions(compare_with_references(utterances, transcripts, scoring(language)), buckets)
+
+
+def compare(runs: Sequence[str | Path], output_dir: str | Path, baseline: str | None) -> dict[str, Any]:
+    """See :func:`kidasr.compare`."""
+    from kidasr.jobs.compare import Compare
+
+    options = instantiate(_composed().report)
+    Compare(str(output_dir), [str(run) for run in runs], baseline, options).run()
+    comparison: dict[str, Any] = read_json(Path(output_dir) / "comparison.json")
+    return comparison
+
+
+def _composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose_config("config", written_out(overrides, [CONF]))
+
+
+def _as_trained(model: Path) -> list[str]:
+    """The padding that the run of a fine-tuned model had, which its folder tells."""
+    config = model.parent / CONFIG
+    return [f"padding={read_json(config)['padding']['padding']}"] if config.is_file() else ["padding=max_length"]
+
+
+def _first_year(bucket: str) -> int:
+    return int(bucket.rstrip("+").split("-")[0])

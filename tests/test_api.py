@@ -1,0 +1,37 @@
+"""The package from Python: a corpus is loaded, a model trained, used, scored and compared."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kidasr
+from tests.conftest import MICRO, ROOT, read_json
+
+CORPUS = MICRO.parent / "corpus"
+SHORT = ("debug=smoke", "report=none", "trainer.zero_shot=false", "trainer.max_steps=1")
+
+
+def test_the_package_does_what_the_command_line_does(tmp_path: Path) -> None:
+    sets = kidasr.load_corpus(CORPUS / "train.jsonl", CORPUS / "validation.jsonl", "data.limit_validation=4")
+    metrics = kidasr.train(*SHORT, run_dir=tmp_path / "a")
+    assert metrics == read_json(tmp_path / "a" / "metrics.json") == kidasr.train(*SHORT, run_dir=tmp_path / "a")
+    texts = kidasr.transcribe(tmp_path / "a" / "model", sets.validation)
+    score = kidasr.score(sets.validation, texts)
+    assert (score["wer"], score["words"]) == (metrics["final"]["wer"], metrics["final"]["words"])
+    other = kidasr.train(*SHORT, "augment=specaugment", run_dir=tmp_path / "b")
+    (pair,) = kidasr.compare([tmp_path / "a", tmp_path / "b"], tmp_path / "c")["pairs"]
+    assert pair["delta_wer"] == pytest.approx(other["final"]["wer"] - metrics["final"]["wer"])
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    code = "import sys, kidasr; assert not {'torch', 'hydra', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_mistake_is_kidasrs_own_error(tmp_path: Path) -> None:
+    from kidasr.errors import KidasrError
+
+    with pytest.raises(KidasrError, match=r"^seed=-1: should be greater than or equal to 0$"):
+        kidasr.train("seed=-1", run_dir=tmp_path / "run")
