@@ -165,7 +165,13 @@ def test_a_checkpoint_without_spellings_is_scored_with_them(tmp_path: Path) -> N
     assert json.loads((tmp_path / "saved" / "normalizer.json").read_text(encoding="utf-8"))["colour"] == "color"
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("base", "distil-small.en", "large-v3-turbo") else pytest.mark.slow)
+        for name in SHAPES
+    ],
+)
 def test_every_size_trains_evaluates_and_is_saved(tmp_path: Path, name: str) -> None:
     shape = SHAPES[name]
     folder = make_checkpoint(
