@@ -1,4 +1,4 @@
-"""The functions of the package ``kidasr``, apart from it so that importing it imports nothing heavy."""
+"""The functions of the package ``kidasr``, in a module of their own to keep ``import kidasr`` light."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from kidasr.runs.folder import lock_run_folder, prepare_run_folder
 
 CONF = Path(__file__).parents[1] / "conf"
 
-#: Longest recording that is looked at where no model says how long its window is.
+#: Longest recording accepted when no model is loaded, which would know its window: Whisper's own.
 WINDOW_SEC = 30.0
 
 
@@ -90,7 +90,7 @@ def _composed(*overrides: str) -> DictConfig:
 
 
 def _as_trained(model: Path) -> list[str]:
-    """The padding that the run of a fine-tuned model had, which its folder tells."""
+    """The padding of a fine-tuned model, read from its run folder; the full window for any other model."""
     config = model.parent / CONFIG
     return [f"padding={read_json(config)['padding']['padding']}"] if config.is_file() else ["padding=max_length"]
 

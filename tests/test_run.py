@@ -151,11 +151,11 @@ def test_a_run_that_every_process_of_it_is_told_to_stop_continues_by_the_same_co
     first = begin()
     said = stop(first)
     assert first.wait(60) == 75
-    assert "resume=latest: no unfinished run of this config in outputs, so a new one begins" in said
-    assert "stopped by SIGTERM, nothing is lost; the same command continues" in said
+    assert "resume=latest: no unfinished run of this config in outputs, starting a new one" in said
+    assert "stopped by SIGTERM, nothing is lost; the same command resumes" in said
     (run_dir,) = (tmp_path / "outputs").glob("*/*")
     again = begin()
-    while f"continuing from {run_dir}" not in (run_dir / "run.log").read_text(encoding="utf-8"):
+    while f"resuming from {run_dir}" not in (run_dir / "run.log").read_text(encoding="utf-8"):
         time.sleep(0.1)
     second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert second.returncode == 2
