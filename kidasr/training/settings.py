@@ -1,6 +1,6 @@
-"""The keys of the groups ``optim``, ``schedule`` and ``trainer``, most of which go to transformers' Trainer as they are.
+"""The keys of the groups ``optim``, ``schedule`` and ``trainer``. Most are passed on to transformers' Trainer unchanged.
 
-What each means stands beside its value in ``conf/``.
+Each key is documented beside its value in ``conf/``.
 """
 
 from typing import Annotated, Literal
