@@ -1,8 +1,8 @@
-"""What the tests share: composing a run as the command line does, running it in this process, and real data."""
+"""Shared by the tests: composing and running a config as the command line does, fixtures, and real data."""
 
 import os
 
-# Tests run side by side, and two processes whose threads spin for each other's core take ten times as long.
+# Tests run in parallel. Two processes whose threads spin on the same cores take ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -30,7 +30,7 @@ from kidasr.corpus.manifest import Utterance
 from kidasr.runs.folder import prepare_run_folder
 from kidasr.runs.sweeps import read_sweep
 
-# Any input: the same examples each time, so many that they take seconds.
+# Property tests: the same examples every time, few enough to take seconds.
 settings.register_profile("kidasr", deadline=None, max_examples=200, derandomize=True, database=None)
 settings.load_profile("kidasr")
 
@@ -62,13 +62,13 @@ def job(run_dir: Path, *overrides: str) -> Any:
 
 
 def run_py(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """``python run.py ARGUMENTS`` in a process of its own."""
+    """Run ``python run.py ARGUMENTS`` in a new process."""
     command = [sys.executable, str(ROOT / "run.py"), *arguments]
     return subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=600)
 
 
 def run_here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """``python run.py ARGUMENTS`` in this process; the exit code. What a new process imports would take most of the time."""
+    """Run ``python run.py ARGUMENTS`` in this process, which saves the time to import; returns the exit code."""
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
     try:
@@ -81,7 +81,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Root may read and write anything: where the tests run as root, go on as a user who may not."""
+    """Drop root's permission to read and write everything, if the tests run as root."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)
@@ -92,7 +92,7 @@ def as_nobody() -> Iterator[None]:
 
 
 def sweep_runs(sweep: Path) -> list[Path]:
-    """The folders of a sweep's runs, in the order in which they were asked for."""
+    """The folders of a sweep's runs, in the order of the command line."""
     return [sweep / run.name for run in read_sweep(sweep)]
 
 
@@ -105,7 +105,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each of pytest's processes begins with its share of the longest, and the rest fills the time."""
+    """Let each of pytest's processes start with its share of the long tests."""
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long = [item for item in items if item.get_closest_marker("minutes")]
     short = [item for item in items if not item.get_closest_marker("minutes")]
@@ -120,7 +120,7 @@ def buckets() -> AgeBuckets:
 
 @pytest.fixture
 def utterance(tmp_path: Path) -> Callable[..., Utterance]:
-    """Makes an utterance with a real recording, a tone in noise, behind it."""
+    """Makes an utterance with a recording on disk: a tone in noise."""
 
     def make(
         utterance_id: str = "u", text: str = "two red cats", age_bucket: str = "5-6", duration_sec: float = 1.5, **rest: Any
