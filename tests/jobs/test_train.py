@@ -51,7 +51,7 @@ def scripted_wer(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def script(*rates: float) -> None:
         left = iter(rates)
-        monkeypatch.setattr(ChildSpeechTrainer, "_eval_metrics", lambda self, output: {"wer": next(left), "cer": 0.5})
+        monkeypatch.setattr(ChildSpeechTrainer, "_score_evaluation", lambda self, heard: {"wer": next(left), "cer": 0.5})
 
     return script
 
