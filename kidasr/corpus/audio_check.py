@@ -70,6 +70,39 @@ class AudioCheck:
         self.on_bad_audio, self.max_bad_fraction = on_bad_audio, max_bad_fraction
         self.decode_check_sec = decode_check_sec
 
+    def check_run(
+        self,
+        sets: Sets,
+        window_sec: float,
+        listed_in: Path,
+        continued: bool,
+        writes: bool = True,
+        gather: Gather = lambda own: own,
+        processes: int = 1,
+        process: int = 0,
+    ) -> tuple[Sets, dict[str, int]]:
+        """The sets without bad recordings, and how many each has lost; a continued run leaves out what it began without.
+
+        Args:
+            sets, window_sec, gather, processes, process: See :meth:`find`.
+            listed_in: The file that lists what is left out.
+            continued: Whether the run goes on from a checkpoint.
+            writes: Whether this process writes the list.
+
+        Raises:
+            AudioError: See :meth:`leave_out` and :meth:`check_continued`.
+        """
+        sets, bad = self.find(sets, window_sec, not continued, gather, processes, process)
+        if continued:
+            recorded = read_bad_audio(listed_in)
+            self.check_continued(bad, recorded)
+            bad = recorded
+        elif writes:
+            listed_in.unlink(missing_ok=True)
+            if bad:
+                write_bad_audio(listed_in, bad)
+        return self.leave_out(sets, bad, str(listed_in))
+
     def find(
         self,
         sets: Sets,

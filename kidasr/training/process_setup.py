@@ -1,4 +1,4 @@
-"""Settings of the process that trains: speed and determinism on a CPU, and the libraries' talk."""
+"""The process that trains: how it parts from others, and which of the libraries' messages a user sees."""
 
 import atexit
 import logging
@@ -6,20 +6,6 @@ import warnings
 
 import torch
 import transformers
-
-
-def prepare_cpu(num_threads: int | None) -> None:
-    """Settings of this process for training on a CPU: fast, and the same to the last bit each time.
-
-    Args:
-        num_threads: Threads that compute; None for PyTorch's own choice, a thread a core.
-    """
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
-    torch.set_flush_denormal(True)  # a CPU computes with denormals an order of magnitude slower
-    # Else the gradient of the decoder's positions depends on the threads' timing.
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def leave_processes_at_exit() -> None:

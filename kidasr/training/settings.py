@@ -27,6 +27,7 @@ class Schedule(Group):
 class Trainer(Group):
     num_processes: PositiveInt | None
     num_nodes: PositiveInt
+    use_cpu: bool
     train_batch_size: PositiveInt
     max_batch_sec: PositiveFloat | None
     max_steps: MinusOneOrMore
