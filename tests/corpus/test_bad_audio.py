@@ -166,6 +166,7 @@ SHORT_FILES = st.sampled_from(
 )
 
 
+@pytest.mark.any_input
 @given(kind=SHORT_FILES, damage=st.lists(st.tuples(st.integers(0, 199), st.binary(min_size=1, max_size=4)), max_size=4))
 def test_any_damaged_recording_is_read_or_is_one_line(
     tmp_path_factory: pytest.TempPathFactory, kind: tuple[str, str | None], damage: list[tuple[int, bytes]]

@@ -80,6 +80,7 @@ def test_one_key_starts_two_processes_with_the_batch_of_one_also_in_a_sweep(
     )
 
 
+@pytest.mark.processes
 def test_two_processes_stop_by_a_signal_to_the_first_and_end_with_its_exit_code(tmp_path: Path) -> None:
     long = (*SHORT, "trainer.num_processes=2", "trainer.max_steps=2000", f"hydra.run.dir={tmp_path / 'run'}")
     command = [sys.executable, str(ROOT / "run.py"), *long]
@@ -167,7 +168,7 @@ def test_a_study_continues_where_it_was_cut_off(tmp_path: Path, monkeypatch: pyt
     assert OmegaConf.load(tmp_path / "optimization_results.yaml").best_value == study.best_value
 
 
-@pytest.mark.minutes
+@pytest.mark.processes
 def test_runs_at_once_with_nobody_waiting_are_compared_by_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

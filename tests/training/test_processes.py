@@ -15,6 +15,8 @@ from filelock import FileLock
 from tests.conftest import MICRO, ROOT, job, read_json, read_jsonl
 from tests.jobs.test_train import ALL_ON, same, weights
 
+pytestmark = pytest.mark.processes
+
 #: Plain gradient descent, which shows the size of every gradient.
 COMMON = (
     "trainer.max_steps=6",
