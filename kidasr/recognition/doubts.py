@@ -45,7 +45,9 @@ def doubts_after(zero_shot: Rates | None, final: Rates, rate: str, is_short: boo
     if is_short:
         causes.insert(0, "a model that is not yet used to short input (train longer, or padding=max_length)")
     if final["runaways"] > MANY_RUNAWAYS * final["utterances"]:
-        causes.append("transcripts that loop (a lower padding.max_new_tokens_per_sec bounds them)" if is_short else "loops")
+        causes.append(
+            "transcripts that loop (a lower trainer.generation_max_tokens_per_sec bounds them)" if is_short else "loops"
+        )
     yield f"final {rate} is {_percent(after)}{against}: {_loops(final)}. Likely causes: {'; '.join(causes)}"
 
 

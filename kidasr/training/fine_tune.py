@@ -16,9 +16,9 @@ from kidasr.batching.batches import EpochBatches
 from kidasr.batching.curriculum import Curriculum
 from kidasr.batching.training_set import TrainingSet
 from kidasr.config.checks import ConfigError
-from kidasr.corpus.audio_check import AudioCheck
-from kidasr.corpus.corpus import Corpus, Sets
+from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.manifest import Utterance
+from kidasr.corpus.sets import Sets
 from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError, Stopped
 from kidasr.evidence.runs import make_run
@@ -75,6 +75,7 @@ OWN_KEYS = (
     "zero_shot",
     "generation_max_length",
     "generation_num_beams",
+    "generation_max_tokens_per_sec",
 )
 
 #: Of ``environment.json``: what a run must have in common with the one that it continues, to be the same to the last bit.
@@ -326,7 +327,7 @@ class FineTune:
             recogniser,
             arguments.per_device_eval_batch_size,
             self.trainer["generation_num_beams"],
-            self.padding.max_new_tokens_per_sec,
+            self.trainer["generation_max_tokens_per_sec"],
             self.trainer["generation_max_length"],
             autocast=half,
             num_workers=arguments.dataloader_num_workers,
@@ -346,8 +347,7 @@ class FineTune:
         )
 
     def _check_audio(self, sets: Sets, arguments: TrainingArguments, window_sec: float) -> tuple[Sets, dict[str, int]]:
-        check = AudioCheck(self.data.on_bad_audio, self.data.max_bad_fraction, self.data.decode_check_sec)
-        return check.check_run(
+        return self.data.audio_check.check_run(
             sets,
             window_sec,
             self.run_dir / BAD_AUDIO,

@@ -44,4 +44,5 @@ class Trainer(Group):
     torch_compile: bool
     generation_max_length: Annotated[int, Field(ge=5)] | None  # Whisper's prefix has up to four tokens
     generation_num_beams: PositiveInt
+    generation_max_tokens_per_sec: PositiveFloat
     zero_shot: bool
