@@ -35,8 +35,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kidasr.corpus.corpus import Sets
     from kidasr.corpus.manifest import Utterance
+    from kidasr.corpus.sets import Sets
     from kidasr.recognition.score import Score
 
 __version__ = "0.1.0"

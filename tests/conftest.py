@@ -1,5 +1,6 @@
 """Shared by the tests: composing and running a config as the command line does, fixtures, and real data."""
 
+import gc
 import os
 
 # Tests run in parallel. Two processes whose threads spin on the same cores take ten times as long.
@@ -12,6 +13,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +33,9 @@ from kidasr.corpus.manifest import Utterance
 from kidasr.runs.folder import prepare_run_folder
 from kidasr.runs.sweeps import read_sweep
 
-# Property tests: the same examples every time, few enough to take seconds.
-settings.register_profile("kidasr", deadline=None, max_examples=200, derandomize=True, database=None)
+# Property tests use the same examples every time. `--hypothesis-profile=thorough` tries more of them.
+settings.register_profile("kidasr", deadline=None, max_examples=50, derandomize=True, database=None)
+settings.register_profile("thorough", settings.get_profile("kidasr"), max_examples=400)
 settings.load_profile("kidasr")
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +44,7 @@ TINY_EN = SHARED / "models" / "whisper-tiny.en"
 KIDS = SHARED / "data" / "speechocean762-kids"
 MICRO = ROOT / "kidasr" / "embedded" / "micro_whisper"
 
+#: Skipped without real weights and recordings. Slow tests with them are also in the group ``real_data``.
 real_data = pytest.mark.skipif(
     not (TINY_EN.is_dir() and KIDS.is_dir()),
     reason="real weights and recordings are not here: ../shared/models/whisper-tiny.en, ../shared/data/speechocean762-kids",
@@ -48,6 +53,11 @@ real_data = pytest.mark.skipif(
 
 def composed(*overrides: str) -> DictConfig:
     """The config that ``python run.py OVERRIDES`` composes."""
+    return deepcopy(_composed(*overrides))
+
+
+@cache
+def _composed(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("config", written_out(overrides, [ROOT / "conf"]))
 
@@ -104,6 +114,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let each of pytest's processes start with its share of the long tests."""
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -111,6 +122,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     short = [item for item in items if not item.get_closest_marker("minutes")]
     share = -(-len(short) // processes)
     items[:] = [item for n in range(processes) for item in [*long[n::processes], *short[n * share : (n + 1) * share]]]
+
+
+def pytest_collection_finish() -> None:
+    """Freeze imported objects: training collects garbage at its end, which then takes a twentieth of the time."""
+    if "torch" in sys.modules:
+        import kidasr.training.fine_tune  # noqa: F401  everything that a run imports
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures only in tests that check them: they take a quarter of a short run."""
+    if "kidasr.report.report" in sys.modules and not request.node.get_closest_marker("figures"):
+        for name in ("draw_learning_curve", "draw_wer_by_age", "draw_forest"):
+            monkeypatch.setattr(f"kidasr.report.report.{name}", lambda *_: None)
 
 
 @pytest.fixture

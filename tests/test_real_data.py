@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import KIDS, TINY_EN, job, read_json, real_data, run_py
 
-pytestmark = real_data
+pytestmark = [real_data, pytest.mark.real_data]
 
 REAL = (
     "data=manifest",

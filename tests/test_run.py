@@ -63,7 +63,7 @@ def test_a_multirun_of_masks_has_a_folder_for_each_combination(tmp_path: Path, m
     assert run_here(monkeypatch, *shlex.split(command)[2:], "debug=smoke", f"hydra.sweep.dir={tmp_path}") == 0
     found = {}
     for folder in sweep_runs(tmp_path):
-        augment = OmegaConf.load(folder / ".hydra" / "config.yaml").augment
+        augment = OmegaConf.load(folder / ".hydra" / "config.yaml").augment.specaugment
         found[augment.freq_mask_param, augment.time_mask_param] = read_json(folder / "metrics.json")
         assert f"augment.time_mask_param={augment.time_mask_param}" in folder.name or augment.time_mask_param == 100
     assert list(found) == [(27, 100), (27, 150), (40, 100), (40, 150)]

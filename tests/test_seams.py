@@ -152,6 +152,13 @@ def test_a_curriculum_sees_ages_durations_and_scores_and_paces_itself(
     assert read_json(run_dir / "config.json")["curriculum"]["_target_"] == "paced.Paced"
 
 
+def test_what_a_person_always_wants_is_a_local_file(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(mine, "local", "default", "# @package _global_\ntrainer:\n  num_threads: 1\n  per_device_eval_batch_size: 3\n")
+    code, run_dir = run(monkeypatch, mine, *SHORT, "trainer.per_device_eval_batch_size=1")
+    trainer = read_json(run_dir / "config.json")["trainer"]
+    assert (code, trainer["num_threads"], trainer["per_device_eval_batch_size"]) == (0, 1, 1)
+
+
 def test_a_hypothesis_is_switched_by_a_design(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add(mine, "augment", "shift", SHIFT_YAML, SHIFT)
     add(mine, "hypotheses", "shifted", "# @package _global_\ndefaults:\n  - /augment/shift\n")

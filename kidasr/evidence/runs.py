@@ -181,6 +181,7 @@ def _typed(run: Run, ignored: frozenset[str]) -> frozenset[str]:
 
 
 def _short(override: str) -> str:
+    override = re.sub(r"^augment\.\w+\.", "augment.", override)  # as it may be typed
     key, _, value = override.partition("=")
     if key == "hypotheses":
         return "+".join(part.strip() for part in value.strip("[]").split(",") if part.strip()) or "baseline"

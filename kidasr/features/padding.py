@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import NonNegativeFloat
 
 from kidasr.corpus.audio import SAMPLE_RATE_HZ
 
@@ -22,8 +22,6 @@ class Padding:
         mask: Whether to mask the padding in every attention, so that no utterance depends on the others in its batch; only
             with ``longest``.
         group_by_length: Whether to batch utterances of similar length in training; only with ``longest``.
-        max_new_tokens_per_sec: Maximum number of tokens in a transcript per second of its recording. Cuts off a model
-            that repeats itself without end.
     """
 
     def __init__(
@@ -32,13 +30,11 @@ class Padding:
         trailing_silence_sec: NonNegativeFloat,
         mask: bool,
         group_by_length: bool,
-        max_new_tokens_per_sec: PositiveFloat,
     ):
         self.is_short = padding == "longest"
         self.trailing_silence_sec = trailing_silence_sec
         self.mask = mask
         self.group_by_length = group_by_length and self.is_short
-        self.max_new_tokens_per_sec = max_new_tokens_per_sec
 
     def describe(self) -> str:
         """A short description for the log."""
@@ -56,4 +52,4 @@ class Padding:
 
 
 #: Whisper's own padding.
-FULL_WINDOW = Padding("max_length", 0.0, mask=False, group_by_length=False, max_new_tokens_per_sec=0.0)
+FULL_WINDOW = Padding("max_length", 0.0, mask=False, group_by_length=False)

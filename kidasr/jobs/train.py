@@ -96,6 +96,8 @@ class Train(Job):
             )
         if trainer["bf16"] and trainer["fp16"]:
             yield "trainer.fp16=true: can't be combined with trainer.bf16=true; choose one"
+        elif trainer["fp16"] and trainer["use_cpu"]:
+            yield "trainer.fp16=true: not on a CPU; expected: trainer.bf16=true, or trainer=gpu trainer.bf16=false"
         for name, one in config["augment"].items():
             if not isinstance(one, Mapping) or "_target_" not in one:
                 yield f"augment.{name}: not an augmentation; expected: a choice of conf/augment, e.g. augment=[specaugment]"

@@ -45,7 +45,9 @@ def doubts_after(zero_shot: Rates | None, final: Rates, rate: str, is_short: boo
     if is_short:
         causes.insert(0, "the model has not adapted to short input yet (train longer, or use padding=max_length)")
     if final["runaways"] > MANY_RUNAWAYS * final["utterances"]:
-        causes.append("looping transcripts (lower padding.max_new_tokens_per_sec to cut them off)" if is_short else "loops")
+        causes.append(
+            "looping transcripts (lower trainer.generation_max_tokens_per_sec to cut them off)" if is_short else "loops"
+        )
     yield f"final {rate} is {_percent(after)}{against}: {_loops(final)}. Likely causes: {'; '.join(causes)}"
 
 

@@ -16,9 +16,9 @@ from kidasr.batching.batches import EpochBatches
 from kidasr.batching.curriculum import Curriculum
 from kidasr.batching.training_set import TrainingSet
 from kidasr.config.checks import ConfigError
-from kidasr.corpus.audio_check import AudioCheck, read_bad_audio, write_bad_audio
-from kidasr.corpus.corpus import Corpus, Sets
+from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.manifest import Utterance
+from kidasr.corpus.sets import Sets
 from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError, Stopped
 from kidasr.evidence.runs import make_run
@@ -53,9 +53,10 @@ from kidasr.runs.files import (
 )
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.checkpoint_folder import CheckpointFolder
+from kidasr.training.device import check_device, prepare_cpu
 from kidasr.training.objective import Adapter, Objective
-from kidasr.training.process_setup import leave_processes_at_exit, prepare_cpu, quiet_libraries
-from kidasr.training.run_length import run_length_contradictions, run_length_warnings
+from kidasr.training.process_setup import leave_processes_at_exit, quiet_libraries
+from kidasr.training.run_length import check_run_length
 from kidasr.training.stopping import StopSignals, end_workers
 from kidasr.training.trainer import ChildSpeechTrainer
 
@@ -74,6 +75,7 @@ OWN_KEYS = (
     "zero_shot",
     "generation_max_length",
     "generation_num_beams",
+    "generation_max_tokens_per_sec",
 )
 
 #: Keys of ``environment.json`` that must be unchanged for a resumed run to be bit-identical.
@@ -131,7 +133,8 @@ class FineTune:
 
     def _run(self, signals: StopSignals) -> float:
         quiet_libraries()
-        if not torch.cuda.is_available():
+        check_device(self.trainer["use_cpu"])
+        if self.trainer["use_cpu"]:
             prepare_cpu(self.trainer["num_threads"])
         arguments = self._training_arguments()
         if arguments.world_size > 1:
@@ -144,7 +147,8 @@ class FineTune:
         sets, skipped = self._check_audio(sets, arguments, recogniser.window_sec)
         self._describe(sets)
         batches = self._batches(arguments, sets.train, recogniser.window_sec)
-        self._check_length(arguments, batches)
+        patience = self.early_stopping.early_stopping_patience if self.early_stopping else 0
+        check_run_length(arguments, batches, patience, self.freeze.freeze_encoder_steps)
         self._check_utterances(sets, recogniser)
         config = read_json(self.run_dir / CONFIG)
 
@@ -260,9 +264,8 @@ class FineTune:
             # DDP must know that a frozen encoder gets no gradients.
             ddp_find_unused_parameters=self.freeze.freeze_encoder_steps != 0,
             activation_checkpointing_kwargs={"use_reentrant": False},
-            dataloader_pin_memory=torch.cuda.is_available(),
+            dataloader_pin_memory=not self.trainer["use_cpu"],
             dataloader_persistent_workers=self.trainer["dataloader_num_workers"] > 0,  # keeps their audio caches
-            use_cpu=not torch.cuda.is_available(),  # else the Trainer takes several processes on a CPU for as many runs
             **{key: value for key, value in self.trainer.items() if key not in OWN_KEYS},
             **self.optim,
             **self.schedule,
@@ -295,22 +298,6 @@ class FineTune:
             process=arguments.process_index,
         )
 
-    def _check_length(self, arguments: TrainingArguments, batches: EpochBatches) -> None:
-        """Check the schedule against the run's length in optimizer steps, known once the training set is read."""
-        steps_per_epoch = math.ceil(len(batches) / arguments.gradient_accumulation_steps)
-        steps = arguments.max_steps
-        if steps <= 0:
-            steps = math.ceil(arguments.num_train_epochs * steps_per_epoch)
-        mean = len(batches.utterances) / steps_per_epoch
-        log.info("run length: %d optimizer steps of %.3g utterances, %.1f epochs", steps, mean, steps / steps_per_epoch)
-        patience = self.early_stopping.early_stopping_patience if self.early_stopping else 0
-        eval_steps, save_steps = self.checkpoint.eval_steps, self.checkpoint.save_steps
-        mistakes = list(run_length_contradictions(steps, self.schedule["warmup_steps"], patience, eval_steps))
-        if mistakes:
-            raise ConfigError("\n".join(mistakes))
-        for warning in run_length_warnings(steps, patience, eval_steps, save_steps, self.freeze.freeze_encoder_steps):
-            log.warning(warning)
-
     def _trainer(
         self,
         arguments: TrainingArguments,
@@ -340,7 +327,7 @@ class FineTune:
             recogniser,
             arguments.per_device_eval_batch_size,
             self.trainer["generation_num_beams"],
-            self.padding.max_new_tokens_per_sec,
+            self.trainer["generation_max_tokens_per_sec"],
             self.trainer["generation_max_length"],
             autocast=half,
             num_workers=arguments.dataloader_num_workers,
@@ -360,31 +347,17 @@ class FineTune:
         )
 
     def _check_audio(self, sets: Sets, arguments: TrainingArguments, window_sec: float) -> tuple[Sets, dict[str, int]]:
-        """Leave out bad recordings; a resumed run leaves out the ones that it started without.
-
-        Returns:
-            The sets, and the number of recordings left out of each.
-        """
-        check = AudioCheck(self.data.on_bad_audio, self.data.max_bad_fraction, self.data.decode_check_sec)
-        record = self.run_dir / BAD_AUDIO
-        continued = CheckpointFolder(self.run_dir / CHECKPOINTS).newest_name() is not None
-        sets, bad = check.find(
+        """Leave out bad recordings; see :meth:`kidasr.corpus.audio_check.AudioCheck.check_run`."""
+        return self.data.audio_check.check_run(
             sets,
             window_sec,
-            decode=not continued,
+            self.run_dir / BAD_AUDIO,
+            continued=CheckpointFolder(self.run_dir / CHECKPOINTS).newest_name() is not None,
+            writes=arguments.should_save,
             gather=gather_object if arguments.world_size > 1 else lambda own: own,
             processes=arguments.world_size,
             process=arguments.process_index,
         )
-        if continued:
-            recorded = read_bad_audio(record)
-            check.check_continued(bad, recorded)
-            bad = recorded
-        elif arguments.should_save:
-            record.unlink(missing_ok=True)
-            if bad:
-                write_bad_audio(record, bad)
-        return check.leave_out(sets, bad, str(record))
 
     def _check_utterances(self, sets: Sets, recogniser: Recogniser) -> None:
         self.augment.check(recogniser.mel_bins)

@@ -1,4 +1,4 @@
-"""Settings of a training process: speed and determinism on a CPU, and the libraries' log output."""
+"""Settings of a training process: leaving the process group, and the libraries' log output."""
 
 import atexit
 import logging
@@ -6,20 +6,6 @@ import warnings
 
 import torch
 import transformers
-
-
-def prepare_cpu(num_threads: int | None) -> None:
-    """Make training on a CPU fast and bit-reproducible, for the whole process.
-
-    Args:
-        num_threads: Compute threads; None for PyTorch's default, one per core.
-    """
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
-    torch.set_flush_denormal(True)  # denormals are an order of magnitude slower on a CPU
-    # Otherwise the gradient of the decoder's positions depends on thread timing.
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def leave_processes_at_exit() -> None:

@@ -27,6 +27,7 @@ class Schedule(Group):
 class Trainer(Group):
     num_processes: PositiveInt | None
     num_nodes: PositiveInt
+    use_cpu: bool
     train_batch_size: PositiveInt
     max_batch_sec: PositiveFloat | None
     max_steps: MinusOneOrMore
@@ -43,4 +44,5 @@ class Trainer(Group):
     torch_compile: bool
     generation_max_length: Annotated[int, Field(ge=5)] | None  # Whisper's prefix has up to four tokens
     generation_num_beams: PositiveInt
+    generation_max_tokens_per_sec: PositiveFloat
     zero_shot: bool

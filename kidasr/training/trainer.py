@@ -20,7 +20,7 @@ from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.recogniser import IGNORED_LABEL, Recogniser
 from kidasr.recognition.predictions import read_predictions
 from kidasr.recognition.score import Prediction, compare, score
-from kidasr.recognition.transcribe import Transcriber
+from kidasr.recognition.transcribe import Transcriber, Transcription
 from kidasr.training.log import LogCallback, ProgressBar
 from kidasr.training.memory import explain_out_of_memory
 from kidasr.training.objective import Objective
@@ -192,15 +192,19 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         start = time.time()
         with explain_out_of_memory("transcribing", self.args):
             heard = self.transcriber(self.evaluation, with_loss=True, keep_workers=True)
-        predictions = compare(self.evaluation.utterances, heard.texts, self.scoring)
-        self.evaluated_last = (self.state.global_step, predictions)
-        result = score(predictions, self.buckets)
-        by_age = {f"wer_{name}": rates["wer"] for name, rates in result["by_age"].items()}
-        found = {"loss": heard.loss, "wer": result["wer"], "cer": result["cer"], **by_age, "runtime": time.time() - start}
+        found = {"loss": heard.loss, **self._score_evaluation(heard), "runtime": time.time() - start}
         metrics = {f"{metric_key_prefix}_{name}": rate for name, rate in found.items() if rate is not None}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _score_evaluation(self, heard: Transcription) -> dict[str, float | None]:
+        """Error rates by name. The transcripts are kept for the checkpoint of this step."""
+        predictions = compare(self.evaluation.utterances, heard.texts, self.scoring)
+        self.evaluated_last = (self.state.global_step, predictions)
+        result = score(predictions, self.buckets)
+        by_age = {f"wer_{name}": rates["wer"] for name, rates in result["by_age"].items()}
+        return {"wer": result["wer"], "cer": result["cer"], **by_age}
 
     def transcribe(self, dataset: ChildSpeechDataset) -> list[Prediction]:
         """Transcribe a set with the current model, and count the errors."""

@@ -4,18 +4,20 @@ import contextlib
 import io
 import os
 import sys
-from functools import cache
 from typing import Any
 from unittest import mock
 
-from hypothesis import example, given, settings
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from kidasr.cli import launch
 from kidasr.config import ConfigError, check_config
 from tests.config.test_compose import CHOICES, values
 from tests.conftest import ROOT, composed
+
+pytestmark = pytest.mark.any_input
 
 KEYS = sorted(values())
 HYDRA_KEYS = [
@@ -37,11 +39,6 @@ leaves = st.none() | st.booleans() | numbers | words | st.text(max_size=6)
 likely = leaves | st.lists(leaves, max_size=2) | st.dictionaries(st.text(max_size=3), leaves, max_size=2)
 
 
-@cache
-def default() -> DictConfig:
-    return composed()
-
-
 def assert_lines(told: str) -> None:
     assert told and all(line.strip() for line in told.splitlines())
     assert "Traceback" not in told
@@ -53,7 +50,7 @@ def assert_lines(told: str) -> None:
 @example({"trainer.max_steps": 10**30})
 @example({"data": None})
 def test_any_values_of_the_known_keys_pass_the_checks_or_are_refused(changes: dict[str, Any]) -> None:
-    cfg = default().copy()
+    cfg = composed()
     OmegaConf.set_struct(cfg, False)
     for key, value in changes.items():
         with contextlib.suppress(Exception):  # the key's group was replaced by another value
@@ -77,7 +74,6 @@ overrides = st.builds(
 )
 
 
-@settings(max_examples=150)
 @given(arguments=st.lists(overrides, min_size=1, max_size=2), multirun=st.booleans())
 @example(["~step_scale"], False)
 @example(["~data"], False)

@@ -61,6 +61,7 @@ MISTAKES = {
     "trainer.max_steps=10": "schedule.warmup_steps=25: longer than the run; expected: at most its 10 steps",
     "trainer.max_steps=0": "trainer.max_steps=0: should be 1 or more, or -1",
     "trainer.bf16=true trainer.fp16=true": "trainer.fp16=true: can't be combined with trainer.bf16=true",
+    "trainer.fp16=true": "trainer.fp16=true: not on a CPU; expected: trainer.bf16=true, or trainer=gpu trainer.bf16=false",
     "early_stopping=patience_5 trainer.max_steps=10 schedule.warmup_steps=1": (
         "early_stopping.patience=5: the run's 10 steps end before the first evaluation; expected: checkpoint.eval_steps"
     ),

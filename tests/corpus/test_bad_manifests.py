@@ -267,6 +267,7 @@ def csv_files(draw: Callable[..., Any]) -> bytes:
     return content[:place] + draw(st.binary(max_size=3)) + content[place:]
 
 
+@pytest.mark.any_input
 @given(ending=st.sampled_from(["jsonl", "csv"]), content=st.one_of(st.binary(max_size=200), jsonl, csv_files()))
 def test_any_manifest_is_read_whole_or_is_one_line(
     tmp_path_factory: pytest.TempPathFactory, ending: str, content: bytes

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import hydra
 import pytest
@@ -10,6 +11,8 @@ from transformers import pipeline
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.audio import load_audio, measured_sec
+from kidasr.embedded import make_corpus, pretrain_micro
+from kidasr.embedded.synthesis import SynthesisError
 from kidasr.model.pretrained import PretrainedWhisper
 from tests.conftest import MICRO, ROOT, composed, read_jsonl
 
@@ -54,23 +57,23 @@ def test_the_corpus_is_made_again_as_it_is(tmp_path: Path) -> None:
             assert (tmp_path / row["audio_path"]).stat().st_size > 500
 
 
-def test_the_model_is_pretrained_again(tmp_path: Path) -> None:
-    made = script("pretrain_micro", "--output", str(tmp_path), "--clips", "8", "--max-steps", "2")
-    if "not installed" in made.stderr:
-        pytest.skip(made.stderr.strip())
-    assert made.returncode == 0, made.stderr
+def test_the_model_is_pretrained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrain_micro, "UNHEARD_CLIPS", 4)
+    try:
+        pretrain_micro.pretrain_micro(tmp_path, max_steps=2, clips=8, threads=1)
+    except SynthesisError as error:
+        pytest.skip(str(error))
     again = PretrainedWhisper(str(tmp_path), "en", "transcribe").load()
     kept = PretrainedWhisper(str(MICRO), "en", "transcribe").load()
     assert again.model.config.to_diff_dict() == kept.model.config.to_diff_dict()
     assert again.processor.tokenizer.get_vocab() == kept.processor.tokenizer.get_vocab()
 
 
-@pytest.mark.parametrize("module", ["make_corpus", "pretrain_micro"])
+@pytest.mark.parametrize("module", [make_corpus, pretrain_micro])
 def test_a_machine_without_espeak_is_told_what_to_install(
-    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    made = script(module, "--output", str(tmp_path / "out"))
-    assert made.returncode != 0
-    assert "espeak-ng is not installed: on Debian or Ubuntu run `apt-get install espeak-ng`" in made.stderr
-    assert "Traceback" not in made.stderr
+    with pytest.raises(SystemExit) as end:
+        module.main(["--output", str(tmp_path / "out")])
+    assert "espeak-ng is not installed: on Debian or Ubuntu run `apt-get install espeak-ng`" in str(end.value.code)

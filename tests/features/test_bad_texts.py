@@ -89,6 +89,7 @@ def assert_plain(text: str, whisper: Whisper) -> None:
 pieces = st.sampled_from(["<|", "|>", "<|endoftext|>", "endoftext", "ENDOFTEXT", "<", "|", " ", "cat", "é", "\u0130"])
 
 
+@pytest.mark.any_input
 @given(
     text=st.lists(pieces | st.text(st.characters(exclude_categories=["Cs"]), max_size=4), max_size=8), lower=st.booleans()
 )

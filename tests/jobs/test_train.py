@@ -51,7 +51,7 @@ def scripted_wer(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def script(*rates: float) -> None:
         left = iter(rates)
-        monkeypatch.setattr(ChildSpeechTrainer, "_eval_metrics", lambda self, output: {"wer": next(left), "cer": 0.5})
+        monkeypatch.setattr(ChildSpeechTrainer, "_score_evaluation", lambda self, heard: {"wer": next(left), "cer": 0.5})
 
     return script
 
@@ -288,7 +288,7 @@ def test_short_input_is_trained_and_heard_short_but_zero_shot_on_the_window(tmp_
 
 
 def test_transcripts_of_short_input_are_bounded(tmp_path: Path) -> None:
-    job(tmp_path, *SHORT, "padding=longest", "padding.max_new_tokens_per_sec=1").run()
+    job(tmp_path, *SHORT, "padding=longest", "trainer.generation_max_tokens_per_sec=1").run()
     heard = [row["hypothesis"] for row in read_jsonl(tmp_path / "predictions.jsonl")]
     assert any(heard) and all(len(text.encode()) <= 4 for text in heard), "a token of this model is a byte, a batch 3 s"
 

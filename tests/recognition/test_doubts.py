@@ -29,7 +29,7 @@ def test_a_model_that_got_worse_is_doubted() -> None:
     assert not list(doubts_after(None, rates(0.9), "WER", is_short=True))
     (doubt,) = doubts_after(rates(0.278), rates(10.11, runaways=10), "CER", is_short=True)
     assert doubt.startswith("final CER is 1011.0%, worse than before training (27.8%): 10 of 20 transcripts loop endlessly")
-    assert "not adapted to short input yet" in doubt and "padding.max_new_tokens_per_sec" in doubt
+    assert "not adapted to short input yet" in doubt and "trainer.generation_max_tokens_per_sec" in doubt
     (doubt,) = doubts_after(rates(0.278), rates(0.3), "WER", is_short=False)
     assert "short input" not in doubt and "optim.learning_rate" in doubt
     assert list(doubts_after(None, rates(1.2), "WER", is_short=False)), "also where nothing was scored before"

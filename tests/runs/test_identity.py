@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
+from kidasr.cli.shorthand import written_out
 from kidasr.runs import identity
 from kidasr.runs.identity import configuration, digest_of, ignored_keys, is_same_experiment, resolved, run_name, words_of
 from kidasr.runs.sweeps import PlannedRun, add_runs, name_run, read_sweep
@@ -12,7 +13,8 @@ from tests.conftest import ROOT, composed, run_py
 
 def name(*overrides: str, sweep: Path | None = None) -> str:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg, base = (compose("config", list(typed), return_hydra_config=True) for typed in (overrides, ()))
+        written = written_out(overrides, [ROOT / "conf"])
+        cfg, base = (compose("config", list(typed), return_hydra_config=True) for typed in (written, ()))
         return name_run(sweep, cfg, base, 3) if sweep else run_name(cfg, base)
 
 

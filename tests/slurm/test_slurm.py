@@ -18,7 +18,7 @@ from tests.jobs.test_train import same, weights
 from tests.slurm.cluster import Cluster, missing
 
 reason = missing()
-pytestmark = [pytest.mark.skipif(reason is not None, reason=str(reason)), pytest.mark.minutes]
+pytestmark = [pytest.mark.skipif(reason is not None, reason=str(reason)), pytest.mark.slurm]
 
 #: A run of some seconds, with an evaluation and a checkpoint in the middle.
 RUN = (

@@ -80,6 +80,7 @@ def test_one_key_starts_two_processes_with_the_batch_of_one_also_in_a_sweep(
     )
 
 
+@pytest.mark.processes
 def test_two_processes_stop_by_a_signal_to_the_first_and_end_with_its_exit_code(tmp_path: Path) -> None:
     long = (*SHORT, "trainer.num_processes=2", "trainer.max_steps=2000", f"hydra.run.dir={tmp_path / 'run'}")
     command = [sys.executable, str(ROOT / "run.py"), *long]
@@ -151,7 +152,7 @@ def test_a_study_continues_where_it_was_cut_off(tmp_path: Path, monkeypatch: pyt
     search = ("--multirun", "hydra/sweeper=optuna", *SHORT, f"hydra.sweep.dir={tmp_path}")
     assert run_here(monkeypatch, *search, "hydra.sweeper.n_trials=2") == 0
     study = optuna.load_study(study_name="kidasr", storage=f"sqlite:///{tmp_path}/study.db")
-    masks = {"augment.freq_mask_param", "augment.time_mask_param"}
+    masks = {"augment.specaugment.freq_mask_param", "augment.specaugment.time_mask_param"}
     assert set(study.best_params) == {*masks, "freeze.freeze_encoder_steps", "optim.learning_rate"}
     assert [trial.value for trial in study.trials] == [
         read_json(run / "metrics.json")["final"]["wer"] for run in sweep_runs(tmp_path)
@@ -167,7 +168,7 @@ def test_a_study_continues_where_it_was_cut_off(tmp_path: Path, monkeypatch: pyt
     assert OmegaConf.load(tmp_path / "optimization_results.yaml").best_value == study.best_value
 
 
-@pytest.mark.minutes
+@pytest.mark.processes
 def test_runs_at_once_with_nobody_waiting_are_compared_by_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

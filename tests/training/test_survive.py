@@ -82,6 +82,7 @@ def result(run_dir: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.kill
 def test_a_run_killed_at_every_kind_of_moment_ends_as_one_never_killed(
     tmp_path: Path, everything: tuple[str, ...], undisturbed: Path
 ) -> None:
@@ -94,6 +95,20 @@ def test_a_run_killed_at_every_kind_of_moment_ends_as_one_never_killed(
     assert result(tmp_path / "run") == result(undisturbed)
     left = {path.name for path in (tmp_path / "run" / CHECKPOINTS).iterdir()}
     assert left == {path.name for path in (undisturbed / CHECKPOINTS).iterdir()}
+
+
+def test_what_a_kill_leaves_half_written_or_half_deleted_is_no_checkpoint(
+    unfinished: Path, undisturbed: Path, everything: tuple[str, ...]
+) -> None:
+    """What the test above leaves by a real kill, made by hand."""
+    checkpoints = unfinished / CHECKPOINTS
+    shutil.copytree(checkpoints / "checkpoint-6", checkpoints / ".checkpoint-2.deleting")
+    (checkpoints / "checkpoint-8").rename(checkpoints / ".checkpoint-8.writing")
+    for name in ("SHA256SUMS", "optimizer.pt"):
+        (checkpoints / ".checkpoint-8.writing" / name).unlink()
+    job(unfinished, *everything).run()
+    assert result(unfinished) == result(undisturbed)
+    assert {path.name for path in checkpoints.iterdir()} == {path.name for path in (undisturbed / CHECKPOINTS).iterdir()}
 
 
 @pytest.fixture
