@@ -144,10 +144,10 @@ def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
 
     Args:
         name_or_path: A folder, or a name on the Hugging Face Hub.
-        language, task: For the prompt: see :func:`kidasr.model.prompt.set_prompt`.
+        language, task: See :func:`kidasr.model.prompt.set_prompt`.
 
     Raises:
-        KidasrError: If there is no such checkpoint, or it is no Whisper, or does not know the language.
+        KidasrError: If the checkpoint does not exist, is not a Whisper, or does not know the language.
     """
     name = name_or_path
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
@@ -155,7 +155,7 @@ def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
         name = str(Path(name).expanduser())
     if looks_local and not Path(name).is_dir():
         raise KidasrError(
-            f"model.name_or_path={name}: no such folder; expected: a folder with a Whisper checkpoint, or a hub name"
+            f"model.name_or_path={name}: no such folder; expected: a folder with a Whisper checkpoint, or a name on the Hub"
         )
     try:
         _check_files(Path(name))
@@ -175,7 +175,7 @@ def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
     if processor.tokenizer.english_spelling_normalizer is None:  # many checkpoints have no normalizer.json
         processor.tokenizer.english_spelling_normalizer = _spellings()
     if not processor.tokenizer.decode(processor.tokenizer("cat").input_ids, skip_special_tokens=True).strip():
-        raise KidasrError(f"model.name_or_path={name}: its tokenizer can't spell; are the tokenizer's files there?")
+        raise KidasrError(f"model.name_or_path={name}: its tokenizer can't encode text; are the tokenizer's files missing?")
     # Whisper's sinusoidal positions are fixed (transformers pull request 26032), but loading forgets the flag.
     model.get_encoder().embed_positions.requires_grad_(False)
     prompt = set_prompt(model, processor.tokenizer, language, task)
@@ -229,10 +229,12 @@ def _load_weights(name: str) -> WhisperForConditionalGeneration:
     if missing := sorted(found["missing_keys"]):
         raise _UnfitError(f"{len(missing)} weights are missing, the first: {missing[0]}")
     if unused := sorted(found["unexpected_keys"]):
-        log.warning("model: %d weights in %s are not of this model and not used, as %s", len(unused), name, unused[0])
+        log.warning(
+            "model: %d weights in %s do not belong to this model and are not used, e.g. %s", len(unused), name, unused[0]
+        )
     for weight, tensor in model.named_parameters():
         if not torch.isfinite(tensor).all():
-            raise _UnfitError(f"{weight} holds values that are no numbers")
+            raise _UnfitError(f"{weight} contains NaN or infinite values")
     return model
 
 
@@ -264,11 +266,11 @@ def _check_fit(model: WhisperForConditionalGeneration, processor: WhisperProcess
         raise _UnfitError(f"its feature extractor takes {extractor.sampling_rate} Hz; expected: {SAMPLE_RATE_HZ}")
     tokens = max(tokenizer.get_vocab().values()) + 1
     if tokens > config.vocab_size:
-        raise _UnfitError(f"the tokenizer has {tokens} tokens, the model {config.vocab_size}; are they of one checkpoint?")
+        raise _UnfitError(f"the tokenizer has {tokens} tokens, the model {config.vocab_size}; do they belong together?")
     generation = model.generation_config
     suppressed = max([*(generation.suppress_tokens or []), *(generation.begin_suppress_tokens or []), 0])
     if suppressed >= config.vocab_size:
         raise _UnfitError(f"generation_config.json suppresses token {suppressed}; the model has {config.vocab_size}")
     for what, has, key, wanted in fits:
         if has != wanted:
-            raise _UnfitError(f"{what}: {has}; the model's {key}: {wanted}; are they of one checkpoint?")
+            raise _UnfitError(f"{what}: {has}; the model's {key}: {wanted}; do they belong together?")
