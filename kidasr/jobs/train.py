@@ -84,7 +84,7 @@ class Train(Job):
                 "every checkpoint has an evaluation"
             )
         if config["overwrite"] and config["resume"] != "never":
-            yield "overwrite=true: deletes a run only with resume=never; expected: both, or neither"
+            yield "overwrite=true: deletes a run only with resume=never; expected: resume=never as well"
         if trainer["max_steps"] == 0:
             yield "trainer.max_steps=0: should be 1 or more, or -1 to train for trainer.num_train_epochs"
         if processes % trainer["num_nodes"]:

@@ -15,7 +15,7 @@ def early_stopping_callback(patience: NonNegativeInt, threshold: NonNegativeFloa
 
     Args:
         patience: Evaluations in a row without a lower WER; 0 for no early stopping.
-        threshold: Minimum improvement of WER, as a fraction.
+        threshold: Improvements of WER up to this are ignored, as a fraction.
     """
     from transformers import EarlyStoppingCallback
 

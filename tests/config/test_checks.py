@@ -55,7 +55,7 @@ MISTAKES = {
     "data.age_buckets=[young]": "data.age_buckets: 'young' is no bucket; expected: like '5-6' or '13+'",
     "resume=sometimes": "resume=sometimes: should be 'auto', 'latest' or 'never'",
     # combinations
-    "overwrite=true": "overwrite=true: deletes a run only with resume=never; expected: both, or neither",
+    "overwrite=true": "overwrite=true: deletes a run only with resume=never; expected: resume=never as well",
     "--multirun seed=1,2 resume=latest": "resume=latest: only for a single run; expected with --multirun: hydra.sweep.dir=...",
     "checkpoint.save_steps=30": "checkpoint.save_steps=30: should be a multiple of checkpoint.eval_steps=25",
     "trainer.max_steps=10": "schedule.warmup_steps=25: longer than the run; expected: at most its 10 steps",
