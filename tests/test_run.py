@@ -15,6 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kidasr.runs.sweeps import PlannedRun, add_runs
+from kidasr.training.trainer import ChildSpeechTrainer
 from tests.conftest import MICRO, ROOT, job, read_json, read_jsonl, run_here, run_py, sweep_runs
 
 CORPUS = ROOT / "kidasr" / "embedded" / "corpus"
@@ -78,15 +79,16 @@ def test_one_job_of_a_multirun_fails_alone_and_the_exit_code_says_so(
     lonely = tmp_path / "lonely.jsonl"
     lonely.write_text('{"audio_path": "gone.wav", "text": "a", "speaker_id": "s"}\n', encoding="utf-8")
     manifests = f"{lonely},{CORPUS / 'validation.jsonl'}"
-    done = run_py("--multirun", f"data.validation={manifests}", "debug=smoke", f"hydra.sweep.dir={tmp_path / 'sweep'}")
-    assert done.returncode == 2
-    assert len(re.findall(r"^error: ", done.stderr, re.MULTILINE)) == 1
-    assert f"error: {lonely}:1: {tmp_path / 'gone.wav'}: no such file" in done.stderr
-    assert "Traceback" not in done.stderr
+    swept = ("--multirun", f"data.validation={manifests}", "debug=smoke", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert run_here(monkeypatch, *swept) == 2
+    complained = capfd.readouterr().err
+    assert len(re.findall(r"^error: ", complained, re.MULTILINE)) == 1
+    assert f"error: {lonely}:1: {tmp_path / 'gone.wav'}: no such file" in complained
+    assert "Traceback" not in complained
     failed, finished = sweep_runs(tmp_path / "sweep")
     assert not (failed / "metrics.json").exists() and (finished / "metrics.json").exists()
     assert f"{lonely}:1:" in (failed / "run.log").read_text(encoding="utf-8")
-    assert f"failed: debug=smoke+data.validation=lonely.jsonl: {lonely}:1:" in done.stderr
+    assert f"failed: debug=smoke+data.validation=lonely.jsonl: {lonely}:1:" in complained
     monkeypatch.chdir(tmp_path)
     assert run_here(monkeypatch, "job=status", f"sweep={tmp_path / 'sweep'}") == 0
     status = capfd.readouterr().out
@@ -94,39 +96,73 @@ def test_one_job_of_a_multirun_fails_alone_and_the_exit_code_says_so(
     assert not list(tmp_path.glob("outputs")) + list(tmp_path.glob("run.log")), "status only looks"
 
 
-def test_a_mistake_in_the_data_is_one_line_and_nothing_is_trained(tmp_path: Path) -> None:
+def test_a_mistake_in_the_data_is_one_line_and_nothing_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     bad = tmp_path / "with spaces é.csv"
     bad.write_text("audio_path,text\na.wav,hello\n", encoding="utf-8")
-    done = run_py(f'data.train="{bad}"', f"hydra.run.dir={tmp_path / 'run'}")
-    assert done.stderr == (
+    assert run_here(monkeypatch, f'data.train="{bad}"', f"hydra.run.dir={tmp_path / 'run'}") == 2
+    assert capfd.readouterr().err == (
         f"error: {bad}:2: field 'speaker_id' is missing; this line has: audio_path, text (data.fields maps field names)\n"
     )
-    assert done.returncode == 2
     assert not (tmp_path / "run" / "model").exists()
 
 
-def test_a_finished_run_typed_again_says_so_and_nothing_is_touched(tmp_path: Path) -> None:
+def test_a_finished_run_typed_again_says_so_and_nothing_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     run_dir = tmp_path / "run"
     job(run_dir, "debug=smoke").run()
     (run_dir / ".hydra").mkdir()
     (run_dir / ".hydra" / "config.yaml").write_text("{}", encoding="utf-8")
     before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*") if path.is_file()}
     wer = read_json(run_dir / "metrics.json")["final"]["wer"]
-    again = run_py("debug=smoke", f"hydra.run.dir={run_dir}", "resume=latest")
-    assert again.returncode == 0, again.stderr
-    said = f"{run_dir} holds the finished run of this config (WER {100 * wer:.1f}%): nothing to do\n"
-    assert again.stdout.endswith(said) and "Traceback" not in again.stderr
-    other = run_py("debug=smoke", "seed=2", f"hydra.run.dir={run_dir}")
-    assert other.stderr == f"error: {run_dir} holds a finished run of another config; expected: another hydra.run.dir=...\n"
-    never = run_py("debug=smoke", "resume=never", f"hydra.run.dir={run_dir}")
-    assert never.returncode == 2 and "is not empty; expected with resume=never: " in never.stderr
+
+    def typed(*overrides: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = run_here(monkeypatch, "debug=smoke", f"hydra.run.dir={run_dir}", *overrides)
+        said = capfd.readouterr()
+        return code, said.out, said.err
+
+    code, said, complained = typed("resume=latest")
+    nothing = f"{run_dir} holds the finished run of this config (WER {100 * wer:.1f}%): nothing to do\n"
+    assert code == 0 and said.endswith(nothing) and "Traceback" not in complained
+    assert typed("seed=2")[2] == (
+        f"error: {run_dir} holds a finished run of another config; expected: another hydra.run.dir=...\n"
+    )
+    code, _, complained = typed("resume=never")
+    assert code == 2 and "is not empty; expected with resume=never: " in complained
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    anew = run_py("debug=smoke", "resume=never", "overwrite=true", f"hydra.run.dir={run_dir}")
-    assert anew.returncode == 0, anew.stderr
+    assert typed("resume=never", "overwrite=true")[0] == 0
     assert before[run_dir / "metrics.json"] < (run_dir / "metrics.json").stat().st_mtime_ns
     assert read_json(run_dir / "metrics.json")["final"]["wer"] == wer
 
 
+def test_a_run_that_is_told_to_stop_continues_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ("debug=smoke", "trainer.zero_shot=false", "resume=latest")
+    original = ChildSpeechTrainer.training_step
+
+    def stopped(self: ChildSpeechTrainer, *arguments: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *arguments, **options)
+
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as stopping:
+        stopping.setattr(ChildSpeechTrainer, "training_step", stopped)
+        assert run_here(stopping, *command) == 75
+    said = "".join(capfd.readouterr())
+    assert "resume=latest: no unfinished run of this config in outputs, so a new one begins" in said
+    assert "stopped by SIGTERM, nothing is lost; the same command continues" in said
+    (run_dir,) = (tmp_path / "outputs").glob("*/*")
+    assert run_here(monkeypatch, *command) == 0
+    assert list((tmp_path / "outputs").glob("*/*")) == [run_dir]
+    assert f"continuing from {run_dir}" in (run_dir / "run.log").read_text(encoding="utf-8")
+    assert read_json(run_dir / "metrics.json")["steps"] == 3
+
+
+@pytest.mark.kill
 def test_a_run_that_every_process_of_it_is_told_to_stop_continues_by_the_same_command(tmp_path: Path) -> None:
     """A scheduler's signal reaches the data-loader workers too; ``resume=latest`` finds the folder; no two go into it."""
     overrides = ["debug=smoke", "trainer.max_steps=500", "trainer.dataloader_num_workers=1", "resume=latest"]
@@ -182,11 +218,19 @@ def test_validation_speakers_are_held_out_where_there_is_no_validation_manifest(
     assert held_out and held_out < trained_on
 
 
-@pytest.mark.parametrize("command", [one for one in documented_commands() if not is_of_masks(one)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(one, marks=[pytest.mark.processes] if "num_processes" in one else [])
+        for one in documented_commands()
+        if not is_of_masks(one)
+    ],
+)
 def test_the_documented_commands_run(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """As written, but with few steps, in a temporary folder, and on the embedded corpus instead of the reader's files."""
+    """As written, but with one step and one seed, in a temporary folder, and on the embedded corpus instead of the reader's
+    files."""
     for name, source in (("T.jsonl", "train"), ("V.jsonl", "validation")):
         shutil.copy(CORPUS / f"{source}.jsonl", tmp_path / name)
     (tmp_path / "audio").symlink_to(CORPUS / "audio")
@@ -200,7 +244,8 @@ def test_the_documented_commands_run(
     if "job=status" in arguments:
         add_runs(tmp_path / "outputs" / "multirun" / "mine", [PlannedRun("seed=1-0a1b2c3d", ("seed=1",))])
     if not {"--help", "--cfg", "job=compare", "job=status"} & set(arguments):
-        arguments += ["debug=smoke", f"hydra.run.dir={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+        arguments = [re.sub(r"^(seeds?)=1,2$", r"\1=1", one) for one in arguments]
+        arguments += ["debug=smoke", "trainer.max_steps=1", f"hydra.run.dir={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert run_here(monkeypatch, *arguments) == 0
