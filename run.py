@@ -1,4 +1,4 @@
-"""Compose a run from conf/, instantiate its job and run it: see python run.py --help."""
+"""Compose a config from conf/, instantiate its job and run it. See python run.py --help."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from kidasr.cli import checked, launch
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 @checked
 def main(cfg: DictConfig) -> float | None:
-    """Run the job; the validation WER that it returns is what a sweeper minimises."""
+    """Run the job. A training job returns its validation WER, which a sweeper minimises."""
     return hydra.utils.instantiate(cfg.job).run()
 
 

@@ -1,6 +1,6 @@
 """kidasr: fine-tune Whisper on children's speech.
 
-What the command line does, from Python::
+The command line's jobs as Python functions::
 
     import kidasr
 
@@ -10,22 +10,22 @@ What the command line does, from Python::
     print(kidasr.score(corpus.validation, texts)["wer"])
     kidasr.compare(["outputs/mine", "outputs/other"], "outputs/comparison")
 
-The packages stand in the order in which data flows, and a package imports only packages before it:
+The packages are listed in the order of the data flow. A package imports only packages before it:
 
-- ``errors``, ``durable``, ``seeding``, ``processes``: what all others use.
-- ``config``: what may be said: types and ranges, secrets.
-- ``runs``: a run folder and what is in it; what makes two runs the same experiment; sweep folders.
-- ``corpus``: manifest → split → audio. Which utterances, whose, in which set.
-- ``features``: log-mel features and augmentation (H4); what a recogniser is.
+- ``errors``, ``durable``, ``seeding``, ``processes``: used by all others.
+- ``config``: schema and checks of a config; secrets.
+- ``runs``: run folders and sweep folders; when two runs are the same experiment.
+- ``corpus``: manifest → split → audio. Utterances, speakers, sets.
+- ``features``: log-mel features and augmentation (H4); the interface of a recogniser.
 - ``batching``: order (H5) and batches.
-- ``model``: Whisper, and which of its parameters train (H3).
+- ``model``: Whisper, and which of its parameters are trained (H3).
 - ``recognition``: decode → score. Transcripts, WER and CER, overall and by age.
-- ``evidence``: how sure a difference between runs is: intervals, tests, effects.
+- ``evidence``: differences between runs, with intervals, tests and effects.
 - ``report``: tables, figures, pages, loggers.
 - ``training``: the Trainer, with checkpoints (H1), schedule and early stopping (H2).
-- ``cli``: from the command line to the job. ``sweep``: many runs. ``jobs``: one module a job.
+- ``cli``: from the command line to the job. ``sweep``: many runs. ``jobs``: one module per job.
 
-``embedded`` holds the corpus and the model that the defaults use, with the scripts that made them.
+``embedded`` holds the default corpus and model, with the scripts that made them.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kidasr.corpus.corpus import Sets
     from kidasr.corpus.manifest import Utterance
+    from kidasr.corpus.sets import Sets
     from kidasr.recognition.score import Score
 
 __version__ = "0.1.0"
@@ -45,17 +45,17 @@ __all__ = ["compare", "load_corpus", "score", "train", "transcribe"]
 
 
 def load_corpus(train: str | Path, validation: str | Path | None = None, *overrides: str) -> Sets:
-    """Read manifests, divide and check them.
+    """Read manifests, split them into sets and check every recording.
 
     Args:
-        train, validation: Paths; without ``validation``, speakers are held out.
-        overrides: Of the ``data`` group, as on the command line: ``"data.fields.speaker_id=child_id"``.
+        train, validation: Paths; without ``validation``, whole speakers are held out.
+        overrides: Overrides of the ``data`` group, as on the command line: ``"data.fields.speaker_id=child_id"``.
 
     Returns:
-        The sets. The length of each recording is known, and every recording was decoded.
+        The sets. Every recording has been decoded, so its length is known.
 
     Raises:
-        KidasrError: For a manifest or a recording that can't be used.
+        KidasrError: If a manifest or a recording can't be used.
     """
     from kidasr.api import load_corpus
 
@@ -63,11 +63,11 @@ def load_corpus(train: str | Path, validation: str | Path | None = None, *overri
 
 
 def train(*overrides: str, run_dir: str | Path) -> dict[str, Any]:
-    """Do what ``python run.py OVERRIDES hydra.run.dir=RUN_DIR`` does, and return what ``metrics.json`` holds.
+    """Do what ``python run.py OVERRIDES hydra.run.dir=RUN_DIR`` does, and return the content of ``metrics.json``.
 
     Raises:
-        KidasrError: For a mistake in the config or in the data.
-        Stopped: After a signal; the same call continues.
+        KidasrError: If there is a mistake in the config or the data.
+        Stopped: After a signal; the same call resumes the run.
     """
     from kidasr.api import train
 
@@ -78,13 +78,13 @@ def transcribe(model: str | Path, utterances: Sequence[Utterance], *overrides: s
     """Transcribe utterances with a Whisper checkpoint.
 
     Args:
-        model: A folder, or a name on the Hugging Face hub.
-        utterances: Of known length, as :func:`load_corpus` returns them.
-        overrides: Of ``model``, ``padding`` and ``trainer``: ``"padding=max_length"`` for a model that is not fine-tuned on
-            short input.
+        model: A folder, or a name on the Hugging Face Hub.
+        utterances: Utterances of known length, as returned by :func:`load_corpus`.
+        overrides: Overrides of ``model``, ``padding`` and ``trainer``: ``"padding=max_length"`` for a model that was not
+            fine-tuned on short input.
 
     Returns:
-        A transcript of each, in order.
+        One transcript per utterance, in the same order.
     """
     from kidasr.api import transcribe
 
@@ -92,12 +92,12 @@ def transcribe(model: str | Path, utterances: Sequence[Utterance], *overrides: s
 
 
 def score(utterances: Sequence[Utterance], transcripts: Sequence[str], language: str = "en") -> Score:
-    """Error rates of transcripts, overall and by age, as fractions, after Whisper's normalizer.
+    """Error rates of transcripts as fractions, overall and by age, after Whisper's normalizer.
 
     Args:
-        utterances: With their references.
-        transcripts: In the same order.
-        language: Code of the language of both.
+        utterances: The utterances, with their references.
+        transcripts: One per utterance, in the same order.
+        language: The language code of both.
     """
     from kidasr.api import score
 
@@ -105,15 +105,15 @@ def score(utterances: Sequence[Utterance], transcripts: Sequence[str], language:
 
 
 def compare(runs: Sequence[str | Path], output_dir: str | Path, baseline: str | None = None) -> dict[str, Any]:
-    """Compare finished runs, write the report, and return what ``comparison.json`` holds.
+    """Compare finished runs, write the report, and return the content of ``comparison.json``.
 
     Args:
-        runs: Run folders, or patterns.
-        output_dir: Where the report goes.
+        runs: Run folders or glob patterns.
+        output_dir: The folder of the report.
         baseline: See ``conf/job/compare.yaml``.
 
     Raises:
-        KidasrError: If there are fewer than two configurations, or the runs are of different test sets.
+        KidasrError: If there are fewer than two configurations, or the runs were scored on different sets.
     """
     from kidasr.api import compare
 

@@ -1,4 +1,4 @@
-"""The functions of the package ``kidasr``, apart from it so that importing it imports nothing heavy."""
+"""The functions of the package ``kidasr``, in a module of their own to keep ``import kidasr`` light."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +12,15 @@ from omegaconf import DictConfig
 from kidasr.cli.shorthand import written_out
 from kidasr.config import check_config
 from kidasr.corpus.age import AgeBuckets
-from kidasr.corpus.audio_check import AudioCheck
-from kidasr.corpus.corpus import Sets
 from kidasr.corpus.manifest import Utterance
+from kidasr.corpus.sets import Sets
 from kidasr.recognition.score import Score
 from kidasr.runs.files import CONFIG, METRICS, read_json
 from kidasr.runs.folder import lock_run_folder, prepare_run_folder
 
 CONF = Path(__file__).parents[1] / "conf"
 
-#: Longest recording that is looked at where no model says how long its window is.
+#: Longest recording accepted when no model is loaded, which would know its window: Whisper's own.
 WINDOW_SEC = 30.0
 
 
@@ -31,7 +30,8 @@ def load_corpus(train: str | Path, validation: str | Path | None, *overrides: st
     cfg = _composed("data=manifest", *where, *overrides)
     check_config(cfg)
     corpus = instantiate(cfg.data)
-    check = AudioCheck(corpus.on_bad_audio, corpus.max_bad_fraction, decode_check_sec=None)
+    check = corpus.audio_check
+    check.decode_check_sec = None
     sets, bad = check.find(corpus.load(), WINDOW_SEC)
     return check.leave_out(sets, bad, "no file")[0]
 
@@ -57,7 +57,10 @@ def transcribe(model: str | Path, utterances: Sequence[Utterance], *overrides: s
     check_config(cfg)
     recogniser, padding, options = instantiate(cfg.model).load(), instantiate(cfg.padding), cfg.trainer
     transcriber = Transcriber(
-        recogniser, options.per_device_eval_batch_size, options.generation_num_beams, padding.max_new_tokens_per_sec
+        recogniser,
+        options.per_device_eval_batch_size,
+        options.generation_num_beams,
+        options.generation_max_tokens_per_sec,
     )
     order = sorted(range(len(utterances)), key=lambda place: utterances[place].known_duration_sec)
     found = transcriber(ChildSpeechDataset([utterances[place] for place in order], recogniser, padding=padding))
@@ -90,7 +93,7 @@ def _composed(*overrides: str) -> DictConfig:
 
 
 def _as_trained(model: Path) -> list[str]:
-    """The padding that the run of a fine-tuned model had, which its folder tells."""
+    """The padding of a fine-tuned model, read from its run folder; the full window for any other model."""
     config = model.parent / CONFIG
     return [f"padding={read_json(config)['padding']['padding']}"] if config.is_file() else ["padding=max_length"]
 

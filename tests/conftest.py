@@ -1,9 +1,9 @@
-"""What the tests share: composing a run as the command line does, running it in this process, and real data."""
+"""Shared by the tests: composing and running a config as the command line does, fixtures, and real data."""
 
 import gc
 import os
 
-# Tests run side by side, and two processes whose threads spin for each other's core take ten times as long.
+# Tests run in parallel. Two processes whose threads spin on the same cores take ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -33,7 +33,7 @@ from kidasr.corpus.manifest import Utterance
 from kidasr.runs.folder import prepare_run_folder
 from kidasr.runs.sweeps import read_sweep
 
-# Any input: the same examples each time. `--hypothesis-profile=thorough` tries more of them.
+# Property tests use the same examples every time. `--hypothesis-profile=thorough` tries more of them.
 settings.register_profile("kidasr", deadline=None, max_examples=50, derandomize=True, database=None)
 settings.register_profile("thorough", settings.get_profile("kidasr"), max_examples=400)
 settings.load_profile("kidasr")
@@ -44,7 +44,7 @@ TINY_EN = SHARED / "models" / "whisper-tiny.en"
 KIDS = SHARED / "data" / "speechocean762-kids"
 MICRO = ROOT / "kidasr" / "embedded" / "micro_whisper"
 
-#: Skipped without real weights and recordings. What takes long with them is of the group ``real_data`` besides.
+#: Skipped without real weights and recordings. Slow tests with them are also in the group ``real_data``.
 real_data = pytest.mark.skipif(
     not (TINY_EN.is_dir() and KIDS.is_dir()),
     reason="real weights and recordings are not here: ../shared/models/whisper-tiny.en, ../shared/data/speechocean762-kids",
@@ -72,13 +72,13 @@ def job(run_dir: Path, *overrides: str) -> Any:
 
 
 def run_py(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """``python run.py ARGUMENTS`` in a process of its own."""
+    """Run ``python run.py ARGUMENTS`` in a new process."""
     command = [sys.executable, str(ROOT / "run.py"), *arguments]
     return subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=600)
 
 
 def run_here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """``python run.py ARGUMENTS`` in this process; the exit code. What a new process imports would take most of the time."""
+    """Run ``python run.py ARGUMENTS`` in this process, which saves the time to import; returns the exit code."""
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
     try:
@@ -91,7 +91,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Root may read and write anything: where the tests run as root, go on as a user who may not."""
+    """Drop root's permission to read and write everything, if the tests run as root."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)
@@ -102,7 +102,7 @@ def as_nobody() -> Iterator[None]:
 
 
 def sweep_runs(sweep: Path) -> list[Path]:
-    """The folders of a sweep's runs, in the order in which they were asked for."""
+    """The folders of a sweep's runs, in the order of the command line."""
     return [sweep / run.name for run in read_sweep(sweep)]
 
 
@@ -116,7 +116,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each of pytest's processes begins with its share of the longest, and the rest fills the time."""
+    """Let each of pytest's processes start with its share of the long tests."""
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long = [item for item in items if item.get_closest_marker("minutes")]
     short = [item for item in items if not item.get_closest_marker("minutes")]
@@ -125,16 +125,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Training collects garbage at its end; without what is imported that takes a twentieth of the time."""
+    """Freeze imported objects: training collects garbage at its end, which then takes a twentieth of the time."""
     if "torch" in sys.modules:
-        import kidasr.training.fine_tune  # noqa: F401  what else a run imports
+        import kidasr.training.fine_tune  # noqa: F401  everything that a run imports
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn where they are looked at: they take a quarter of a short run."""
+    """Draw figures only in tests that check them: they take a quarter of a short run."""
     if "kidasr.report.report" in sys.modules and not request.node.get_closest_marker("figures"):
         for name in ("draw_learning_curve", "draw_wer_by_age", "draw_forest"):
             monkeypatch.setattr(f"kidasr.report.report.{name}", lambda *_: None)
@@ -147,7 +147,7 @@ def buckets() -> AgeBuckets:
 
 @pytest.fixture
 def utterance(tmp_path: Path) -> Callable[..., Utterance]:
-    """Makes an utterance with a real recording, a tone in noise, behind it."""
+    """Makes an utterance with a recording on disk: a tone in noise."""
 
     def make(
         utterance_id: str = "u", text: str = "two red cats", age_bucket: str = "5-6", duration_sec: float = 1.5, **rest: Any

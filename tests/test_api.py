@@ -1,4 +1,4 @@
-"""The package from Python: a corpus is loaded, a model trained, used, scored and compared."""
+"""The Python API: load a corpus, train, transcribe, score and compare."""
 
 import subprocess
 import sys

@@ -165,12 +165,12 @@ def test_a_run_that_is_told_to_stop_continues_by_the_same_command(
         stopping.setattr(ChildSpeechTrainer, "training_step", stopped)
         assert run_here(stopping, *command) == 75
     said = "".join(capfd.readouterr())
-    assert "resume=latest: no unfinished run of this config in outputs, so a new one begins" in said
-    assert "stopped by SIGTERM, nothing is lost; the same command continues" in said
+    assert "resume=latest: no unfinished run of this config in outputs, starting a new one" in said
+    assert "stopped by SIGTERM, nothing is lost; the same command resumes" in said
     (run_dir,) = (tmp_path / "outputs").glob("*/*")
     assert run_here(monkeypatch, *command) == 0
     assert list((tmp_path / "outputs").glob("*/*")) == [run_dir]
-    assert f"continuing from {run_dir}" in (run_dir / "run.log").read_text(encoding="utf-8")
+    assert f"resuming from {run_dir}" in (run_dir / "run.log").read_text(encoding="utf-8")
     assert read_json(run_dir / "metrics.json")["steps"] == 3
 
 
@@ -199,11 +199,11 @@ def test_a_run_that_every_process_of_it_is_told_to_stop_continues_by_the_same_co
     first = begin()
     said = stop(first)
     assert first.wait(60) == 75
-    assert "resume=latest: no unfinished run of this config in outputs, so a new one begins" in said
-    assert "stopped by SIGTERM, nothing is lost; the same command continues" in said
+    assert "resume=latest: no unfinished run of this config in outputs, starting a new one" in said
+    assert "stopped by SIGTERM, nothing is lost; the same command resumes" in said
     (run_dir,) = (tmp_path / "outputs").glob("*/*")
     again = begin()
-    while f"continuing from {run_dir}" not in (run_dir / "run.log").read_text(encoding="utf-8"):
+    while f"resuming from {run_dir}" not in (run_dir / "run.log").read_text(encoding="utf-8"):
         time.sleep(0.1)
     second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert second.returncode == 2
@@ -257,7 +257,12 @@ def test_the_documented_commands_run(
         add_runs(tmp_path / "outputs" / "multirun" / "mine", [PlannedRun("seed=1-0a1b2c3d", ("seed=1",))])
     if not {"--help", "--cfg", "job=compare", "job=status"} & set(arguments):
         arguments = [re.sub(r"^(seeds?)=1,2$", r"\1=1", one) for one in arguments]
-        arguments += ["debug=smoke", "trainer.max_steps=1", f"hydra.run.dir={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+        arguments += [
+            "debug=smoke",
+            "trainer.max_steps=1",
+            f"hydra.run.dir={tmp_path / 'run'}",
+            f"hydra.sweep.dir={tmp_path / 'sweep'}",
+        ]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert run_here(monkeypatch, *arguments) == 0

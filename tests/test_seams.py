@@ -1,4 +1,4 @@
-"""What a user adds is one YAML and one module in a folder of their own; nothing of kidasr is touched."""
+"""A user adds an idea with one YAML file and one module, in a folder of their own, without touching kidasr."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ Add = Callable[[str, str, str], None]
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Iterator[Path]:
-    """A folder of configs and modules, which are forgotten afterwards."""
+    """A user's folder of configs and modules; the modules are unloaded afterwards."""
     folder, before = tmp_path / "mine", set(sys.modules)
     folder.mkdir()
     path = sys.path.copy()
@@ -81,7 +81,7 @@ from kidasr.batching.curriculum import Curriculum
 
 
 class Paced(Curriculum):
-    """Short and easy utterances first; in the first epoch only those, twice."""
+    """Easy utterances first; in the first epoch only those, repeated."""
 
     def __init__(self, column: str):
         self.column = column
@@ -120,7 +120,7 @@ def test_augmentations_of_waveforms_and_features_go_together(
         (["augment=speed", "~augment.speed.slowest"], "augment.speed.slowest is missing"),
         (["augment=speed", "augment.speed._target_=speed.Sped"], "augment.speed._target_: module speed has no Sped"),
         (["augment=speed", "augment.speed._target_=spede.Speed"], "augment.speed._target_: spede can't be imported: Module"),
-        (["hypotheses=[constant,h2]"], "hypotheses=[constant,h2]: constant and h2 both choose schedule; expected: one of them"),
+        (["hypotheses=[constant,h2]"], "hypotheses=[constant,h2]: constant and h2 both override schedule; expected: one of them"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_what_a_user_adds_is_one_line(
@@ -150,6 +150,13 @@ def test_a_curriculum_sees_ages_durations_and_scores_and_paces_itself(
     code, run_dir = run(monkeypatch, mine, "curriculum=paced", *data, *SHORT, "trainer.max_steps=9", "step_scale=0.01")
     assert code == 0 and read_json(run_dir / "metrics.json")["steps"] == 9
     assert read_json(run_dir / "config.json")["curriculum"]["_target_"] == "paced.Paced"
+
+
+def test_what_a_person_always_wants_is_a_local_file(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(mine, "local", "default", "# @package _global_\ntrainer:\n  num_threads: 1\n  per_device_eval_batch_size: 3\n")
+    code, run_dir = run(monkeypatch, mine, *SHORT, "trainer.per_device_eval_batch_size=1")
+    trainer = read_json(run_dir / "config.json")["trainer"]
+    assert (code, trainer["num_threads"], trainer["per_device_eval_batch_size"]) == (0, 1, 1)
 
 
 def test_a_hypothesis_is_switched_by_a_design(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +217,7 @@ def test_a_job_has_its_own_groups_keys_and_help(
     assert run(monkeypatch, mine, "job=count", "curriculum=age")[0] == 2
     complained = capsys.readouterr().err.splitlines()
     assert complained[0] == "error: minimum=few: should be a valid integer"
-    assert complained[1].startswith("error: curriculum: no group of job=count")
+    assert complained[1].startswith("error: curriculum: not a group of job=count")
 
 
 CROSS_ENTROPY = """
@@ -225,7 +232,7 @@ class CrossEntropy(Objective):
 
 
 class Consistent(Objective):
-    '''Cross entropy, and agreement between two views of an utterance.'''
+    '''Cross entropy plus agreement between two views of an utterance.'''
 
     views = 2
     seen = []

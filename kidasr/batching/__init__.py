@@ -1,1 +1,1 @@
-"""Which utterances are seen together, and in which order (H5)."""
+"""Batches of utterances, and their order (H5)."""

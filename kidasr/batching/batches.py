@@ -1,4 +1,4 @@
-"""Batches, and the order they are drawn in."""
+"""Batches, and the order in which they are drawn."""
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -12,25 +12,25 @@ from kidasr.errors import KidasrError
 from kidasr.features.padding import Padding
 from kidasr.seeding import generator_for
 
-#: Utterances of similar length are looked for among so many batches; more would be more alike, and less random.
+#: Number of batches in a pool that is sorted by length. A larger pool gives more similar lengths, but less randomness.
 POOL_BATCHES = 32
 
 
 def similar_lengths_together(
     order: Indices, ranks: Indices, durations_sec: np.ndarray, largest: Indices, rng: np.random.Generator
 ) -> list[Indices]:
-    """The batches of an epoch: utterances of similar length together, the batches of a rank in random order.
+    """The batches of an epoch: utterances of similar length together, and the batches of a rank in random order.
 
-    Utterances are grouped by rank and by the largest batch that they may be in, which depends on their length, not on the
-    epoch: so every epoch has as many batches. A group is cut into batches from pools of :data:`POOL_BATCHES`, each sorted
-    by length (as in transformers' ``get_length_grouped_indices``). What is left over goes to the next group, if that group's
-    batches are not larger; else it is a smaller batch.
+    Utterances are grouped by rank and by maximum batch size. The latter depends on their length but not on the epoch, so
+    every epoch has the same number of batches. A group is cut into batches from pools of :data:`POOL_BATCHES` batches, each
+    sorted by length (as in transformers' ``get_length_grouped_indices``). The rest of a group goes to the next group, unless
+    that group's batches are larger; in that case it becomes a smaller batch.
 
     Args:
-        order: Indices of the utterances, as they would be seen.
-        ranks: The place of each utterance's bucket in a curriculum; ranks stay in order.
+        order: Indices of the utterances, in the order without grouping.
+        ranks: The place of each utterance's bucket in a curriculum; the order of ranks is kept.
         durations_sec: The length of each utterance.
-        largest: The number of utterances in the largest batch that each may be in.
+        largest: The maximum batch size of each utterance.
         rng: Shuffles the batches.
     """
     members = order[np.lexsort((-largest[order], ranks[order]))]
@@ -55,23 +55,22 @@ def similar_lengths_together(
 
 
 class EpochBatches(BatchRebalanceSampler):
-    """Draws batches of ``(epoch, place)`` in the curriculum's order of the epoch: a pure function of (seed, epoch).
+    """Draws batches of ``(epoch, place)`` in the curriculum's order: a pure function of (seed, epoch).
 
-    The batches are the same for any number of processes, of which each draws its share. The class above it is that of
-    transformers' own sampler of such shares: what it yields reaches the process as it is, while accelerate would deal out
-    the batches of any other.
+    The batches do not depend on the number of processes; each process draws its share of every batch. Subclasses
+    BatchRebalanceSampler so that accelerate does not re-shard: it would distribute the batches of any other sampler.
 
     Args:
-        training_set: What is drawn.
-        curriculum: Gives the order.
+        training_set: The utterances to draw.
+        curriculum: Determines the order.
         seed: The run's seed.
-        padding: How long the model's input is, and whether utterances of similar length are batched.
+        padding: Length of the model's input, and whether to batch utterances of similar length.
         window_sec: The model's window.
-        batch_size: Utterances in a batch.
-        max_batch_sec: Seconds of input in a batch, the padding to its longest utterance counted; None for any. An utterance
-            longer than this is a batch of its own.
-        max_length_factor: How many times longer augmentation may make an utterance, which ``max_batch_sec`` allows for.
-        processes, process: How many there are, and which of them this is.
+        batch_size: Utterances per batch.
+        max_batch_sec: Maximum seconds of input per batch, including padding; None for no limit. A longer utterance gets a
+            batch of its own.
+        max_length_factor: Maximum factor by which augmentation lengthens an utterance; ``max_batch_sec`` allows for it.
+        processes, process: The number of processes, and this one's index.
     """
 
     def __init__(
@@ -93,8 +92,8 @@ class EpochBatches(BatchRebalanceSampler):
         self.padding, self.window_sec = padding, window_sec
         self.batch_size, self.max_batch_sec, self.max_length_factor = batch_size, max_batch_sec, max_length_factor
         self.processes, self.process = processes, process
-        #: Tells the epoch that is about to start. The trainer sets it: its own state knows the epoch also where a run was
-        #: resumed, which a call of ``set_epoch`` may not reach.
+        #: Returns the epoch that is about to start. Set by the trainer, whose state knows it in a resumed run too;
+        #: ``set_epoch`` may not be called then.
         self.current_epoch: Callable[[], int] = lambda: 0
 
     @cached_property
@@ -109,24 +108,24 @@ class EpochBatches(BatchRebalanceSampler):
         batches = self.batches(epoch)
         if len(batches) != len(self):
             raise KidasrError(
-                f"trainer.max_batch_sec={self.max_batch_sec}: epoch {epoch} of this curriculum has {len(batches)} batches "
-                f"and the first had {len(self)}; expected: null, with a curriculum that leaves utterances out"
+                f"trainer.max_batch_sec={self.max_batch_sec}: with this curriculum, epoch {epoch} has {len(batches)} "
+                f"batches and the first had {len(self)}; expected: null, for a curriculum that leaves out utterances"
             )
         for batch in batches:
             yield [(epoch, place) for place in self._share(batch)]
 
     def _share(self, batch: Indices) -> list[int]:
         """This process's part of a batch."""
-        # Where there are fewer utterances than processes, some are drawn twice, as in PyTorch's DistributedSampler.
+        # With fewer utterances than processes, some are drawn twice, as in PyTorch's DistributedSampler.
         filled = np.resize(batch, max(len(batch), self.processes))
         return filled[self.process :: self.processes].tolist()
 
     def utterance_ids(self, epoch: int, number: int) -> list[str]:
-        """The utterances in one of an epoch's batches, this process's share."""
+        """Ids of the utterances in this process's share of a batch."""
         return [self.utterances[place].utterance_id for place in self._share(self.batches(epoch)[number])]
 
     def batches(self, epoch: int) -> list[Indices]:
-        """The batches of an epoch: indices into the utterances."""
+        """The batches of an epoch, as indices of utterances."""
         order = self.curriculum.order(self.training_set, self.seed, epoch)
         if not self.padding.group_by_length:
             size = int(self._largest.min())
@@ -137,7 +136,7 @@ class EpochBatches(BatchRebalanceSampler):
 
     @cached_property
     def _largest(self) -> Indices:
-        """Utterances in the largest batch that each may be in."""
+        """The maximum batch size of each utterance."""
         largest = np.full(len(self.utterances), self.batch_size, dtype=np.int64)
         if self.max_batch_sec is not None:
             input_sec = np.full(len(self.utterances), self.window_sec)

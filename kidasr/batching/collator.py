@@ -1,4 +1,4 @@
-"""Utterances of different lengths as one batch."""
+"""Collating utterances of different lengths into a batch."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -12,11 +12,11 @@ from kidasr.features.recogniser import IGNORED_LABEL, Batch, Recogniser
 
 
 class Collator:
-    """Puts examples into a batch, as the recogniser takes it. Of several views, all first ones come before all second ones.
+    """Collates examples with the recogniser's own method. With several views, all first views come before all second ones.
 
     Args:
-        recogniser: Whose batches.
-        padding: How long the model's input is.
+        recogniser: Makes the batches.
+        padding: Length of the model's input.
     """
 
     def __init__(self, recogniser: Recogniser, padding: Padding):
@@ -31,13 +31,13 @@ class Collator:
 
 
 class PaddedBatch:
-    """Puts features and labels of an encoder-decoder into a batch, padded on the right to the longest.
+    """Collates features and labels of an encoder-decoder model, padded on the right to the longest.
 
-    The model puts the start token before the labels itself (``shift_tokens_right``), so it is taken off here.
+    The model adds the start token to the labels itself (``shift_tokens_right``), so it is removed here.
 
     Args:
         start_token_id: The model's ``decoder_start_token_id``.
-        mask: Whether the model is told which frames are real, where they are not all.
+        mask: Whether to add a mask of the real frames if some frames are padding.
     """
 
     def __init__(self, start_token_id: int, mask: bool = False):
@@ -45,11 +45,11 @@ class PaddedBatch:
         self.mask = mask
 
     def __call__(self, features: Sequence[torch.Tensor], labels: Sequence[list[int]]) -> dict[str, torch.Tensor]:
-        """A batch as the model takes it.
+        """The model's input for a batch.
 
         Returns:
-            ``input_features``, shape ``(batch, mel_bins, frames)``; ``labels``, ``(batch, tokens)``; and, if some utterances
-            are shorter than others and ``mask`` is on, ``frame_mask``, ``(batch, frames / 2)``, bool.
+            ``input_features``, shape ``(batch, mel_bins, frames)``; ``labels``, ``(batch, tokens)``; with ``mask``, if some
+            utterances are shorter than others, also ``frame_mask``, ``(batch, frames / 2)``, bool.
         """
         frames = torch.tensor([one.shape[1] for one in features])
         longest = int(frames.max())

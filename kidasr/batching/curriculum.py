@@ -1,6 +1,6 @@
-"""H5: the order in which utterances are seen. A pure function of (seed, epoch).
+"""H5: the order of the training utterances, a pure function of (seed, epoch).
 
-A user's own is a subclass of :class:`Curriculum` in a module of its own, and a file in ``conf/curriculum``.
+To add a curriculum, write a subclass of :class:`Curriculum` in a module of your own, and a file in ``conf/curriculum``.
 """
 
 import logging
@@ -17,31 +17,31 @@ log = logging.getLogger(__name__)
 
 
 class Curriculum:
-    """Random order; and what every curriculum is.
+    """Random order; the base class of all curricula.
 
-    Sorting the data set itself would do nothing, because the Trainer's sampler shuffles; so the sampler asks here, before
-    each epoch.
+    Sorting the data set itself would have no effect, because the Trainer's sampler shuffles. kidasr's sampler takes its
+    order from here instead, before each epoch.
     """
 
     def ranks(self, training_set: TrainingSet, epoch: int) -> Indices:
-        """Place of each utterance in the order, shape ``(len(training_set),)``; utterances of one rank are shuffled.
+        """The rank of each utterance in the order, shape ``(len(training_set),)``; utterances of equal rank are shuffled.
 
         Args:
-            training_set: Ages, durations and the manifest's other columns of each utterance.
-            epoch: From 0.
+            training_set: The utterances' ages, durations and other columns of the manifest.
+            epoch: The epoch, counted from 0.
         """
         return np.zeros(len(training_set), dtype=np.int64)
 
     def order(self, training_set: TrainingSet, seed: int, epoch: int) -> Indices:
-        """Indices of the utterances as they are seen in an epoch, as many as there are utterances.
+        """Indices of the utterances in the order of an epoch, as many as there are utterances.
 
-        A curriculum that paces itself may leave some out and take others twice: the number of steps of an epoch stays.
+        A self-paced curriculum may leave out some utterances and repeat others; the number of steps per epoch stays.
         """
         shuffled = generator_for("order", seed, epoch).permutation(len(training_set))
         return shuffled[np.argsort(self.ranks(training_set, epoch)[shuffled], kind="stable")]
 
     def describe(self, training_set: TrainingSet) -> None:
-        """Log the order, and warn where it does nothing."""
+        """Log the order, and warn if it has no effect."""
         names = training_set.buckets.names
         log.info("curriculum: %s; utterances by age: %s", self._what(), ", ".join(_by_age(training_set, names)))
 
@@ -50,20 +50,20 @@ class Curriculum:
 
 
 class AgeCurriculum(Curriculum):
-    """By age bucket, and random within each; unknown ages come last.
+    """By age bucket, random within each bucket; unknown ages come last.
 
-    The checklist goes from young to old. The youngest are also the hardest, so the usual easy-to-hard curriculum (Bengio
-    et al., 2009) is the oldest first.
+    The checklist asks for youngest first. The youngest children are also the hardest to recognise, so the usual easy-to-hard
+    curriculum (Bengio et al., 2009) is oldest first.
 
     Args:
-        order: Which end comes first.
+        order: ``youngest_first`` or ``oldest_first``.
     """
 
     def __init__(self, order: Literal["youngest_first", "oldest_first"]):
         self.by = order
 
     def ranks(self, training_set: TrainingSet, epoch: int) -> Indices:
-        """Place of each utterance's bucket in the order."""
+        """The place of each utterance's bucket in the order."""
         if self.by == "youngest_first":
             return training_set.age_buckets
         unknown = training_set.buckets.order[UNKNOWN]
@@ -71,7 +71,7 @@ class AgeCurriculum(Curriculum):
         return np.where(buckets == unknown, unknown, unknown - 1 - buckets)
 
     def describe(self, training_set: TrainingSet) -> None:
-        """Log how many utterances each bucket has, in the order in which they are seen."""
+        """Log the number of utterances in each bucket, in training order."""
         known = [name for name in training_set.buckets.names if name != UNKNOWN]
         names = [*(known if self.by == "youngest_first" else reversed(known)), UNKNOWN]
         distribution = " → ".join(_by_age(training_set, names))

@@ -1,4 +1,4 @@
-"""The training set as the order of its utterances depends on it."""
+"""The training set, with the properties that its order can depend on."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,10 +13,10 @@ Values = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 class TrainingSet:
-    """Utterances, and what is known of each as an array in their order.
+    """Utterances, with their properties as arrays in the same order.
 
     Args:
-        utterances: Of known length.
+        utterances: Utterances of known length.
         buckets: The run's age buckets.
     """
 
@@ -28,21 +28,21 @@ class TrainingSet:
 
     @cached_property
     def age_buckets(self) -> Indices:
-        """Place of each utterance's age bucket, youngest first, unknown last."""
+        """Index of each utterance's age bucket, youngest first, unknown last."""
         return np.array([self.buckets.order[one.age_bucket] for one in self.utterances], dtype=np.int64)
 
     @cached_property
     def ages(self) -> Values:
-        """Years; NaN where the manifest gives none."""
+        """Ages in years; NaN if the manifest has none."""
         return np.array([np.nan if one.age is None else one.age for one in self.utterances], dtype=np.float64)
 
     @cached_property
     def durations_sec(self) -> Values:
-        """Length of each recording."""
+        """Length of each recording, in seconds."""
         return np.array([one.known_duration_sec for one in self.utterances], dtype=np.float64)
 
     def column(self, name: str) -> Values:
-        """A column of the manifest that kidasr has no use for itself, such as a score; NaN where it is no number."""
+        """A column of the manifest that kidasr itself does not use, e.g. a score; NaN where it is not a number."""
         return np.array([_number((one.extra or {}).get(name)) for one in self.utterances], dtype=np.float64)
 
 

@@ -1,4 +1,4 @@
-"""The command line: composing a config and running its job. Importing it registers the resolvers; torch is not imported."""
+"""The command line: compose a config and run its job. Importing it registers the resolvers, but does not import torch."""
 
 from kidasr.cli.launch import checked, launch
 from kidasr.cli.resolvers import register

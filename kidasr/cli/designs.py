@@ -1,4 +1,4 @@
-"""Designs of ablations: which hypotheses are on in each of their configurations."""
+"""Ablation designs: which hypotheses are on in each configuration."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
@@ -7,27 +7,27 @@ Configurations = Iterator[tuple[str, ...]]
 
 
 def one_at_a_time(names: Sequence[str]) -> Configurations:
-    """None of them, and each by itself."""
+    """The baseline, then each hypothesis by itself."""
     yield ()
     for name in names:
         yield (name,)
 
 
 def leave_one_out(names: Sequence[str]) -> Configurations:
-    """All of them, and all but each."""
+    """All hypotheses, then all but one."""
     yield tuple(names)
     for name in names:
         yield tuple(other for other in names if other != name)
 
 
 def factorial(names: Sequence[str]) -> Configurations:
-    """Every combination, small ones first."""
+    """Every combination, smallest first."""
     for size in range(len(names) + 1):
         yield from combinations(names, size)
 
 
 def half_factorial(names: Sequence[str]) -> Configurations:
-    """Every combination of an even number."""
+    """Every combination with an even number of hypotheses."""
     yield from (chosen for chosen in factorial(names) if len(chosen) % 2 == 0)
 
 

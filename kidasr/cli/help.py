@@ -1,4 +1,4 @@
-"""``python run.py --help``: what a job does, its groups with their choices, its keys."""
+"""``python run.py --help``: a job's purpose, its config groups with their choices, and its keys."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,32 +13,32 @@ Usage: python run.py [group=choice ...] [key=value ...]        with --multirun: 
 """
 
 ENDING = """\
-Look before you run: --cfg job shows the composed config, --cfg job --resolve with every value filled in.
-What each key means stands beside it in conf/<group>/<choice>.yaml. --config-dir=DIR adds groups and choices of your own.
+To inspect the config before a run: --cfg job shows it as composed, --cfg job --resolve with every value.
+Each key is documented in conf/<group>/<choice>.yaml. --config-dir=DIR adds groups and choices of your own.
 """
 
 EXAMPLES = """\
 Examples:
   python run.py                                        embedded corpus and model: offline, a CPU, minutes
-  python run.py augment=specaugment freeze=none        one option a hypothesis
+  python run.py augment=specaugment freeze=none        one option per hypothesis
   python run.py --multirun experiment=baseline,h4 seed=1,2
   python run.py --multirun experiment=baseline,h4 seed=1,2 hydra/launcher=slurm         the same on a cluster
-  python run.py ablation=one_at_a_time seeds=1,2       each hypothesis by itself, and a report that compares them
-  python run.py job=status                             how the newest sweep is doing
-  python run.py job=compare --help                     groups, keys and an example of another job
+  python run.py ablation=one_at_a_time seeds=1,2       each hypothesis by itself, with a comparison
+  python run.py job=status                             state of the newest sweep
+  python run.py job=compare --help                     groups, keys and examples of another job
 """
 
 
 def help_text(cfg: DictConfig, folders: Sequence[Path]) -> str:
-    """The help for a job.
+    """The help text of a job.
 
     Args:
-        cfg: As composed, with its ``hydra`` node.
-        folders: Of configs, kidasr's first.
+        cfg: The composed config, with its ``hydra`` node.
+        folders: Config folders, kidasr's own first.
     """
     chosen = {str(group): str(choice) for group, choice in cfg.hydra.runtime.choices.items() if "/" not in str(group)}
     groups = {group: _choices(folders, group) for group in chosen if not group.startswith("hydra")}
-    for group in ("hypotheses",):  # a list, of which Hydra notes no choice
+    for group in ("hypotheses",):  # a list: Hydra records no choice for it
         if "experiment" in chosen:
             groups[group] = _choices(folders, group)
     groups = {group: choices for group, choices in sorted(groups.items()) if choices}
@@ -56,7 +56,7 @@ def _choices(folders: Sequence[Path], group: str) -> list[str]:
 
 
 def _comments(path: Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """What a config's first comment says, and its keys with the comment above each."""
+    """The first comment of a config file, and its keys with the comment above each."""
     first: list[str] = []
     keys: list[tuple[str, str]] = []
     block: list[str] = []
@@ -75,7 +75,7 @@ def _comments(path: Path) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def folders_of(conf: Path, search_path: Sequence[str]) -> Iterator[Path]:
-    """kidasr's folder of configs, and those of the user."""
+    """kidasr's config folder, then the user's."""
     yield conf
     for entry in search_path:
         yield Path(entry.removeprefix("file://"))

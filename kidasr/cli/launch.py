@@ -1,4 +1,4 @@
-"""From the command line to the job: every config is checked first, and a mistake is one line, not a traceback."""
+"""From the command line to the job. Every config is checked first; a mistake is reported in one line, not a traceback."""
 
 import errno
 import functools
@@ -41,26 +41,26 @@ from kidasr.runs.identity import identity, resolved
 from kidasr.runs.record import is_expected, record
 from kidasr.runs.sweeps import failed_runs, name_run, remember_runs
 
-#: Exit codes: a mistake of the user's, and any other failure.
+#: Exit codes: a user's mistake, and any other failure.
 USER_ERROR, FAILURE = 2, 1
 
-#: What the user puts right by making room: no space, quota, limit of a file's size.
+#: Errors that the user fixes by making room: disk full, quota exceeded, file too large.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 log = logging.getLogger("kidasr")
 
 
 def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Wrap a job's function: config and run folder are checked, and what goes wrong is in its ``run.log`` too.
+    """Wrap a job's function: check config and run folder first, and log errors to ``run.log`` as well.
 
-    A user's mistake is one line there, any other failure a traceback. A single run then ends with exit code 2 or 1. In a
-    multirun the error goes on to Hydra, which lets the other jobs finish.
+    A user's mistake is logged in one line, any other failure with its traceback. A single run then exits with code 2 or 1.
+    In a multirun the error is raised again for Hydra, which lets the other jobs finish.
     """
 
     @functools.wraps(job)
     def run(cfg: DictConfig) -> Any:
         hydra = HydraConfig.get()
-        if not is_first_process():  # of several processes, one talks; any may fail
+        if not is_first_process():  # one process logs; the others only report errors
             logging.getLogger().setLevel(logging.ERROR)
         run_dir = Path(hydra.runtime.output_dir)
         begun = False
@@ -110,7 +110,7 @@ def _job_id() -> str | None:
 def _run(job: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
     try:
         return job(cfg)
-    except InstantiationException as error:  # of a _target_ that is none
+    except InstantiationException as error:  # a _target_ that can't be instantiated
         text, _, key = str(error).partition("\nfull_key: ")
         reason = " ".join(text.replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception.", "").split())
         raise ConfigError(f"{key.removeprefix('job.') or 'job'}._target_: {truncate(reason)}") from error
@@ -124,12 +124,12 @@ def _explain_full_disk() -> Iterator[None]:
         if error.errno not in FULL:
             raise
         raise KidasrError(
-            f"{error.filename or 'the run folder'}: {error.strerror}; with more room, the same command continues"
+            f"{error.filename or 'the run folder'}: {error.strerror}; make room, then the same command resumes"
         ) from error
 
 
 def nothing_to_do(run_dir: Path, cfg: DictConfig) -> str:
-    """The line for a finished run."""
+    """The message for a finished run."""
     result = job_class(cfg).result(run_dir)
     error_rate = "" if result is None else f" (WER {100 * result:.1f}%)"
     return f"{run_dir} holds the finished run of this config{error_rate}: nothing to do"
@@ -138,19 +138,19 @@ def nothing_to_do(run_dir: Path, cfg: DictConfig) -> str:
 def launch(main: Callable[[], Any], conf: Path) -> None:
     """Run a ``hydra.main`` function from the command line.
 
-    The config of the run, or of each job of a multirun, is composed and checked before the first of them starts.
+    The config of the run, or of every job of a multirun, is composed and checked before the first one starts.
 
     Args:
-        main: The function that ``hydra.main`` made.
-        conf: Folder of the configs.
+        main: The function decorated by ``hydra.main``.
+        conf: The config folder.
     """
     if os.environ.get("HYDRA_FULL_ERROR") == "1":  # the user wants the traceback
         main()
         _end_with_failed_runs()
         return
     inherited = dict(os.environ)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, so that they can be told here in one line
-    logging.raiseExceptions = False  # what a full disk keeps out of run.log is still on the screen
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise errors, to be reported here in one line
+    logging.raiseExceptions = False  # on a full disk, run.log fails silently; the screen still gets the message
     try:
         sys.argv[1:], own = _add_config_dir(sys.argv[1:])
         folders = [conf, *own]
@@ -175,7 +175,7 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
 
 
 def _end_with_failed_runs() -> None:
-    """Where runs of a multirun have failed, say so and exit with 2, or with 1 if any was no mistake of the user's."""
+    """List the failed runs of a multirun, if any, and exit: with 2 if all were user mistakes, otherwise with 1."""
     failed = failed_runs()
     if not failed:
         return
@@ -185,13 +185,13 @@ def _end_with_failed_runs() -> None:
 
 
 def _add_config_dir(arguments: list[str]) -> tuple[list[str], list[Path]]:
-    """Take ``--config-dir`` for a search path, which every job of a sweep gets too, and import modules from it.
+    """Turn ``--config-dir`` into a search path, which every job of a sweep inherits, and make its modules importable.
 
     Returns:
-        The other arguments with the search path, and the folder of the user's, if there is one.
+        The other arguments plus the search path, and the user's folder, if given.
 
     Raises:
-        ConfigError: If there is no such folder.
+        ConfigError: If the folder does not exist.
     """
     rest, given = [], None
     words = iter(arguments)
@@ -206,26 +206,26 @@ def _add_config_dir(arguments: list[str]) -> tuple[list[str], list[Path]]:
         return arguments, []
     folder = Path(given).absolute()
     if not given or not folder.is_dir():
-        raise ConfigError(f"--config-dir={given}: no such folder; expected: one with groups of configs")
+        raise ConfigError(f"--config-dir={given}: no such folder; expected: a folder with config groups")
     sys.path.insert(1, str(folder))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     return [f"hydra.searchpath=[{quoted(f'file://{folder}')}]", *rest], [folder]
 
 
 def _check_command_line(conf: Path, folders: list[Path]) -> int:
-    """Compose and check what the command line asks for; other config folders and Hydra's own flags are left to Hydra.
+    """Compose and check the command line's config. Hydra's own flags and other config folders are left to Hydra.
 
-    Of a single run the folder is found (``resume=latest``) and locked; of a multirun it is named.
+    A single run's folder is found (``resume=latest``) and locked; a multirun's folder is named.
 
     Returns:
-        How many processes are to do it: 0 if there is nothing to do, 1 for this one.
+        The number of processes to start: 0 if there is nothing to do, 1 for this process alone.
     """
     arguments = get_args_parser().parse_args()
     check_overrides(arguments.overrides)
     own_flags = ("hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
     if any(getattr(arguments, flag) for flag in (*own_flags, "config_path", "config_name")):
         return 1
-    logging.disable(logging.WARNING)  # each job says its warnings itself, into its own run.log
+    logging.disable(logging.WARNING)  # each job logs its warnings to its own run.log later
     try:
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
             shared = _compose(_without_sweeps(arguments.overrides))
@@ -236,7 +236,7 @@ def _check_command_line(conf: Path, folders: list[Path]) -> int:
             if not (arguments.multirun or shared.hydra.mode == RunMode.MULTIRUN):
                 for one in arguments.overrides:
                     if one.lstrip("+").startswith(("hydra/launcher=", "hydra/sweeper=")):
-                        raise ConfigError(f"{one}: of a multirun; expected: with --multirun")
+                        raise ConfigError(f"{one}: needs a multirun; expected: --multirun as well")
                 return _check_single_run(*_checked(_compose(arguments.overrides)))
             _check_multirun(shared, arguments.overrides, folders)
     finally:
@@ -245,7 +245,7 @@ def _check_command_line(conf: Path, folders: list[Path]) -> int:
 
 
 def _checked(cfg: DictConfig) -> tuple[DictConfig, DictConfig]:
-    """Hydra's part of a config and the rest, which can work."""
+    """Split a config into Hydra's part and the rest, and check the rest."""
     hydra = cfg.hydra
     with open_dict(cfg):
         del cfg["hydra"]
@@ -254,25 +254,25 @@ def _checked(cfg: DictConfig) -> tuple[DictConfig, DictConfig]:
 
 
 def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> int:
-    """Find, lock and check the folder, before Hydra writes to it; returns how many processes have something to do."""
+    """Find, lock and check the run folder before Hydra writes to it; returns the number of processes to start."""
     if not job_class(cfg).has_folder:
         sys.argv.append("hydra/job_logging=screen")
         return 1
     run_dir = Path(str(hydra.run.dir))
     if cfg.resume == "latest":
-        # The folders of the runs are beside each other up to where the time comes in.
+        # All run folders share the part of the path before the time.
         pattern = str(OmegaConf.to_container(hydra.run, resolve=False)["dir"])  # type: ignore[index, call-overload]
         base = Path(pattern.partition("${")[0] or ".")
         latest = newest_unfinished(base, cfg)
         if is_first_process():
-            found = f"continuing {latest}" if latest else f"no unfinished run of this config in {base}, so a new one begins"
+            found = f"resuming {latest}" if latest else f"no unfinished run of this config in {base}, starting a new one"
             print(f"resume=latest: {found}")
         if latest is not None:
             run_dir = latest
-    # Hydra composes again, when the time in the folder's name may be another.
+    # Fix the folder: Hydra composes again, and the time in its name may have changed.
     sys.argv.append(f"hydra.run.dir={quoted(run_dir)}")
     if not is_first_process():
-        sys.argv.append("hydra.output_subdir=null")  # one process writes
+        sys.argv.append("hydra.output_subdir=null")  # only the first process writes
     check_place(run_dir)
     processes = 1
     if "trainer" in cfg.job and not are_started():
@@ -288,20 +288,20 @@ def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> int:
 
 
 def check_nodes(cfg: DictConfig, here: bool) -> None:
-    """Check that a run of several machines is not to be started here, where there is one.
+    """Refuse a run on several machines if it would start here, on one.
 
     Raises:
-        ConfigError: If so.
+        ConfigError: If ``here`` and ``trainer.num_nodes`` is more than 1.
     """
     if here and (OmegaConf.select(cfg, "trainer.num_nodes") or 1) > 1:
         raise ConfigError(
             f"trainer.num_nodes={cfg.trainer.num_nodes}: this is one machine; expected: --multirun hydra/launcher=slurm, or "
-            "torchrun on each of them"
+            "torchrun on each machine"
         )
 
 
 def _check_multirun(shared: DictConfig, overrides: list[str], folders: list[Path]) -> None:
-    """Check every job of a multirun, and give it its folder, which Hydra would name again for each job."""
+    """Check every job of a multirun, and fix the sweep's folder: Hydra would compute its name again for each job."""
     with open_dict(shared):
         shared.hydra.overrides.task = [one for one in overrides if not one.lstrip("+~").startswith("hydra")]
         shared.hydra.overrides.task += [one for one in overrides if one.startswith("hydra/sweeper=")]
@@ -318,13 +318,13 @@ def _check_multirun(shared: DictConfig, overrides: list[str], folders: list[Path
         what = identity(resolved(whole))
         if named.setdefault(name, what) != what:
             raise ConfigError(
-                f"hydra.sweep.subdir: two runs would go into {sweep_dir / name}; expected: a folder for each, or no "
-                "hydra.sweep.subdir, by which each has one"
+                f"hydra.sweep.subdir: two runs would share {sweep_dir / name}; expected: a folder for each run, which is "
+                "the default without hydra.sweep.subdir"
             )
         hydra, cfg = _checked(whole)
         if cfg.resume == "latest":
             raise ConfigError(
-                "resume=latest: of one run; expected with --multirun: hydra.sweep.dir=... of the one to continue"
+                "resume=latest: only for a single run; expected with --multirun: hydra.sweep.dir=... of the sweep to resume"
             )
         check_nodes(cfg, here=not str(hydra.launcher.get("_target_")).endswith("SlurmLauncher"))
         check_run_folder(sweep_dir / name, cfg)
@@ -336,10 +336,10 @@ def _check_multirun(shared: DictConfig, overrides: list[str], folders: list[Path
 def _compose(overrides: list[str]) -> DictConfig:
     for override in OverridesParser.create().parse_overrides(overrides):
         if override.key_or_group == "experiment" and isinstance(override.value(), list):
-            raise ConfigError(f"{override.input_line}: each preset is a whole recipe; expected: one of them")
+            raise ConfigError(f"{override.input_line}: each preset is a complete recipe; expected: one of them")
     try:
         return compose("config", overrides, return_hydra_config=True)
-    except (ValueError, TypeError, AttributeError, AssertionError) as error:  # Hydra's, for what it did not think of
+    except (ValueError, TypeError, AttributeError, AssertionError) as error:  # malformed overrides that Hydra does not catch
         reason = (
             " ".join(str(error).split()) if isinstance(error, ValueError) else "not in the form group=choice or key=value"
         )
@@ -347,21 +347,21 @@ def _compose(overrides: list[str]) -> DictConfig:
 
 
 def _without_sweeps(overrides: list[str]) -> list[str]:
-    """What all jobs of a multirun share."""
+    """The overrides that all jobs of a multirun share."""
     parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
     return [str(one.input_line) for one in parsed if not one.is_sweep_override()]
 
 
 def planned_jobs(shared: DictConfig, overrides: list[str], folders: list[Path]) -> Iterator[list[str]]:
-    """The overrides of each job of a multirun; of a search without fixed points, what its jobs share.
+    """The overrides of each job of a multirun; for a search, whose points are not known yet, the overrides that all share.
 
     Args:
-        shared: The config of what all of them share.
+        shared: The config composed from the shared overrides.
         overrides: The command line.
-        folders: Of configs.
+        folders: Config folders.
 
     Raises:
-        ConfigError: If something on the command line is what an ablation varies itself.
+        ConfigError: If the command line sets something that the ablation varies.
     """
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     parsed = parser.parse_overrides(overrides)
@@ -372,11 +372,11 @@ def planned_jobs(shared: DictConfig, overrides: list[str], folders: list[Path]) 
         varied |= {group.lstrip("/") for name in shared.ablated for group in overridden_groups(folders, name)}
     for one in parsed:
         if one.key_or_group == "ablation" and one.is_sweep_override():
-            raise ConfigError(f"{one.input_line}: each is a multirun by itself; expected: one of them")
+            raise ConfigError(f"{one.input_line}: each ablation is a multirun of its own; expected: one of them")
         if design != "none" and one.key_or_group in varied:
             raise ConfigError(
-                f"{one.input_line}: ablation={design} decides that; expected: seeds=1,2 and what all runs are to have "
-                "in common, such as model=whisper or trainer.num_train_epochs=5"
+                f"{one.input_line}: ablation={design} sets that; expected: seeds=1,2 and options that all runs share, "
+                "e.g. model=whisper or trainer.num_train_epochs=5"
             )
     parsed = (
         parser.parse_overrides([f"{key}={values}" for key, values in (shared.hydra.sweeper.params or {}).items()]) + parsed
@@ -391,14 +391,14 @@ def planned_jobs(shared: DictConfig, overrides: list[str], folders: list[Path]) 
 
 def _check_ablated(names: list[str], folders: list[Path]) -> None:
     if len(names) != len(set(names)):
-        raise ConfigError(f"ablated={names}: a hypothesis is there twice; expected: each once")
+        raise ConfigError(f"ablated={names}: a hypothesis is listed twice; expected: each once")
     known = sorted({path.stem for folder in folders for path in (folder / "hypotheses").glob("*.yaml")})
     if unknown := [name for name in names if name not in known]:
         raise ConfigError(f"hypotheses=[{unknown[0]}]: no such choice; expected: {', '.join(known)}")
 
 
 def _check_hypotheses(overrides: list[str], folders: list[Path]) -> None:
-    """Refuse hypotheses that choose in the same group: Hydra would take one and pass over the other."""
+    """Refuse two hypotheses that override the same group: Hydra would silently use only one of them."""
     for override in OverridesParser.create().parse_overrides(overrides):
         value = override.value()
         if override.key_or_group != "hypotheses" or not isinstance(value, list):
@@ -408,14 +408,14 @@ def _check_hypotheses(overrides: list[str], folders: list[Path]) -> None:
             for group in sorted(overridden_groups(folders, name)):
                 if group in chosen:
                     raise ConfigError(
-                        f"{override.input_line}: {chosen[group]} and {name} both choose {group.lstrip('/')}; expected: one "
-                        "of them (one that adds to a group, as /augment/mine, goes with others)"
+                        f"{override.input_line}: {chosen[group]} and {name} both override {group.lstrip('/')}; expected: "
+                        "one of them (hypotheses that add to a group, e.g. /augment/mine, can be combined)"
                     )
                 chosen[group] = name
 
 
 def _in_one_line(error: Exception, conf: Path, arguments: list[str]) -> str:
-    """What was wrong and what is expected, without Hydra's hints over several lines."""
+    """What is wrong and what is expected, in one line, without Hydra's multi-line hints."""
     if isinstance(error, KidasrError):
         return str(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -433,7 +433,7 @@ def _in_one_line(error: Exception, conf: Path, arguments: list[str]) -> str:
 
 
 def _unknown_key(key: str, conf: Path, arguments: list[str]) -> str:
-    """The line for a key that Hydra does not know, with what the chosen groups know."""
+    """The message for a key that Hydra does not know, with the keys of the chosen groups."""
     group = key.partition(".")[0]
     name = key.rpartition(".")[2]
     choices = [one for one in arguments if re.match(r"[\w/]+=[^=]*$", one) and (conf / one.partition("=")[0]).is_dir()]
@@ -447,7 +447,7 @@ def _unknown_key(key: str, conf: Path, arguments: list[str]) -> str:
     files = sorted((conf / group).glob("*.yaml"))
     if files and "." not in key:
         job = next((one for one in choices if one.startswith("job=")), "job=train")
-        return f"{key}: no group of {job}; python run.py {job} --help lists those that are"
+        return f"{key}: not a group of {job}; expected: one listed by python run.py {job} --help"
     with_key = [path.stem for path in files if re.search(rf"^ *{re.escape(name)}:", path.read_text("utf-8"), re.MULTILINE)]
     if with_key and "did you mean" not in line:
         return f"{key}: no such key with this choice of {group}; expected: {group}={' or '.join(with_key)}"

@@ -1,4 +1,4 @@
-"""Starting the processes that train one run together, on this machine."""
+"""Start the processes that train one run together, on this machine."""
 
 import os
 import signal
@@ -11,22 +11,22 @@ from types import FrameType
 
 from kidasr.errors import STOPPED
 
-#: Passed on to every process.
+#: Signals that are forwarded to every process.
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
 def run_in_processes(command: Sequence[str], processes: int, environment: Mapping[str, str] = os.environ) -> int:
-    """Run a command in several processes of this machine, which find each other by the variables of ``torch.distributed``.
+    """Run a command in several processes on this machine, connected by the environment variables of ``torch.distributed``.
 
-    Signals are passed on to each. Where one fails, the others are ended: they would wait for it.
+    Signals are forwarded to every process. If one fails, the others are killed: they would wait for it forever.
 
     Args:
-        command: What each of them runs.
-        processes: How many.
-        environment: Of the processes.
+        command: The command that each process runs.
+        processes: The number of processes.
+        environment: The environment of the processes.
 
     Returns:
-        The exit code of the one that ended first with another than 0, else 0.
+        The first exit code that was not 0, or 0.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -49,12 +49,12 @@ def run_in_processes(command: Sequence[str], processes: int, environment: Mappin
     try:
         for rank in range(processes):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            # A session of its own: Ctrl-C comes to it from here alone.
+            # In its own session, so that it gets Ctrl-C only from here.
             started.append(subprocess.Popen(command, env={**shared, **environment, **own}, start_new_session=True))
         failed = 0
         while any(one.poll() is None for one in started):
             failed = failed or _first_failure(started)
-            if failed and failed != STOPPED:  # they stop together, once what is trained is saved
+            if failed and failed != STOPPED:  # stopped by a signal: all of them save and stop by themselves
                 pass_on(signal.SIGKILL)
             time.sleep(0.05)
         return failed or _first_failure(started)
@@ -75,5 +75,5 @@ def this_command(*overrides: str) -> list[str]:
 
 
 def quoted(value: object) -> str:
-    """A value as it stands in an override of Hydra's, whatever characters it has."""
+    """A value quoted for use in a Hydra override, whatever characters it contains."""
     return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"

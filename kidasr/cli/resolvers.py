@@ -1,4 +1,4 @@
-"""The resolvers that ``conf/`` uses, each registered below."""
+"""The OmegaConf resolvers used in ``conf/``."""
 
 from pathlib import Path
 
@@ -14,24 +14,24 @@ EMBEDDED = Path(__file__).parents[1] / "embedded"
 
 
 def scaled_steps(steps: int, *, _root_: DictConfig) -> int:
-    """``steps`` of a long run, times the run's ``step_scale``; at least 1.
+    """``steps`` of a long run, multiplied by the run's ``step_scale``; at least 1.
 
-    500 steps are rounded first and the others keep their proportion to them, so that 1000 remains a multiple of 500.
+    Only 500 is rounded; other counts are scaled in proportion to the result, so that 1000 remains a multiple of 500.
     """
     unit = max(1, round(500 * _root_.step_scale))
     return max(1, round(steps / 500 * unit))
 
 
-#: Files in ``conf/hydra`` that stand for what plugins bring under the same names.
+#: Files in ``conf/hydra`` that replace plugin configs of the same name.
 OVERRIDDEN_PLUGIN_CONFIGS = {"launcher": ("basic", "submitit_local"), "sweeper": ("optuna",)}
 
 
 def register() -> None:
-    """Make the resolvers known to OmegaConf, and ``conf/hydra`` come before the plugins' own; harmless when done twice."""
-    Plugins.instance()  # which brings them
+    """Register the resolvers, and let ``conf/hydra`` replace the plugins' own configs. Can be called more than once."""
+    Plugins.instance()  # loads the plugins, which register their configs
     for group, names in OVERRIDDEN_PLUGIN_CONFIGS.items():
         for name in names:
-            # Else Hydra would take the plugin's for a schema of ours, in which kidasr's keys are not known.
+            # Hydra would use the plugin's config as a schema for ours and reject kidasr's keys.
             ConfigStore.instance().repo["hydra"][group].pop(f"{name}.yaml", None)
     OmegaConf.register_new_resolver("embedded", lambda path: str(EMBEDDED / path), replace=True)
     OmegaConf.register_new_resolver("age_order", lambda: ListConfig(list(AGE_ORDER)), replace=True)

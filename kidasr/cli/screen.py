@@ -1,4 +1,4 @@
-"""What the user sees while a job runs."""
+"""Log output on the screen."""
 
 import logging
 import sys
@@ -7,9 +7,9 @@ from tqdm import tqdm
 
 
 class ScreenHandler(logging.Handler):
-    """Writes log records to standard output, errors to standard error, without tearing the progress bar.
+    """Writes log records to standard output, and errors to standard error, without breaking the progress bar.
 
-    From a warning up, a record's level is named.
+    Warnings and errors start with their level.
     """
 
     def emit(self, record: logging.LogRecord) -> None:

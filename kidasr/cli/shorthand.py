@@ -1,4 +1,4 @@
-"""What may be typed shorter than Hydra would have it, written out before Hydra sees it."""
+"""Shorthand of the command line, expanded before Hydra parses it."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,19 +14,19 @@ _FLAGS = ("--multirun", "-m", "--help", "-h")
 
 
 def written_out(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """A command line as Hydra takes it.
+    """Expand a command line to Hydra's syntax.
 
-    - ``seeds=1,2`` is a list: every configuration of an ablation with each seed, not an ablation for each;
-    - beside ``ablation=``, ``hypotheses=[h1,h4]`` says what is switched;
-    - ``augment.freq_mask_param=27`` is the key of the augmentation that has it, ``augment.specaugment.freq_mask_param``;
-    - flags come first: after an override, Hydra takes them for words that it does not know.
+    - ``seeds=1,2`` becomes a list: one ablation with both seeds, not one ablation per seed.
+    - With ``ablation=``, ``hypotheses=[h1,h4]`` sets the hypotheses to vary (``ablated``).
+    - ``augment.freq_mask_param=27`` becomes ``augment.specaugment.freq_mask_param=27``: the augmentation that has the key.
+    - Flags are moved to the front: Hydra does not recognise them after an override.
 
     Args:
-        arguments: Without the program's name.
-        folders: Of configs: kidasr's, and that of ``--config-dir``.
+        arguments: The command line without the program's name.
+        folders: Config folders: kidasr's, and that of ``--config-dir``.
 
     Raises:
-        KidasrError: For a key that several augmentations have.
+        KidasrError: If several augmentations have the key.
     """
     has_design = any(one.startswith("ablation=") and one != "ablation=none" for one in arguments)
     keys = augmentations(folders)
@@ -53,7 +53,7 @@ def _augmentation_key(argument: str, keys: dict[str, set[str]]) -> str:
 
 
 def augmentations(folders: Sequence[Path]) -> dict[str, set[str]]:
-    """The keys of every augmentation in ``conf/augment``, by its name."""
+    """The keys of each augmentation in ``conf/augment``, by its name."""
     found: dict[str, set[str]] = {}
     for content in _contents(folders, "augment"):
         for name, one in (content.get("augment") or {}).items():
@@ -63,12 +63,12 @@ def augmentations(folders: Sequence[Path]) -> dict[str, set[str]]:
 
 
 def augmentation_keys(folders: Sequence[Path]) -> list[str]:
-    """The keys of all of them."""
+    """The keys of all augmentations."""
     return sorted(set().union(*augmentations(folders).values()) - {"_target_"})
 
 
 def overridden_groups(folders: Sequence[Path], hypothesis: str) -> set[str]:
-    """The groups in which a hypothesis makes the choice: of two such hypotheses, Hydra would pass over one."""
+    """The groups that a hypothesis overrides. If two override the same group, Hydra silently ignores one."""
     groups = set()
     for folder in folders:
         for content in _read(folder / "hypotheses" / f"{hypothesis}.yaml"):
@@ -85,7 +85,7 @@ def _contents(folders: Sequence[Path], group: str) -> Iterator[dict[str, Any]]:
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
-    """A config as it stands; nothing where it can't be read, which Hydra says if it is chosen."""
+    """The content of a config file, unresolved. Nothing if it can't be read: Hydra reports that if the file is chosen."""
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, YAMLError, ValueError):

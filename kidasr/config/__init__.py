@@ -1,4 +1,4 @@
-"""What a config may hold: its schema and its checks. Nothing here imports torch."""
+"""Schema and checks of a config. Nothing here imports torch."""
 
 from kidasr.config.checks import ConfigError, check_config
 

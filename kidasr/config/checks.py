@@ -1,7 +1,7 @@
-"""Whether a composed config can work, found out before anything heavy starts.
+"""Checks of a composed config, done before anything heavy starts.
 
-Types and ranges are those of the signatures that the config's ``_target_`` keys name (:mod:`kidasr.config.signature`); what
-contradicts what, the job knows.
+Types and ranges come from the signatures of the classes named by ``_target_`` (:mod:`kidasr.config.signature`).
+Contradictions between keys are checked by the job.
 """
 
 import logging
@@ -33,22 +33,22 @@ from kidasr.errors import KidasrError, truncate
 
 log = logging.getLogger(__name__)
 
-#: A data set or a model may set what suits it in training (its batches, its learning rate), which is nothing to other jobs.
+#: Data and model configs may set training keys (batch size, learning rate); jobs other than this one ignore them.
 TRAINING = "kidasr.jobs.train.Train"
 
-#: Groups that only change others, and so leave no node of their own.
+#: Groups that only override others and have no node of their own.
 GROUPS_WITHOUT_NODE = ("experiment", "hypotheses", "ablation", "debug")
 
 
 class ConfigError(KidasrError):
-    """A config that can't work; a line for each mistake, with the key, its value and what is expected."""
+    """An invalid config. The message has one line per mistake: the key, its value and what is expected."""
 
 
 def check_config(cfg: DictConfig) -> None:
-    """Check types, ranges and combinations, and log a warning for what is valid but probably unintended.
+    """Check types, ranges and combinations, and warn about what is valid but probably unintended.
 
     Raises:
-        ConfigError: A line for each mistake.
+        ConfigError: With one line per mistake.
     """
     config = parse_config(cfg)
     job = job_class(cfg)
@@ -62,7 +62,7 @@ def job_class(cfg: DictConfig) -> type[Job]:
     """The class of a config's job.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If the config has no valid job.
     """
     target = OmegaConf.select(cfg, "job._target_", default=None)
     if not isinstance(target, str):
@@ -73,15 +73,15 @@ def job_class(cfg: DictConfig) -> type[Job]:
     except TargetError as error:
         raise ConfigError(f"job._target_: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Job)):
-        raise ConfigError(f"job._target_={target}: no job; expected: a subclass of {Job.__module__}.{Job.__name__}")
+        raise ConfigError(f"job._target_={target}: not a job; expected: a subclass of {Job.__module__}.{Job.__name__}")
     return found
 
 
 def parse_config(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain values, of the right types and within their ranges; its job node as it is.
+    """Convert a config to plain values and check types and ranges. The job node is not resolved.
 
     Raises:
-        ConfigError: For a missing, unknown or mistyped key, or a value out of range.
+        ConfigError: If a key is missing or unknown, or a value has the wrong type or is out of range.
     """
     _check_step_scale(cfg)
     plain: dict[str, Any] = {}
@@ -90,7 +90,7 @@ def parse_config(cfg: DictConfig) -> dict[str, Any]:
             plain[str(key)] = "???"
             continue
         try:
-            # The job node only points to the others, and to the run folder, which does not exist yet.
+            # The job node only refers to the other nodes and to the run folder, which does not exist yet.
             resolve = key != "job"
             is_tree = OmegaConf.is_config(cfg[key])
             plain[str(key)] = OmegaConf.to_container(cfg[key], resolve=resolve) if is_tree else cfg[key]
@@ -113,7 +113,7 @@ def parse_config(cfg: DictConfig) -> dict[str, Any]:
     for key, value in given.items():
         mistakes += _not_a_group(key, value, annotations[key])
         mistakes += check_tree(key, value, report)
-    if not mistakes:  # values are of the right types
+    if not mistakes:  # all values have the right types
         mistakes += [mistake for value in given.values() for mistake in _own_mistakes(value)]
     if mistakes:
         raise ConfigError("\n".join(dict.fromkeys(mistakes)))
@@ -121,17 +121,17 @@ def parse_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _not_a_group(key: str, value: Any, annotation: Any) -> Iterator[str]:
-    """Whether an object is to be made of a value that is no group of keys."""
+    """A value that can't be instantiated: not a mapping, or without ``_target_``."""
     if is_plain(annotation):
         return
     if not isinstance(value, Mapping):
-        yield f"{key}={_value(value)}: should be a group of keys, as a choice in conf/{key} is"
+        yield f"{key}={_value(value)}: should be a group of keys, like the files in conf/{key}"
     elif "_target_" not in value and get_origin(annotation) is not Mapping:
         yield f"{key}._target_ is missing"
 
 
 def _check_step_scale(cfg: DictConfig) -> None:
-    """Other values are computed from it."""
+    """Checked first: other values are computed from it."""
     try:
         scale = OmegaConf.select(cfg, "step_scale", default=1.0)
     except OmegaConfBaseException as error:
@@ -141,7 +141,7 @@ def _check_step_scale(cfg: DictConfig) -> None:
 
 
 def _own_mistakes(node: Any) -> Iterator[str]:
-    """What a class knows of its own keys beyond their types: its static method ``mistakes``."""
+    """Mistakes found by a class's own static method ``mistakes``, which checks more than types."""
     if not isinstance(node, Mapping):
         return
     for child in node.values():
@@ -152,10 +152,10 @@ def _own_mistakes(node: Any) -> Iterator[str]:
 
 
 def check_hydra(hydra: DictConfig) -> None:
-    """Check the launcher and the sweeper, where they are kidasr's.
+    """Check the launcher and the sweeper if they are kidasr's own.
 
     Raises:
-        ConfigError: A line for each mistake.
+        ConfigError: With one line per mistake.
     """
     for place, models in PLUGIN_SCHEMAS.items():
         node = hydra[place.removeprefix("hydra.")]
@@ -171,13 +171,13 @@ def check_hydra(hydra: DictConfig) -> None:
         model = models[name].model_validate(plain)
         if isinstance(model, SlurmLauncher) and model.signal_delay_s >= 60 * model.timeout_min:
             raise ConfigError(
-                f"hydra.launcher.signal_delay_s={model.signal_delay_s}: a job has only hydra.launcher.timeout_min="
+                f"hydra.launcher.signal_delay_s={model.signal_delay_s}: longer than a job, with hydra.launcher.timeout_min="
                 f"{model.timeout_min}; expected: less than {60 * model.timeout_min}"
             )
 
 
 def _texts(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every text of a config, with the path of its key."""
+    """Every string in a config, with the path of its key."""
     if isinstance(node, str):
         yield path, node
     children = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
@@ -186,7 +186,7 @@ def _texts(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _missing(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The keys that the user must give and has not."""
+    """Mandatory keys (``???``) without a value."""
     for name, value in node.items():
         if isinstance(value, Mapping):
             yield from _missing(value, f"{prefix}{name}.")
@@ -195,7 +195,7 @@ def _missing(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _mistake(key: str, detail: ErrorDetails, cfg: DictConfig | None = None) -> str:
-    """One of pydantic's complaints as one line: ``trainer.max_steps=lots: should be a valid integer``."""
+    """One pydantic error as one line: ``trainer.max_steps=lots: should be a valid integer``."""
     if detail["type"] == "extra_forbidden":
         return unknown_key(key, cfg)
     if detail["type"] == "missing":
@@ -208,11 +208,11 @@ def _value(value: Any) -> str:
 
 
 def known_keys(prefix: str, cfg: DictConfig | None = None) -> list[str]:
-    """The keys that a part of a config may have: ``known_keys("freeze", cfg)`` is ``["freeze_encoder_steps"]``.
+    """The keys that a node of a config may have: ``known_keys("freeze", cfg)`` is ``["freeze_encoder_steps"]``.
 
     Args:
-        prefix: The path of the part; empty for the whole.
-        cfg: A config with the same choices; without it, only kidasr's launchers and sweepers are known.
+        prefix: The path of the node; empty for the root.
+        cfg: A config with the same choices; without it, only the keys of kidasr's launchers and sweepers are known.
     """
     if prefix in PLUGIN_SCHEMAS:
         models = PLUGIN_SCHEMAS[prefix].values()
@@ -232,12 +232,12 @@ def known_keys(prefix: str, cfg: DictConfig | None = None) -> list[str]:
 
 
 def unknown_key(key: str, cfg: DictConfig | None = None, of_augmentations: Sequence[str] = ()) -> str:
-    """The line for a key that does not exist, with the keys that do.
+    """The message for an unknown key, with the keys that exist.
 
     Args:
-        key: As it was given.
+        key: The unknown key, as given.
         cfg: A config with the same choices, without the key.
-        of_augmentations: Keys that can be typed as ``augment.key``.
+        of_augmentations: Keys that can be given as ``augment.key``.
     """
     prefix, _, name = key.rpartition(".")
     known = known_keys(prefix, cfg) + ([] if prefix else list(GROUPS_WITHOUT_NODE))

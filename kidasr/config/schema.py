@@ -1,7 +1,4 @@
-"""The shape of a run config: which keys there are, of which type and in which range. The values are in ``conf/``.
-
-A field's description says what is expected where the type alone does not.
-"""
+"""Schemas of the config groups that are not classes: keys, types and ranges. The values are in ``conf/``."""
 
 from typing import Annotated, Any, Literal
 
@@ -17,7 +14,7 @@ MinusOneOrMore = Annotated[int, Field(ge=-1)]
 
 
 class Group(BaseModel):
-    """A config group: no unknown key, no silent conversion of types."""
+    """A config group: no unknown keys, no silent type conversion."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -35,21 +32,21 @@ class Identity(Group):
 
 
 class Settings(Group):
-    """Keys that belong to no job."""
+    """Keys that belong to no particular job."""
 
     job: dict[str, Any]
     resume: Literal["auto", "latest", "never"]
     overwrite: bool
     identity: Identity
     step_scale: PositiveFloat = 1.0
-    # Of an ablation.
+    # Used by ablations.
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
     ablated: Annotated[list[Text], Field(min_length=1)] | None = None
     baseline: Text | list[Text] | None = None
 
 
 class OfHydra(Part):
-    """A part of Hydra's own; keys that kidasr does not know go on to it."""
+    """A node of Hydra's own; unknown keys are passed on to Hydra."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -97,7 +94,7 @@ class OptunaSweeper(OfHydra):
     params: dict[Text, Any]
 
 
-#: What ``hydra/launcher`` and ``hydra/sweeper`` choose, by the end of its ``_target_``; all keys of the place they have.
+#: Schemas of the choices of ``hydra/launcher`` and ``hydra/sweeper``, by node and by the class name in ``_target_``.
 PLUGIN_SCHEMAS: dict[str, dict[str, type[OfHydra]]] = {
     "hydra.launcher": {"LocalLauncher": SubmititLauncher, "SlurmLauncher": SlurmLauncher},
     "hydra.sweeper": {"OptunaSweeper": OptunaSweeper},

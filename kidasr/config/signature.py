@@ -1,7 +1,7 @@
-"""The schema of a config group, read off the signature of the class or function that its ``_target_`` names.
+"""The schema of a config group, taken from the signature of the class or function that its ``_target_`` names.
 
-A key is declared once, as a parameter with its type and range (``steps: Annotated[int, Field(ge=-1)]``), in kidasr's own
-classes and in a user's alike. A target is imported to look at it; kidasr's own import nothing heavy before they run.
+A key is declared once, as a parameter with its type and range (``steps: Annotated[int, Field(ge=-1)]``). This holds for
+kidasr's classes and for a user's. Targets are imported to inspect them, so kidasr's own import nothing heavy until they run.
 """
 
 import importlib
@@ -17,35 +17,35 @@ from pydantic_core import ErrorDetails
 
 from kidasr.errors import KidasrError, truncate
 
-#: Keys that ``hydra.utils.instantiate`` keeps to itself.
+#: Keys that ``hydra.utils.instantiate`` handles itself.
 INSTANTIATE_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 
-#: Types whose values a config can hold.
+#: Types that a config value can have.
 PLAIN_TYPES = (bool, int, float, str, type(None), list, dict, tuple, Sequence, Mapping, Any)
 
-#: Reports a value that is not as its type says, given the path of its key.
+#: Makes a message from the path of a key and pydantic's error about its value.
 Report = Callable[[str, ErrorDetails], str]
 
 
 class TargetError(KidasrError):
-    """A ``_target_`` that can't be imported, or is nothing that can be called."""
+    """A ``_target_`` that can't be imported or is not callable."""
 
 
 @cache
 def load_target(target: str) -> Any:
-    """The class or function that a ``_target_`` names.
+    """Import the class or function that a ``_target_`` names.
 
     Raises:
-        TargetError: With the reason, without the key.
+        TargetError: With the reason, but without the key.
     """
     module_name, _, name = target.rpartition(".")
     if not module_name:
-        raise TargetError(f"{target!r} names no module; expected: package.module.Class")
+        raise TargetError(f"{target!r} has no module; expected: package.module.Class")
     try:
         found = getattr(importlib.import_module(module_name), name)
     except AttributeError as error:
         raise TargetError(f"module {module_name} has no {name}") from error
-    except Exception as error:  # a user's module may fail in any way
+    except Exception as error:  # a user's module can raise anything
         raise TargetError(f"{module_name} can't be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise TargetError(f"{target} is a {type(found).__name__}; expected: a class or a function")
@@ -53,16 +53,16 @@ def load_target(target: str) -> Any:
 
 
 def parameters(target: str) -> dict[str, inspect.Parameter]:
-    """The parameters that a target takes by name, with their annotations evaluated.
+    """The parameters that a target accepts by name, with their annotations evaluated.
 
     Raises:
-        TargetError: As :func:`load_target`.
+        TargetError: See :func:`load_target`.
     """
     found = load_target(target)
     of = found.__init__ if inspect.isclass(found) and found.__init__ is not object.__init__ else found
     try:
         signature = inspect.signature(found)
-    except (TypeError, ValueError):  # built in: anything may be right
+    except (TypeError, ValueError):  # a builtin without a signature: accept anything
         return {}
     names = getattr(inspect.unwrap(of), "__globals__", {})
     return {
@@ -73,7 +73,7 @@ def parameters(target: str) -> dict[str, inspect.Parameter]:
 
 
 def keys_of(target: str) -> list[str]:
-    """The keys that a node with this target may have; none for a target that can't be imported."""
+    """The keys that a node with this target may have; empty if the target can't be imported."""
     try:
         return [name for name, one in parameters(target).items() if one.kind != one.VAR_KEYWORD]
     except TargetError:
@@ -85,8 +85,8 @@ def schema_of(target: str, only: frozenset[str] | None = None) -> type[BaseModel
     """The schema of a node with this target.
 
     Args:
-        target: Of a node.
-        only: The parameters to look at; None for all.
+        target: The node's ``_target_``.
+        only: The parameters to include; None for all.
     """
     fields: dict[str, Any] = {}
     open_ended = False
@@ -95,7 +95,7 @@ def schema_of(target: str, only: frozenset[str] | None = None) -> type[BaseModel
             open_ended = True
         elif only is None or name in only:
             default = ... if one.default is one.empty else one.default
-            # Under a name that can't meet one of pydantic's own.
+            # A field name that can't clash with pydantic's own attributes.
             fields[f"key{place}"] = (one.annotation if is_plain(one.annotation) else Any, Field(default, alias=name))
     extra: Literal["allow", "forbid"] = "allow" if open_ended or only is not None else "forbid"
     config = ConfigDict(extra=extra, strict=True, allow_inf_nan=False, protected_namespaces=())
@@ -103,15 +103,15 @@ def schema_of(target: str, only: frozenset[str] | None = None) -> type[BaseModel
 
 
 def check_tree(path: str, node: Any, report: Report) -> Iterator[str]:
-    """Check every node that has a ``_target_`` against its signature.
+    """Check every node that has a ``_target_`` against the target's signature.
 
     Args:
-        path: The node's key.
-        node: Plain values.
-        report: Makes a line of one of pydantic's complaints.
+        path: The node's path in the config.
+        node: The node as plain values.
+        report: Turns a pydantic error into a line.
 
     Yields:
-        A line for each mistake.
+        One line per mistake.
     """
     if isinstance(node, Mapping):
         if "_target_" in node:
@@ -126,7 +126,7 @@ def check_tree(path: str, node: Any, report: Report) -> Iterator[str]:
 def _check_target(path: str, node: Mapping[str, Any], report: Report) -> Iterator[str]:
     target = node["_target_"]
     if not isinstance(target, str) or not target:
-        yield f"{path}._target_={truncate(target)}: should be a class or a function, as package.module.Class"
+        yield f"{path}._target_={truncate(target)}: should be a class or a function, e.g. package.module.Class"
         return
     try:
         schema = schema_of(target)
@@ -140,20 +140,20 @@ def _check_target(path: str, node: Mapping[str, Any], report: Report) -> Iterato
 
 
 def violations(schema: type[BaseModel], values: Mapping[str, Any], path: str, report: Report) -> Iterator[str]:
-    """A line for each value that is not as a schema says."""
+    """One line per value that violates the schema."""
     try:
         schema.model_validate(dict(values))
     except ValidationError as error:
         seen = set()
         for detail in error.errors():
             key = ".".join(filter(None, [path, *_location(detail, values)]))
-            if key not in seen:  # of a union, the first alternative
+            if key not in seen:  # for a union, only the error of the first alternative
                 seen.add(key)
                 yield report(key, detail)
 
 
 def _location(detail: ErrorDetails, values: Any) -> Iterator[str]:
-    """The path of a value below its node, without the names that pydantic gives to the alternatives of a union."""
+    """The path of a value below its node, without pydantic's names for the alternatives of a union."""
     for part in detail["loc"]:
         is_key = isinstance(values, Mapping) and part in values
         if is_key or (isinstance(values, list) and isinstance(part, int)):
@@ -164,17 +164,17 @@ def _location(detail: ErrorDetails, values: Any) -> Iterator[str]:
 
 
 def _evaluated(annotation: Any, names: Mapping[str, Any]) -> Any:
-    """An annotation, also where it is written as a text; any type where it can't be evaluated."""
+    """Evaluate an annotation that is a string; ``Any`` if that fails."""
     if annotation is inspect.Parameter.empty:
         return Any
     try:
         return eval(annotation, dict(names)) if isinstance(annotation, str) else annotation
-    except Exception:  # a name that only a type checker imports
+    except Exception:  # a name imported only under TYPE_CHECKING
         return Any
 
 
 def is_plain(annotation: Any) -> bool:
-    """Whether a config's values can be of a type, so that they can be checked against it."""
+    """Whether a config value can have this type, so that it can be checked."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return is_plain(arguments[0])

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from kidasr.corpus.audio import TOLERANCE, TOLERANCE_SEC, AudioError, load_audio, measured_sec
-from kidasr.corpus.corpus import Sets
 from kidasr.corpus.manifest import Utterance
+from kidasr.corpus.sets import Sets
 from kidasr.runs.files import read_jsonl, write_jsonl
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,42 @@ class AudioCheck:
     def __init__(self, on_bad_audio: Literal["error", "skip"], max_bad_fraction: float, decode_check_sec: float | None):
         self.on_bad_audio, self.max_bad_fraction = on_bad_audio, max_bad_fraction
         self.decode_check_sec = decode_check_sec
+
+    def check_run(
+        self,
+        sets: Sets,
+        window_sec: float,
+        listed_in: Path,
+        continued: bool,
+        writes: bool = True,
+        gather: Gather = lambda own: own,
+        processes: int = 1,
+        process: int = 0,
+    ) -> tuple[Sets, dict[str, int]]:
+        """Find and leave out bad recordings. A resumed run leaves out those in its list, and no others.
+
+        Args:
+            sets, window_sec, gather, processes, process: See :meth:`find`.
+            listed_in: The list of bad recordings, written by a new run and read by a resumed one.
+            continued: Whether the run is resumed from a checkpoint.
+            writes: Whether this process writes the list.
+
+        Returns:
+            The sets, and the number of recordings left out of each.
+
+        Raises:
+            AudioError: See :meth:`leave_out` and :meth:`check_continued`.
+        """
+        sets, bad = self.find(sets, window_sec, not continued, gather, processes, process)
+        if continued:
+            recorded = read_bad_audio(listed_in)
+            self.check_continued(bad, recorded)
+            bad = recorded
+        elif writes:
+            listed_in.unlink(missing_ok=True)
+            if bad:
+                write_bad_audio(listed_in, bad)
+        return self.leave_out(sets, bad, str(listed_in))
 
     def find(
         self,

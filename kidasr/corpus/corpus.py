@@ -1,46 +1,20 @@
 """The corpus of one run: manifests are read, split and checked."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from kidasr.config.schema import Fraction, Group, OpenFraction, Seed, Text
 from kidasr.corpus.age import AgeBuckets
+from kidasr.corpus.audio_check import AudioCheck
 from kidasr.corpus.manifest import Utterance, read_manifest
+from kidasr.corpus.sets import Sets
 from kidasr.corpus.split import check_speakers_disjoint, create_train_val_split, divide_by_field, limit_utterances
 from kidasr.errors import KidasrError
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Sets:
-    """Utterances for training, for scoring before and after training, and (may be empty) for testing the best model."""
-
-    train: list[Utterance]
-    validation: list[Utterance]
-    #: The part of the validation set, or all of it, that evaluations during training transcribe.
-    evaluation: list[Utterance]
-    test: list[Utterance]
-    #: Whether training transcripts are lower-cased.
-    lower_case: bool
-
-    def named(self) -> dict[str, list[Utterance]]:
-        """The disjoint sets by name."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
-
-    def changed(self, change: Callable[[str, Utterance], Utterance | None]) -> "Sets":
-        """The sets with each utterance replaced by ``change(set name, utterance)``; None removes it."""
-
-        def of(name: str, utterances: Sequence[Utterance]) -> list[Utterance]:
-            return [new for utterance in utterances if (new := change(name, utterance)) is not None]
-
-        named = {name: of(name, utterances) for name, utterances in self.named().items()}
-        evaluation = of("validation", self.evaluation)
-        return Sets(named["train"], named["validation"], evaluation, named["test"], self.lower_case)
 
 
 class Fields(Group):
@@ -101,8 +75,8 @@ class Corpus:
         self.split_seed = split_seed
         self.text_case = text_case
         self.validation_fraction = validation_fraction
-        self.on_bad_audio: Literal["error", "skip"] = on_bad_audio
-        self.max_bad_fraction, self.decode_check_sec = max_bad_fraction, decode_check_sec
+        #: What is done about bad recordings.
+        self.audio_check = AudioCheck(on_bad_audio, max_bad_fraction, decode_check_sec)
         self.cache_sec = cache_sec
         self.buckets = AgeBuckets(age_buckets)
         self.fields = dict(fields)  # lookups in a DictConfig are many times slower

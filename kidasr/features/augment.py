@@ -1,9 +1,10 @@
-"""Augmenting the training set: what an augmentation is, and several of them in a row.
+"""Augmentation of the training set: the two kinds of augmentation, and how several are combined.
 
-A user's own is a class of one of the two kinds below in a module of its own, and a file in ``conf/augment``::
+To add an augmentation, write a subclass of one of the two classes below in a module of your own, and a file in
+``conf/augment``::
 
     # @package _global_
-    # What it does, in a line.
+    # What it does, in one line.
     augment:
       mine:
         _target_: my_module.MyAugmentation
@@ -29,20 +30,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Draw:
-    """What the randomness of an augmentation depends on, and nothing else: so a resumed run and several processes agree."""
+    """All that the randomness of an augmentation may depend on, so that resumed runs and all processes agree."""
 
     seed: int
     epoch: int
     utterance_id: str
-    #: Which view of the utterance, where a training objective asks for several.
+    #: Index of the view, if the training objective asks for several views of an utterance.
     view: int = 0
 
     def seed_for(self, purpose: str) -> int:
-        """A 63-bit seed for one purpose, such as the augmentation's name."""
+        """A 63-bit seed for one purpose, e.g. the augmentation's name."""
         return seed_for(purpose, *self._key())
 
     def generator(self, purpose: str) -> np.random.Generator:
-        """A numpy generator for one purpose, such as the augmentation's name."""
+        """A numpy generator for one purpose, e.g. the augmentation's name."""
         return generator_for(purpose, *self._key())
 
     def _key(self) -> tuple[int | str, ...]:
@@ -50,22 +51,22 @@ class Draw:
 
 
 class WaveformAugmentation:
-    """Changes samples, and maybe how many there are."""
+    """Changes the samples of an utterance, and possibly their number."""
 
-    #: How many times longer it may make an utterance. What would not fit into the model's window is left as it is.
+    #: Maximum factor by which it lengthens an utterance. If the result exceeds the model's window, it is not used.
     max_length_factor: float = 1.0
 
     def __call__(self, samples: Samples, draw: Draw) -> Samples:
-        """Augmented samples.
+        """Augment samples.
 
         Args:
             samples: Shape ``(samples,)``, 16 kHz.
-            draw: All that it may depend on beside them.
+            draw: The source of randomness.
         """
         raise NotImplementedError
 
     def describe(self) -> str:
-        """What it does, in a few words, for the log."""
+        """A short description for the log."""
         return type(self).__name__
 
 
@@ -73,29 +74,29 @@ class FeatureAugmentation:
     """Changes log-mel features, but not their shape."""
 
     def __call__(self, features: torch.Tensor, real_frames: int, draw: Draw) -> torch.Tensor:
-        """Augmented features.
+        """Augment features.
 
         Args:
-            features: Shape ``(mel_bins, frames)``, 10 ms a frame.
-            real_frames: Frames that the recording fills; the rest is padding.
-            draw: All that it may depend on beside them.
+            features: Shape ``(mel_bins, frames)``, 10 ms per frame.
+            real_frames: Number of frames covered by the recording; the rest is padding.
+            draw: The source of randomness.
         """
         raise NotImplementedError
 
     def check(self, mel_bins: int) -> None:
-        """Make sure that it suits a model with so many mel bins.
+        """Check that it works with a model with this many mel bins.
 
         Raises:
-            KidasrError: If not.
+            KidasrError: If it does not.
         """
 
     def describe(self) -> str:
-        """What it does, in a few words, for the log."""
+        """A short description for the log."""
         return type(self).__name__
 
 
 class Augmentations:
-    """All augmentations of a run: those of waveforms in the order given, then those of features.
+    """All augmentations of a run: first those of waveforms, then those of features, each in the order given.
 
     Args:
         by_name: The ``augment`` group.
@@ -108,38 +109,38 @@ class Augmentations:
         for name, one in by_name.items():
             if one not in self._waveform and one not in self._features:
                 raise KidasrError(
-                    f"augment.{name}._target_: {type(one).__name__} is no augmentation; expected: a subclass of "
+                    f"augment.{name}._target_: {type(one).__name__} is not an augmentation; expected: a subclass of "
                     "WaveformAugmentation or FeatureAugmentation (kidasr.features.augment)"
                 )
 
     @property
     def max_length_factor(self) -> float:
-        """How many times longer all of them together may make an utterance."""
+        """Maximum factor by which all of them together lengthen an utterance."""
         return float(np.prod([one.max_length_factor for one in self._waveform]))
 
     def waveform(self, samples: Samples, draw: Draw, max_samples: int) -> Samples:
-        """Samples, augmented; one that would make them longer than the model's window is passed over."""
+        """Augment samples; an augmentation is skipped if the result would exceed the model's window."""
         for one in self._waveform:
             augmented = one(samples, draw)
             samples = augmented if len(augmented) <= max_samples else samples
         return samples
 
     def features(self, features: torch.Tensor, real_frames: int, draw: Draw) -> torch.Tensor:
-        """Features of shape ``(mel_bins, frames)``, augmented."""
+        """Augment features of shape ``(mel_bins, frames)``."""
         for one in self._features:
             features = one(features, real_frames, draw)
         return features
 
     def check(self, mel_bins: int) -> None:
-        """Make sure that they suit a model with so many mel bins.
+        """Check that all work with a model with this many mel bins.
 
         Raises:
-            KidasrError: If not.
+            KidasrError: If one does not.
         """
         for one in self._features:
             one.check(mel_bins)
 
     def describe(self) -> Iterator[str]:
-        """A line for each, for the log."""
+        """One line per augmentation, for the log."""
         for name, one in self.by_name.items():
             yield f"{name}: {one.describe()}"

@@ -1,4 +1,4 @@
-"""The utterances as the model sees them."""
+"""Utterances as model input: features and labels."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from kidasr.features.augment import Augmentations, Draw
 from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.features.recogniser import Recogniser
 
-#: No token of Whisper's has more characters.
+#: Longest token in Whisper's vocabulary, in characters.
 LONGEST_TOKEN = 128
 
 
@@ -23,27 +23,27 @@ class Example(TypedDict):
 
     #: Log-mel features, shape ``(mel_bins, frames)``.
     input_features: torch.Tensor
-    #: Token ids of the text, with what stands before and after it.
+    #: Token ids of the text, including the tokens before and after it.
     labels: list[int]
-    #: Length of what is heard.
+    #: Length of the audio, after augmentation.
     duration_sec: float
 
 
 class ChildSpeechDataset(Dataset[Any]):
     """Features and labels of a set of utterances.
 
-    Indexed by the utterance's place, or by ``(epoch, place)``: an epoch changes what is masked. The sampler hands the epoch
-    in, so that a data-loader worker, a resumed run and every process of several agree on it.
+    Indexed by the utterance's place, or by ``(epoch, place)``, since augmentation depends on the epoch. The sampler supplies
+    the epoch, so that data-loader workers, resumed runs and all processes agree on it.
 
     Args:
         utterances: The set.
         recogniser: Makes features and labels.
-        augment: For a training set; None leaves the recordings as they are.
+        augment: Augmentation of a training set; None for no augmentation.
         seed: The run's seed.
-        lower_case: Whether the labels are in lower case, whatever the texts are.
-        cache_sec: Seconds of decoded audio to keep in memory, 64 kB each, so that later epochs need not decode again.
-        padding: How long the features of an utterance are.
-        views: How many differently augmented views of an utterance an example consists of; a list if not 1.
+        lower_case: Whether to convert the labels to lower case.
+        cache_sec: Seconds of decoded audio to keep in memory for later epochs, 64 kB per second.
+        padding: Length of the features.
+        views: Number of differently augmented views of an utterance; if more than 1, an example is a list of views.
     """
 
     def __init__(
@@ -98,33 +98,33 @@ class ChildSpeechDataset(Dataset[Any]):
 
 
 def label_text(utterance: Utterance, lower_case: bool) -> str:
-    """The text that is trained on."""
+    """The text of the labels."""
     return utterance.text.lower() if lower_case else utterance.text
 
 
 def check_text(utterances: Sequence[Utterance], recogniser: Recogniser, lower_case: bool) -> None:
-    """Make sure before training that every text fits the decoder and holds no control token.
+    """Check before training that every text fits the decoder and contains no control token.
 
-    Whisper's tokenizer takes ``<|endoftext|>`` in a text for the token itself, which would teach the model to stop there.
+    Whisper's tokenizer encodes ``<|endoftext|>`` in a text as the token itself, which would teach the model to stop there.
 
     Args:
         utterances: A set.
-        recogniser: Whose tokens, and how many it takes.
-        lower_case: Whether the texts are trained on in lower case.
+        recogniser: Provides the tokens and their maximum number.
+        lower_case: Whether the labels are in lower case.
 
     Raises:
-        KidasrError: For the first that does not.
+        KidasrError: For the first text that fails.
     """
     control = re.compile("|".join(map(re.escape, recogniser.control_tokens())) or "(?!)")
     max_tokens = recogniser.max_tokens
     for utterance in utterances:
         text = label_text(utterance, lower_case)
         if found := control.search(text):
-            line = f"{utterance.source}: the text holds {found[0]!r}, a control token of the model; expected: what was said"
+            line = f"{utterance.source}: the text contains {found[0]!r}, a control token of the model; expected: plain text"
             raise KidasrError(line)
-        if len(text.encode()) + 4 <= max_tokens:  # a token has a byte at least, the prefix three tokens at most
+        if len(text.encode()) + 4 <= max_tokens:  # a token has a byte or more; 4 is the end and the prompt without its start
             continue
-        part = text[: LONGEST_TOKEN * max_tokens]  # enough to tell
+        part = text[: LONGEST_TOKEN * max_tokens]  # enough to exceed the limit
         tokens = len(recogniser.labels(part))
         if tokens > max_tokens:
             more = " or more" if part != text else ""

@@ -1,4 +1,4 @@
-"""Whisper's input: log-mel features, by transformers' own feature extractor."""
+"""Whisper's input: log-mel features from transformers' feature extractor."""
 
 import torch
 from transformers import WhisperFeatureExtractor
@@ -15,14 +15,14 @@ def log_mel(
     Args:
         samples: Shape ``(samples,)``, 16 kHz.
         extractor: The checkpoint's feature extractor.
-        padding: How far the utterance is followed by silence. The features are the same, as far as they go.
+        padding: Length of the silence after the utterance. It does not change the frames before it.
 
     Returns:
-        Features of shape ``(mel_bins, frames)``, float32, 10 ms a frame, and the number of real frames, those that the
-        recording itself fills.
+        Features of shape ``(mel_bins, frames)``, float32, 10 ms per frame, and the number of real frames, which are covered
+        by the recording.
     """
     frames = padding.frames(len(samples), extractor)
-    # The last frames look two frames ahead.
+    # The last frames depend on the two frames after them.
     max_length = min((frames + 2) * extractor.hop_length, extractor.n_samples)
     features = extractor(
         samples, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt", padding="max_length", max_length=max_length

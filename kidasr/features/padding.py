@@ -1,10 +1,10 @@
-"""How long the model's input is."""
+"""Length of the model's input."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import NonNegativeFloat
 
 from kidasr.corpus.audio import SAMPLE_RATE_HZ
 
@@ -13,17 +13,15 @@ if TYPE_CHECKING:
 
 
 class Padding:
-    """How long the model's input is; the arguments are the keys of the ``padding`` group.
+    """Length of the model's input. The arguments are the keys of the ``padding`` group.
 
     Args:
-        padding: In the feature extractor's terms: ``max_length``, the model's window, whatever was said; ``longest``, the
-            utterance alone, padded to the longest of its batch.
-        trailing_silence_sec: Silence after each utterance; of ``longest`` only, as the window has plenty.
-        mask: Whether the padding of a batch is kept out of every attention, so that no utterance depends on the others of
-            its batch; of ``longest`` only.
-        group_by_length: Whether a batch of training has utterances of similar length; of ``longest`` only.
-        max_new_tokens_per_sec: With ``longest``, a transcript has no more tokens than this times the seconds of its batch: a
-            bound for a model that is not used to short input and repeats itself without end.
+        padding: As in the feature extractor. ``max_length`` pads every utterance to the model's window,
+            ``longest`` only to the longest utterance of its batch.
+        trailing_silence_sec: Silence after each utterance; only with ``longest``, since a full window has plenty.
+        mask: Whether to mask the padding in every attention, so that no utterance depends on the others in its batch; only
+            with ``longest``.
+        group_by_length: Whether to batch utterances of similar length in training; only with ``longest``.
     """
 
     def __init__(
@@ -32,22 +30,20 @@ class Padding:
         trailing_silence_sec: NonNegativeFloat,
         mask: bool,
         group_by_length: bool,
-        max_new_tokens_per_sec: PositiveFloat,
     ):
         self.is_short = padding == "longest"
         self.trailing_silence_sec = trailing_silence_sec
         self.mask = mask
         self.group_by_length = group_by_length and self.is_short
-        self.max_new_tokens_per_sec = max_new_tokens_per_sec
 
     def describe(self) -> str:
-        """How long the input is, for the log."""
+        """A short description for the log."""
         if not self.is_short:
             return "max_length, every utterance is padded to the model's window"
         return f"longest, an utterance and {self.trailing_silence_sec:g} s of silence, padded to the longest of its batch"
 
     def frames(self, samples: int, extractor: WhisperFeatureExtractor) -> int:
-        """Frames of the model's input for so many samples: all of the window, or an even number of 10-ms frames."""
+        """Number of input frames for this many samples: the full window, or an even number of 10-ms frames."""
         if not self.is_short:
             return extractor.nb_max_frames
         wanted = samples + self.trailing_silence_sec * SAMPLE_RATE_HZ
@@ -55,5 +51,5 @@ class Padding:
         return min(2 * int(pairs), extractor.nb_max_frames)
 
 
-#: Whisper's own way.
-FULL_WINDOW = Padding("max_length", 0.0, mask=False, group_by_length=False, max_new_tokens_per_sec=0.0)
+#: Whisper's own padding.
+FULL_WINDOW = Padding("max_length", 0.0, mask=False, group_by_length=False)

@@ -1,7 +1,7 @@
-"""What kidasr needs of a speech recogniser; Whisper is one (:mod:`kidasr.model.whisper`).
+"""The interface of a speech recogniser; Whisper's implementation is in :mod:`kidasr.model.whisper`.
 
-A user's own is a subclass of :class:`Recogniser` in a module of its own, and a file in ``conf/model`` whose ``_target_`` has
-a method ``load()`` that returns it.
+To add a recogniser, write a subclass of :class:`Recogniser` in a module of your own, and a file in ``conf/model``. Its
+``_target_`` has a method ``load()`` that returns the recogniser.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kidasr.features.padding import Padding
 if TYPE_CHECKING:
     import torch
 
-#: Label that the loss passes over (PyTorch's cross entropy).
+#: Label that the loss ignores, as in PyTorch's cross entropy.
 IGNORED_LABEL = -100
 
 Batch = dict[str, Any]
@@ -26,7 +26,7 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True)
 class Component:
-    """A part of the model; a parameter belongs to one component only."""
+    """A part of the model. Every parameter belongs to exactly one component."""
 
     name: str
     parameters: int
@@ -37,51 +37,51 @@ class Component:
 class Scoring:
     """How transcripts are compared with references."""
 
-    #: Of references and transcripts alike, before errors are counted.
+    #: Normalizes references and transcripts before errors are counted.
     normalize: Callable[[str], str]
-    #: What the rate of errors is called: ``"CER"`` where each character counts as a word.
+    #: Name of the error rate: ``"CER"`` if each character counts as a word.
     rate: Literal["WER", "CER"]
 
 
 class Recogniser(ABC):
-    """A model with what goes before and after it.
+    """A model with its pre- and postprocessing.
 
-    ``model`` is a :class:`torch.nn.Module` whose ``forward`` takes a batch and returns a mapping with its ``loss``, the mean
-    over the real tokens of ``labels``. Freezing asks it for ``get_encoder()``.
+    ``model`` is a :class:`torch.nn.Module`. Its ``forward`` takes a batch and returns a mapping with the ``loss``, the mean
+    over the real tokens of ``labels``. Freezing calls its ``get_encoder()``.
     """
 
     model: Any
-    #: Length of audio that the model takes.
+    #: Maximum length of the audio.
     window_sec: float
-    #: Longest sequence of labels.
+    #: Maximum number of labels.
     max_tokens: int
-    #: Height of the features.
+    #: Number of mel bins in the features.
     mel_bins: int
 
     @property
     def max_samples(self) -> int:
-        """Samples in the window."""
+        """Number of samples in the window."""
         return round(self.window_sec * SAMPLE_RATE_HZ)
 
     @abstractmethod
     def features(self, samples: Samples, padding: Padding) -> tuple[torch.Tensor, int]:
-        """Features of one utterance, shape ``(mel_bins, frames)``, and how many frames the recording fills."""
+        """Features of one utterance, shape ``(mel_bins, frames)``, and the number of frames covered by the recording."""
 
     @abstractmethod
     def labels(self, text: str) -> list[int]:
-        """Token ids of a text to train on, with whatever stands before and after it."""
+        """Token ids of a training text, including the tokens before and after it."""
 
     @abstractmethod
     def collate(self, features: Sequence[torch.Tensor], labels: Sequence[list[int]], padding: Padding) -> Batch:
-        """A batch as ``model`` takes it; ``labels``, shape ``(batch, tokens)``, are padded with :data:`IGNORED_LABEL`."""
+        """The model's input. ``labels``, shape ``(batch, tokens)``, are padded with :data:`IGNORED_LABEL`."""
 
     @abstractmethod
     def transcribe(self, batch: Batch, max_tokens: Sequence[int], num_beams: int) -> list[str]:
         """The transcripts of a batch.
 
         Args:
-            batch: As :meth:`collate` makes it, on the model's device; its labels must not be looked at.
-            max_tokens: The most tokens that the transcript of each utterance may have, whatever the others of its batch are.
+            batch: A batch from :meth:`collate`, on the model's device. Its labels must not be used.
+            max_tokens: Maximum number of tokens in each transcript, independent of the other utterances in the batch.
             num_beams: 1 for greedy decoding.
         """
 
@@ -92,14 +92,14 @@ class Recogniser(ABC):
 
     @abstractmethod
     def save(self, folder: Path, num_beams: int) -> None:
-        """Write the model as others can load it, and, where it can say so, with how many beams it was scored."""
+        """Save the model in a format that others can load, with the beam size it was scored with if the format allows."""
 
     def control_tokens(self) -> Sequence[str]:
-        """Texts that the tokenizer takes for something else than text, which none may hold."""
+        """Strings that the tokenizer encodes as control tokens; no text may contain them."""
         return ()
 
     def components(self) -> list[Component]:
-        """The parts of the model, and which of their parameters train."""
+        """The parts of the model, with their numbers of parameters and of trainable parameters."""
         return list(_by_first_name(self.model))
 
 

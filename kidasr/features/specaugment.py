@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 class SpecAugment(FeatureAugmentation):
     """Frequency and time masks (Park et al., 2019, arXiv 1904.08779), drawn by torchaudio.
 
-    Whisper pads every input to its window, so masks drawn over the input would mostly fall on padding; these are drawn over
-    the utterance's real frames alone. A mask writes the mean of those frames: Whisper's log-mel features are not
-    zero-mean, and in the paper, where they are, zero *is* the mean.
+    Whisper pads every input to its window, so masks over the whole input would mostly cover padding. Here masks cover only
+    the utterance's real frames. They are filled with the mean of those frames: Whisper's log-mel features are not zero-mean.
+    (The paper fills with zero, but its features have zero mean.)
 
     Args:
-        freq_mask_param: A frequency mask is less than this many mel bins high; 0 for none.
-        time_mask_param: A time mask is less than this many 10-ms frames long; 0 for none.
-        num_freq_masks, num_time_masks: Masks of each kind.
-        max_time_mask_fraction: Largest share of the real frames that one time mask covers (the paper's ``p``).
+        freq_mask_param: Frequency masks have fewer mel bins than this; 0 for none.
+        time_mask_param: Time masks have fewer 10-ms frames than this; 0 for none.
+        num_freq_masks, num_time_masks: Number of masks of each kind.
+        max_time_mask_fraction: Maximum share of the real frames that one time mask covers (the paper's ``p``).
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SpecAugment(FeatureAugmentation):
         self.max_time_mask_fraction = max_time_mask_fraction
 
     def __call__(self, features: torch.Tensor, real_frames: int, draw: Draw) -> torch.Tensor:
-        """Masked features, shape ``(mel_bins, frames)`` as given."""
+        """Mask features; their shape ``(mel_bins, frames)`` is unchanged."""
         import torch
         from torchaudio.transforms import FrequencyMasking, TimeMasking
 
@@ -60,7 +60,7 @@ class SpecAugment(FeatureAugmentation):
         return torch.cat([real, features[:, real_frames:]], dim=1)
 
     def check(self, mel_bins: int) -> None:
-        """Make sure that a mask is not higher than the features."""
+        """Check that masks are not higher than the features."""
         if self.freq_mask_param > mel_bins:
             raise KidasrError(
                 f"augment.specaugment.freq_mask_param={self.freq_mask_param}: the model has {mel_bins} mel bins"
@@ -76,7 +76,7 @@ class SpecAugment(FeatureAugmentation):
 
 @contextmanager
 def _torch_seed(seed: int) -> Iterator[None]:
-    """torchaudio draws from torch's global CPU generator: seed it here, and leave it as it was."""
+    """Seed torch's global CPU generator, which torchaudio uses, and restore its state afterwards."""
     import torch
 
     state = torch.default_generator.get_state()

@@ -1,1 +1,1 @@
-"""What ``python run.py`` can do: train, compare, say how a sweep is doing. Each is named in ``conf/job``."""
+"""The jobs of ``python run.py``: train, compare, status. Each has a file in ``conf/job``."""

@@ -1,4 +1,4 @@
-"""The comparison job: did it help, for which age, and how sure is that?"""
+"""The comparison job: did it help, at which ages, and how sure is that?"""
 
 import glob
 import logging
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 
 
 def natural(path: Path) -> tuple[tuple[int, int | str], ...]:
-    """A key to sort paths by, 9 before 10."""
+    """A sort key for paths that puts 9 before 10."""
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in path.parts)
 
 
 def in_order(folders: Iterable[Path]) -> list[Path]:
-    """Run folders as their sweep was asked for them, and else by name."""
+    """Sort run folders in the order of their sweep's record; folders that are not in it come last, by name."""
     places = {parent: [run.name for run in read_sweep(parent)] for parent in {folder.parent for folder in folders}}
 
     def place(folder: Path) -> Any:
@@ -43,21 +43,20 @@ def in_order(folders: Iterable[Path]) -> list[Path]:
 
 
 class Compare(Job):
-    """Compare finished runs on the same utterances with one of them.
+    """Compare finished runs with a baseline, on the same utterances.
 
-    Runs that differ in their seed alone are one configuration, and the spread between its seeds is part of every interval.
-    Writes ``comparison.json``, tables, figures and ``report.html``.
+    Runs that differ only in their seed are one configuration; seed variance is included in every interval. Writes
+    ``comparison.json``, tables, figures and ``report.html``.
 
     Args:
-        output_dir: Where to.
-        runs: Run folders, or patterns of them.
-        baseline: What the others are compared with: a run folder, a configuration as the table names it, or the hypotheses
-            that are on in it (``["h1", "h2"]``; ``[]`` for none). None for the one with none of them on, else the one that
-            is called baseline, else the first.
-        report: How it is reported.
+        output_dir: The folder to write to.
+        runs: Run folders or glob patterns.
+        baseline: A run folder, a configuration by its name in the table, or by its hypotheses (``["h1", "h2"]``; ``[]`` for
+            none). None for the configuration with no hypothesis on; failing that, the one called baseline, then the first.
+        report: The keys of the ``report`` group.
 
     Raises:
-        KidasrError: If there are fewer than two configurations, or the runs are of different test sets.
+        KidasrError: If there are fewer than two configurations, or the runs were scored on different sets.
     """
 
     def __init__(self, output_dir: str, runs: Text | list[Text], baseline: Text | list[Text] | None, report: ReportOptions):
@@ -66,7 +65,7 @@ class Compare(Job):
         self.baseline, self.report = baseline, Report(report)
 
     def run(self) -> None:
-        """Compare, say it, write it."""
+        """Compare the runs, log the results and write the report."""
         runs, failed = self._read()
         for one in failed:
             log.warning("left out: %s", one["reason"])
@@ -128,7 +127,7 @@ class Compare(Job):
         return pairs
 
     def _effects(self, configurations: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
-        """Main effects and interactions, where the runs are those of a factorial."""
+        """Main effects and interactions, if the runs form a factorial."""
         known = _hypotheses(configurations)
         if len(known) < len(configurations):
             return []
@@ -161,7 +160,7 @@ class Compare(Job):
                     yield folder
 
     def _baseline_of(self, configurations: Mapping[str, Sequence[Run]]) -> str:
-        """The name of the configuration that the others are compared with."""
+        """The name of the baseline configuration."""
         on = _hypotheses(configurations)
         if self.baseline is None:
             without = [name for name in on if not on[name]]
@@ -172,8 +171,8 @@ class Compare(Job):
             if len(found) == 1:
                 return found[0]
             raise KidasrError(
-                f"baseline=[{','.join(self.baseline)}]: {len(found)} configurations with exactly these hypotheses on; "
-                f"expected: one, or the name of one: {', '.join(found or configurations)}"
+                f"baseline=[{','.join(self.baseline)}]: {len(found)} configurations have exactly these hypotheses on; "
+                f"expected: one, or a name: {', '.join(found or configurations)}"
             )
         for name, members in configurations.items():
             if self.baseline == name or Path(self.baseline) in [Path(run.folder) for run in members]:
@@ -182,6 +181,6 @@ class Compare(Job):
 
 
 def _hypotheses(configurations: Mapping[str, Sequence[Run]]) -> dict[str, frozenset[str]]:
-    """Which hypotheses are on in each configuration of an ablation, by its name; others are left out."""
+    """The hypotheses that are on in each configuration of an ablation, by its name. Other configurations are left out."""
     on = {name: hypotheses_on(members[0]) for name, members in configurations.items()}
     return {name: one for name, one in on.items() if one is not None}

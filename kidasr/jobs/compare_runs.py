@@ -1,4 +1,4 @@
-"""After a multirun, the comparison of its runs, by itself."""
+"""Automatic comparison of the runs of a multirun."""
 
 import logging
 from pathlib import Path
@@ -20,19 +20,19 @@ log = logging.getLogger(__name__)
 
 
 class CompareRuns(Callback):
-    """Compares the runs of a multirun in its own folder, once all have ended; one run alone is compared with nothing."""
+    """Compares the runs of a multirun when all have ended. Does nothing for a single run."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """See :class:`kidasr.jobs.compare.Compare`; what can't be compared is said in one line."""
+        """See :class:`kidasr.jobs.compare.Compare`. If the runs can't be compared, one line says why."""
         if config.hydra.launcher.get("wait", True):
             self._compare(config)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """Where nobody waits for the jobs of a sweep, the one that ends last compares them."""
+        """If the launcher does not wait for the jobs, the last job to end compares the runs."""
         if config.hydra.launcher.get("wait", True) or not is_first_process():
             return
         sweep_dir = Path(config.hydra.sweep.dir)
-        with FileLock(sweep_dir / LOCK):  # of two that end at once, each sees the other's end
+        with FileLock(sweep_dir / LOCK):  # if two jobs end at once, the second sees that the first has ended
             queue = slurm_queue()
             if all(run_state(sweep_dir / run.name, queue).state in ENDED for run in read_sweep(sweep_dir)):
                 self._compare(config)
@@ -40,7 +40,7 @@ class CompareRuns(Callback):
     def _compare(self, config: DictConfig) -> None:
         if not job_class(config).is_compared:
             return
-        from kidasr.jobs.compare import Compare, in_order  # heavy, as what the report is made with
+        from kidasr.jobs.compare import Compare, in_order  # heavy: imports the report's libraries
 
         folder = Path(config.hydra.sweep.dir)
         started = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}

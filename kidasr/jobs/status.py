@@ -1,4 +1,4 @@
-"""The status job: how the runs of a sweep are doing, readable while they run."""
+"""The status job: the state of a sweep's runs, also while they are running."""
 
 from collections import Counter
 from pathlib import Path
@@ -14,14 +14,14 @@ from kidasr.sweep.state import RunState, run_state, slurm_queue
 
 
 class Status(Job):
-    """Print a table of a sweep's runs: queued, running with step and WER, finished, failed and why, preempted how often.
+    """Print a table of a sweep's runs: queued, running (step, WER), finished, failed (reason), and number of preemptions.
 
     Args:
-        sweep: The sweep's folder; None for the one that was started last in ``base``.
-        base: Where sweeps are.
+        sweep: The sweep's folder; None for the newest in ``base``.
+        base: The folder that contains the sweeps.
 
     Raises:
-        KidasrError: If there is no sweep in the folder.
+        KidasrError: If the folder contains no sweep.
     """
 
     has_folder = False
@@ -30,11 +30,11 @@ class Status(Job):
         self.sweep, self.base = sweep, Path(base)
 
     def run(self) -> None:
-        """Print it."""
+        """Print the table."""
         folder = Path(self.sweep) if self.sweep else newest_sweep(self.base)
         runs = read_sweep(folder) if folder else []
         if folder is None or not runs:
-            raise KidasrError(f"sweep={self.sweep or self.base}: no sweep in it; expected: the folder of a multirun")
+            raise KidasrError(f"sweep={self.sweep or self.base}: contains no sweep; expected: the folder of a multirun")
         queue = slurm_queue()
         states = {run.name: run_state(folder / run.name, queue) for run in runs}
         rates = {state.rate for state in states.values()}
@@ -49,7 +49,7 @@ class Status(Job):
             if state.error:
                 print(f"\n{words_of(name)}: {state.error}")
         if any(state.state in ("failed", "stopped", "not started") for state in states.values()):
-            print("\nThe sweep's command, typed again, runs what is not finished.")
+            print("\nRun the sweep's command again to run what is not finished.")
         elif all((folder / name / METRICS).exists() for name in states):
             report = folder / REPORT
             print(f"\nreport: {report if report.exists() else f'python run.py job=compare runs={folder}/*'}")

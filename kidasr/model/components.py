@@ -1,4 +1,4 @@
-"""What a model consists of, and which of it trains."""
+"""The components of a Whisper model, and how many of their parameters are trained."""
 
 from transformers import WhisperForConditionalGeneration
 

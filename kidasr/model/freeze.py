@@ -1,4 +1,4 @@
-"""H3: a frozen encoder, for the first steps or for the whole run."""
+"""H3: freeze the encoder, for the first steps or the whole run."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
 
 
 class Freeze:
-    """For how many optimizer steps the encoder is frozen: 0 for none, -1 for the whole run."""
+    """Number of optimizer steps for which the encoder is frozen: 0 for none, -1 for the whole run."""
 
     def __init__(self, freeze_encoder_steps: MinusOneOrMore):
         self.freeze_encoder_steps = freeze_encoder_steps
 
     @property
     def whole_run(self) -> bool:
-        """Whether the encoder never trains."""
+        """Whether the encoder is frozen for the whole run."""
         return self.freeze_encoder_steps == -1
 
     def freezes_at(self, step: int) -> bool:
-        """Whether the encoder is frozen in the step after this many."""
+        """Whether the encoder is frozen in the next step, after ``step`` steps."""
         return self.whole_run or step < self.freeze_encoder_steps
 
     def frozen_steps(self, steps: int) -> int:
-        """For how many of a run's steps the encoder is frozen."""
+        """Number of steps with a frozen encoder, in a run of ``steps`` steps."""
         return steps if self.whole_run else min(self.freeze_encoder_steps, steps)
 
     def callback(self) -> EncoderUnfreezeCallback:
-        """What freezes and unfreezes while the Trainer runs."""
+        """The Trainer callback that freezes and unfreezes the encoder."""
         from kidasr.model.unfreeze import EncoderUnfreezeCallback
 
         return EncoderUnfreezeCallback(self)

@@ -1,4 +1,4 @@
-"""Which checkpoint is fine-tuned: the ``model`` group."""
+"""The checkpoint to fine-tune: the ``model`` group."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 class Pretrained(Protocol):
-    """What the ``model`` group makes."""
+    """The interface of the ``model`` group."""
 
     def load(self) -> Recogniser:
-        """The recogniser, ready to be trained."""
+        """Load the recogniser, ready for training."""
 
 
 class PretrainedWhisper:
-    """A Whisper checkpoint, by name; the arguments are the keys of the ``model`` group."""
+    """A Whisper checkpoint by name. The arguments are the keys of the ``model`` group."""
 
     def __init__(self, name_or_path: Text, language: Text, task: Literal["transcribe", "translate"]):
         self.name_or_path, self.language, self.task = name_or_path, language, task
 
     def load(self) -> Whisper:
-        """The model in float32, and its processor: see :func:`kidasr.model.whisper.load_whisper`."""
+        """Load the model in float32, with its processor: see :func:`kidasr.model.whisper.load_whisper`."""
         from kidasr.model.whisper import load_whisper
 
         return load_whisper(self.name_or_path, self.language, self.task)

@@ -1,9 +1,9 @@
-"""Whisper on less than its window: transformers' own classes, told how long the input is.
+"""Whisper on input shorter than its window: subclasses of transformers' own classes.
 
-Stock Whisper takes 30 seconds, whatever was said. Here the encoder takes any even number of frames and adds the positions of
-those alone, as the Whisper recipes of icefall and ESPnet do; a mask keeps a batch's padding out of every attention.
-On a full window without a mask both classes do what transformers' do, to the last bit. What is saved is a plain Whisper
-checkpoint: weights, config and the class's name are transformers' own.
+Stock Whisper always takes 30 seconds. Here the encoder takes any even number of frames and adds only their positions, as the
+Whisper recipes of icefall and ESPnet do. A mask keeps a batch's padding out of every attention. On a full window without a
+mask, both classes are bit-identical to transformers'. A saved model is a plain Whisper checkpoint: weights, config and class
+name are transformers' own.
 """
 
 import functools
@@ -19,7 +19,7 @@ from kidasr.features.recogniser import IGNORED_LABEL
 
 
 class WhisperEncoder(modeling_whisper.WhisperEncoder):
-    """transformers' encoder, for inputs up to its window."""
+    """transformers' encoder, for input of any length up to its window."""
 
     def is_window(self, input_features: torch.Tensor) -> bool:
         """Whether the input is as long as the model's window."""
@@ -35,7 +35,7 @@ class WhisperEncoder(modeling_whisper.WhisperEncoder):
             input_features: Log-mel, shape ``(batch, mel_bins, frames)``, an even number of 10-ms frames; 0 where
                 ``frame_mask`` is false, as the convolutions pad.
             attention_mask: Not used, as in transformers.
-            frame_mask: Real positions, bool, shape ``(batch, frames / 2)``; None where all are.
+            frame_mask: Real positions, bool, shape ``(batch, frames / 2)``; None if all are real.
         """
         if self.is_window(input_features) and frame_mask is None:
             return super().forward(input_features, **kwargs)
@@ -52,10 +52,11 @@ class WhisperEncoder(modeling_whisper.WhisperEncoder):
 
 
 class _TiedEmbedding(torch.autograd.Function):
-    """The token embedding and the projection onto the vocabulary, which are one weight, as one operation.
+    """The token embedding and the projection onto the vocabulary, which share one weight, as a single operation.
 
-    Apart, each has a gradient as large as the vocabulary, that of the embedding nearly all zeros, and the sum is a third.
-    Here the rows of the tokens are added to the projection's, which nobody else holds.
+    As two operations, each has a gradient of the size of the vocabulary (the embedding's is nearly all zeros), and their sum
+    is a third. Here the embedding's rows are added to the projection's gradient in place, which is safe because nothing else
+    holds it.
     """
 
     @staticmethod
@@ -72,9 +73,9 @@ class _TiedEmbedding(torch.autograd.Function):
 
 
 class WhisperForConditionalGeneration(transformers.WhisperForConditionalGeneration):
-    """transformers' model with that encoder.
+    """transformers' model with :class:`WhisperEncoder`.
 
-    ``forward`` and ``generate`` take a ``frame_mask`` beside ``input_features``, as :class:`WhisperEncoder` says.
+    ``forward`` and ``generate`` also take the encoder's ``frame_mask``.
     """
 
     def __init__(self, config: transformers.WhisperConfig):
@@ -87,12 +88,13 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
     def forward(  # type: ignore[override]
         self, input_features: Any = None, labels: torch.Tensor | None = None, **kwargs: Any
     ) -> Any:
-        """As in transformers; in training on short input the same loss for less time and memory, and no logits.
+        """As in transformers. In training on short input, the same loss for less time and memory, but without logits.
 
-        There the tokens are a larger part of the step, and with them the vocabulary: only real tokens are projected onto
-        it, no keys are cached, and its gradient is one tensor, not a sum of two (see :class:`_TiedEmbedding`).
+        With short input, the decoder and its vocabulary take a larger part of the step. So only real tokens are projected
+        onto the vocabulary, no keys are cached, and the gradient of the vocabulary is one tensor, not a sum of two (see
+        :class:`_TiedEmbedding`).
 
-        With ``token_logits=True`` beside labels, the logits are there as well: of real tokens alone, in the order of
+        With ``token_logits=True`` and labels, the logits of real tokens are returned as well, in the order of
         ``labels != -100``, shape ``(tokens, vocabulary)``.
         """
         token_logits = kwargs.pop("token_logits", False)
@@ -115,7 +117,7 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
     def prepare_inputs_for_generation(
         self, *args: Any, frame_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """As in transformers; it names what ``generate`` accepts."""
+        """As in transformers; its signature makes ``generate`` accept ``frame_mask``."""
         return {**super().prepare_inputs_for_generation(*args, **kwargs), "frame_mask": frame_mask}
 
     @staticmethod
@@ -127,7 +129,7 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
         cur_bsz: int,
         batch_idx_map: list[int],
     ) -> torch.Tensor | None:
-        """Here ``generate`` cuts long audio into windows and pads the last; what fits into one window stays as it is."""
+        """``generate`` cuts long audio into windows here and pads the last one. Input that fits one window is not padded."""
         if input_features is not None and input_features.shape[-1] <= num_segment_frames:
             return input_features
         return transformers.WhisperForConditionalGeneration._get_input_segment(
@@ -136,12 +138,12 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
 
 
 def _mask_padding(module: torch.nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any]) -> Any:
-    """Before cross-attention: keep it out of the padding. The decoder hands extra arguments on, but no mask."""
+    """Mask the padding in cross-attention. The decoder passes on extra arguments, but not an attention mask."""
     return args, {**kwargs, "attention_mask": _additive(kwargs.get("frame_mask"), args[0].dtype)}
 
 
 def _additive(frame_mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    """What attention adds to its scores: shape ``(batch, 1, 1, positions)``, 0 where real, very low where not."""
+    """The mask to add to attention scores: shape ``(batch, 1, 1, positions)``, 0 at real positions, very low elsewhere."""
     if frame_mask is None:
         return None
     mask = torch.zeros(frame_mask.shape, dtype=dtype, device=frame_mask.device)

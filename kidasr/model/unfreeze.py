@@ -1,4 +1,4 @@
-"""H3: freezing and unfreezing the encoder while the Trainer runs."""
+"""H3: freeze and unfreeze the encoder during training."""
 
 import logging
 from typing import Any
@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 class EncoderUnfreezeCallback(TrainerCallback):
-    """Freezes the encoder when training begins and unfreezes it at a step.
+    """Freezes the encoder at the start of training and unfreezes it at a given step.
 
-    It freezes when training begins, not before, so that the optimizer holds the encoder's parameters from the start; a
-    parameter without gradient is passed over. Unfreezing gives every parameter the flag that it had: Whisper's positional
-    table is fixed and stays so. A run resumed beyond the step does not freeze again.
+    It does not freeze earlier, so that the optimizer holds the encoder's parameters from the start (it skips parameters
+    without a gradient). Unfreezing restores each parameter's flag: Whisper's positional table is fixed and stays fixed. A
+    run resumed after that step does not freeze again.
 
     Args:
-        freeze: How long the encoder is frozen.
+        freeze: Duration of the freeze.
     """
 
     def __init__(self, freeze: Freeze):
@@ -64,7 +64,7 @@ class EncoderUnfreezeCallback(TrainerCallback):
         for name, parameter in encoder.named_parameters():
             parameter.requires_grad_(self._flags[name])
         self._flags = {}
-        log.info("step %d: encoder unfrozen (%s parameters train again)", state.global_step, f"{_trainable(encoder):,}")
+        log.info("step %d: encoder unfrozen (%s parameters)", state.global_step, f"{_trainable(encoder):,}")
 
 
 def _encoder(model: WhisperForConditionalGeneration | None) -> Module:

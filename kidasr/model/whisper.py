@@ -23,12 +23,12 @@ from kidasr.model.short_input import WhisperForConditionalGeneration
 
 log = logging.getLogger(__name__)
 
-#: No code of a checkpoint's runs, nor is the user asked whether it may.
+#: Never execute code from a checkpoint, and never ask the user to allow it.
 SAFE: dict[str, Any] = {"trust_remote_code": False}
 
 
 #: Languages written without spaces between words. Whisper's authors score Chinese, Japanese, Thai, Lao and Burmese by
-#: characters (Radford et al., 2022); Cantonese, Khmer and Tibetan are like them.
+#: character (Radford et al., 2022); Cantonese, Khmer and Tibetan are treated the same.
 WITHOUT_SPACES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
 
 
@@ -36,10 +36,10 @@ class Whisper(Recogniser):
     """A Whisper checkpoint.
 
     Args:
-        model: The model, for input up to its window.
+        model: The model, for input of any length up to its window.
         processor: Its feature extractor and tokenizer.
-        language: What transcripts are written in: ``"en"``, ``"de"``.
-        prompt: The tokens that every transcript begins with, in labels and in decoding.
+        language: The language code of the transcripts: ``"en"``, ``"de"``.
+        prompt: The tokens at the start of every transcript, in labels and in decoding.
     """
 
     model: WhisperForConditionalGeneration
@@ -54,11 +54,11 @@ class Whisper(Recogniser):
         self.max_tokens = model.config.max_target_positions
 
     def features(self, samples: Samples, padding: Padding) -> tuple[torch.Tensor, int]:
-        """Log-mel features by transformers' own feature extractor."""
+        """Log-mel features from transformers' feature extractor."""
         return log_mel(samples, self.processor.feature_extractor, padding)
 
     def labels(self, text: str) -> list[int]:
-        """Whisper's prompt, the text, the end of text."""
+        """Whisper's prompt, the text, and the end-of-text token."""
         ids: list[int] = self.processor.tokenizer(text, verbose=False).input_ids
         return ids
 
@@ -67,7 +67,7 @@ class Whisper(Recogniser):
         return PaddedBatch(self.model.config.decoder_start_token_id, padding.mask)(features, labels)
 
     def transcribe(self, batch: Batch, max_tokens: Sequence[int], num_beams: int) -> list[str]:
-        """Decode by transformers' ``generate``; a transcript ends at its own bound, or where the model ends it."""
+        """Decode with transformers' ``generate``. A transcript ends at its own token limit or where the model ends it."""
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         longest = self.model.generation_config.max_length or self.max_tokens
         room = min(longest, self.max_tokens) - len(self.prompt)
@@ -77,7 +77,7 @@ class Whisper(Recogniser):
             num_beams=num_beams,
             max_length=None,
             max_new_tokens=max(bounds),
-            # Of a beam search, hypotheses of one utterance are of one length all the way.
+            # Not with beam search, where all hypotheses of an utterance must keep the same length.
             stopping_criteria=StoppingCriteriaList([TokenBounds(bounds, len(self.prompt))] if num_beams == 1 else []),
         )
         rows = [row[:bound] for row, bound in zip(tokens.tolist(), bounds, strict=True)]
@@ -89,8 +89,8 @@ class Whisper(Recogniser):
         return scoring(self.language, self.processor.tokenizer.english_spelling_normalizer)
 
     def save(self, folder: Path, num_beams: int = 1) -> None:
-        """A plain Whisper checkpoint: model, generation settings, feature extractor, tokenizer and normalizer."""
-        self.model.generation_config.num_beams = num_beams  # else transformers' pipeline takes five
+        """Save a plain Whisper checkpoint: model, generation settings, feature extractor, tokenizer and normalizer."""
+        self.model.generation_config.num_beams = num_beams  # otherwise transformers' pipeline uses five
         self.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
         # The tokenizer reads its normalizer's spellings from this file but does not write it.
@@ -98,21 +98,21 @@ class Whisper(Recogniser):
         (folder / "normalizer.json").write_text(json.dumps(spellings, indent=2, ensure_ascii=False), encoding="utf-8")
 
     def control_tokens(self) -> Sequence[str]:
-        """All tokens that were added to those of texts."""
+        """All added tokens: those that are not part of ordinary text."""
         return list(self.processor.tokenizer.get_added_vocab())
 
     def components(self) -> list[Component]:
-        """Encoder, decoder, positions and embedding."""
+        """Encoder, decoder, positional tables and embedding."""
         return components(self.model)
 
 
 def scoring(language: str, spellings: dict[str, str] | None = None) -> Scoring:
-    """Whisper's own normalizer (Radford et al., 2022, appendix C): the English one, or the basic one.
+    """Scoring with Whisper's own normalizer (Radford et al., 2022, appendix C): the English one or the basic one.
 
-    The basic one puts spaces between the characters of a language in :data:`WITHOUT_SPACES`.
+    For the languages in :data:`WITHOUT_SPACES`, the basic one separates all characters by spaces.
 
     Args:
-        language: Code of the language that transcripts are written in.
+        language: The language code of the transcripts.
         spellings: American spellings of British words; None for OpenAI's list.
     """
     if language == "en":
@@ -122,32 +122,32 @@ def scoring(language: str, spellings: dict[str, str] | None = None) -> Scoring:
 
 
 class TokenBounds(StoppingCriteria):
-    """Ends each transcript of a batch at a number of tokens of its own.
+    """Ends each transcript of a batch at its own token limit.
 
     Args:
-        bounds: The most new tokens of each.
-        prompt_length: Tokens before the first new one.
+        bounds: Maximum number of new tokens of each transcript.
+        prompt_length: Number of tokens in the prompt.
     """
 
     def __init__(self, bounds: Sequence[int], prompt_length: int):
         self.lengths = torch.tensor(bounds) + prompt_length
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        """Which transcripts end here, shape ``(batch,)``."""
+        """Whether each transcript ends here, shape ``(batch,)``."""
         return input_ids.shape[1] >= self.lengths.to(input_ids.device)
 
 
 def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
     """Load a checkpoint: the model in float32, and its processor.
 
-    Weights are read from safetensors only; no code of the checkpoint runs.
+    Weights are read from safetensors only. Code in the checkpoint is never executed.
 
     Args:
-        name_or_path: A folder, or a name on the Hugging Face hub.
-        language, task: For the prompt: see :func:`kidasr.model.prompt.set_prompt`.
+        name_or_path: A folder, or a name on the Hugging Face Hub.
+        language, task: See :func:`kidasr.model.prompt.set_prompt`.
 
     Raises:
-        KidasrError: If there is no such checkpoint, or it is no Whisper, or does not know the language.
+        KidasrError: If the checkpoint does not exist, is not a Whisper, or does not know the language.
     """
     name = name_or_path
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
@@ -155,7 +155,7 @@ def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
         name = str(Path(name).expanduser())
     if looks_local and not Path(name).is_dir():
         raise KidasrError(
-            f"model.name_or_path={name}: no such folder; expected: a folder with a Whisper checkpoint, or a hub name"
+            f"model.name_or_path={name}: no such folder; expected: a folder with a Whisper checkpoint, or a name on the Hub"
         )
     try:
         _check_files(Path(name))
@@ -169,13 +169,13 @@ def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
         raise KidasrError(f"model.name_or_path={name}: {error}") from error
     except KidasrError:
         raise
-    except Exception as error:  # what the library makes of a folder that is not as it should be can be anything
+    except Exception as error:  # transformers can raise anything for a malformed checkpoint
         reason = truncate(" ".join(str(error).split())) or type(error).__name__
         raise KidasrError(f"model.name_or_path={name}: can't be loaded: {reason}") from error
-    if processor.tokenizer.english_spelling_normalizer is None:  # many checkpoints come without normalizer.json
+    if processor.tokenizer.english_spelling_normalizer is None:  # many checkpoints have no normalizer.json
         processor.tokenizer.english_spelling_normalizer = _spellings()
     if not processor.tokenizer.decode(processor.tokenizer("cat").input_ids, skip_special_tokens=True).strip():
-        raise KidasrError(f"model.name_or_path={name}: its tokenizer can't spell; are the tokenizer's files there?")
+        raise KidasrError(f"model.name_or_path={name}: its tokenizer can't encode text; are the tokenizer's files missing?")
     # Whisper's sinusoidal positions are fixed (transformers pull request 26032), but loading forgets the flag.
     model.get_encoder().embed_positions.requires_grad_(False)
     prompt = set_prompt(model, processor.tokenizer, language, task)
@@ -186,17 +186,17 @@ def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
 
 
 def _spellings() -> dict[str, str]:
-    """British and American spellings, as OpenAI's checkpoints have them in ``normalizer.json``."""
+    """British and American spellings, the same as in ``normalizer.json`` of OpenAI's checkpoints."""
     spellings: dict[str, str] = json.loads((files("whisper_normalizer") / "normalizers" / "english.json").read_text("utf-8"))
     return spellings
 
 
 class _UnfitError(Exception):
-    """What is wrong with a checkpoint, without its name."""
+    """A problem with a checkpoint; the message does not contain its name."""
 
 
 def _check_files(folder: Path) -> None:
-    """Of a checkpoint in a folder; a damaged file may else be passed over in silence, and the library's defaults taken."""
+    """Check a checkpoint's JSON files. transformers may silently replace a damaged one by its defaults."""
     for file in sorted(folder.glob("*.json")):
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
@@ -210,12 +210,12 @@ def _load_weights(name: str) -> WhisperForConditionalGeneration:
     library = logging.getLogger("transformers.modeling_utils")
     library.addFilter(_no_report)
     try:
-        # Checkpoints are often stored in half precision; training at 1e-5 would lose its updates there.
+        # Checkpoints are often stored in half precision, where updates at a learning rate of 1e-5 would be lost.
         loaded: Any = WhisperForConditionalGeneration.from_pretrained(
             name,
             dtype=torch.float32,
             use_safetensors=True,
-            attn_implementation="sdpa",  # a config may name code on the hub
+            attn_implementation="sdpa",  # a config may name code on the Hub
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             **SAFE,
@@ -229,20 +229,22 @@ def _load_weights(name: str) -> WhisperForConditionalGeneration:
     if missing := sorted(found["missing_keys"]):
         raise _UnfitError(f"{len(missing)} weights are missing, the first: {missing[0]}")
     if unused := sorted(found["unexpected_keys"]):
-        log.warning("model: %d weights in %s are not of this model and not used, as %s", len(unused), name, unused[0])
+        log.warning(
+            "model: %d weights in %s do not belong to this model and are not used, e.g. %s", len(unused), name, unused[0]
+        )
     for weight, tensor in model.named_parameters():
         if not torch.isfinite(tensor).all():
-            raise _UnfitError(f"{weight} holds values that are no numbers")
+            raise _UnfitError(f"{weight} contains NaN or infinite values")
     return model
 
 
 def _no_report(record: logging.LogRecord) -> bool:
-    """Not the table of what does not fit, which is told in one line."""
+    """Drop transformers' table of mismatched weights, which is reported here in one line."""
     return "LOAD REPORT" not in record.getMessage()
 
 
 def _check_fit(model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
-    """Whether model, tokenizer and feature extractor are of one checkpoint."""
+    """Check that model, tokenizer and feature extractor belong together."""
     config, tokenizer, extractor = model.config, processor.tokenizer, processor.feature_extractor
     fits: list[tuple[str, Any, str, Any]] = [
         ("the tokenizer's end of text", tokenizer.eos_token_id, "eos_token_id", config.eos_token_id),
@@ -264,11 +266,11 @@ def _check_fit(model: WhisperForConditionalGeneration, processor: WhisperProcess
         raise _UnfitError(f"its feature extractor takes {extractor.sampling_rate} Hz; expected: {SAMPLE_RATE_HZ}")
     tokens = max(tokenizer.get_vocab().values()) + 1
     if tokens > config.vocab_size:
-        raise _UnfitError(f"the tokenizer has {tokens} tokens, the model {config.vocab_size}; are they of one checkpoint?")
+        raise _UnfitError(f"the tokenizer has {tokens} tokens, the model {config.vocab_size}; do they belong together?")
     generation = model.generation_config
     suppressed = max([*(generation.suppress_tokens or []), *(generation.begin_suppress_tokens or []), 0])
     if suppressed >= config.vocab_size:
         raise _UnfitError(f"generation_config.json suppresses token {suppressed}; the model has {config.vocab_size}")
     for what, has, key, wanted in fits:
         if has != wanted:
-            raise _UnfitError(f"{what}: {has}; the model's {key}: {wanted}; are they of one checkpoint?")
+            raise _UnfitError(f"{what}: {has}; the model's {key}: {wanted}; do they belong together?")

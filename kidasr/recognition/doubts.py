@@ -1,30 +1,30 @@
-"""Scores that are probably not what they seem, and their likely causes."""
+"""Warnings about suspicious scores, with their likely causes."""
 
 from collections.abc import Iterator
 
 from kidasr.recognition.score import Rates
 
-#: More wrong words than words were said: above this, a model writes something else than a transcript.
+#: Above this there are more errors than words: the output is not a transcript.
 TOO_HIGH = 1.0
 
-#: A share of transcripts that loop, above which loops alone may make a score.
+#: Above this share of looping transcripts, loops alone may explain a score.
 MANY_RUNAWAYS = 0.02
 
 
 def doubts_before(zero_shot: Rates, rate: str) -> Iterator[str]:
-    """Warnings about the score of a checkpoint as it came.
+    """Warnings about the score of a checkpoint before training.
 
     Args:
-        zero_shot: On the whole window, before training.
-        rate: What the rate of errors is called.
+        zero_shot: Rates before training, on the full window.
+        rate: Name of the error rate.
     """
     if zero_shot["wer"] is None or zero_shot["wer"] <= TOO_HIGH:
         return
     yield (
         f"zero-shot {rate} is {_percent(zero_shot['wer'])}: {_loops(zero_shot)}. Likely causes: "
-        "model.language is not what is spoken; model.task is not what the references are; the references "
-        "are in another script, or of other recordings; the checkpoint was trained on short input (padding=longest), and "
-        "zero-shot is scored on the full window"
+        "model.language is not the spoken language; model.task does not match the references; the references "
+        "are in another script, or belong to other recordings; the checkpoint was trained on short input (padding=longest), "
+        "but zero-shot is scored on the full window"
     )
 
 
@@ -32,26 +32,28 @@ def doubts_after(zero_shot: Rates | None, final: Rates, rate: str, is_short: boo
     """Warnings about the score of a fine-tuned model.
 
     Args:
-        zero_shot: Before training; None if that was not scored.
-        final: After.
-        rate: What the rate of errors is called.
-        is_short: Whether the run is trained and decoded on short input (``padding=longest``).
+        zero_shot: Rates before training; None if they were not computed.
+        final: Rates after training.
+        rate: Name of the error rate.
+        is_short: Whether the run trains and decodes on short input (``padding=longest``).
     """
     before, after = zero_shot and zero_shot["wer"], final["wer"]
     if after is None or (after <= TOO_HIGH and (before is None or after <= before)):
         return
     against = f", worse than before training ({_percent(before)})" if before is not None and after > before else ""
-    causes = ["too high an optim.learning_rate", "too few steps"]
+    causes = ["optim.learning_rate is too high", "too few steps"]
     if is_short:
-        causes.insert(0, "a model that is not yet used to short input (train longer, or padding=max_length)")
+        causes.insert(0, "the model has not adapted to short input yet (train longer, or use padding=max_length)")
     if final["runaways"] > MANY_RUNAWAYS * final["utterances"]:
-        causes.append("transcripts that loop (a lower padding.max_new_tokens_per_sec bounds them)" if is_short else "loops")
+        causes.append(
+            "looping transcripts (lower trainer.generation_max_tokens_per_sec to cut them off)" if is_short else "loops"
+        )
     yield f"final {rate} is {_percent(after)}{against}: {_loops(final)}. Likely causes: {'; '.join(causes)}"
 
 
 def _loops(rates: Rates) -> str:
     share = rates["runaways"] / max(1, rates["utterances"])
-    return f"{rates['runaways']} of {rates['utterances']} transcripts repeat themselves without end ({_percent(share)})"
+    return f"{rates['runaways']} of {rates['utterances']} transcripts loop endlessly ({_percent(share)})"
 
 
 def _percent(rate: float) -> str:

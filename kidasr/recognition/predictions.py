@@ -1,4 +1,4 @@
-"""The transcripts of a set as a file: ``predictions.jsonl``."""
+"""Reads and writes ``predictions.jsonl``, the transcripts of a set."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,10 +8,10 @@ from kidasr.runs.files import read_jsonl, write_jsonl
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
-    """One JSON object a line, the fields of :class:`Prediction`; whole or not at all."""
+    """Write one JSON object per line, with the fields of :class:`Prediction`, completely or not at all."""
     write_jsonl(path, predictions)
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """What :func:`write_predictions` wrote."""
+    """Read a file written by :func:`write_predictions`."""
     return read_jsonl(path, Prediction)

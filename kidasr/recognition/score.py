@@ -24,7 +24,7 @@ class Prediction:
     hypothesis: str
     normalized_reference: str
     normalized_hypothesis: str
-    #: Words and characters of the normalized reference; words are characters where :class:`Scoring` counts those.
+    #: Number of words and characters in the normalized reference. If the error rate is CER, words are characters too.
     words: int
     characters: int
     substitutions: int
@@ -33,14 +33,14 @@ class Prediction:
     character_errors: int
     audio_path: str
     duration_sec: float | None
-    #: What else the manifest says of it, as it says it.
+    #: The other columns of the manifest, unchanged.
     extra: Mapping[str, Any] | None = None
 
 
 class Rates(TypedDict):
-    """Error rates of a set, as fractions: all errors over all words (or characters), None where there are none.
+    """Error rates of a set as fractions: all errors over all words (or characters); None if there are no words.
 
-    Where :class:`Scoring` counts characters, ``wer`` and ``cer`` are both CER.
+    For languages scored by character (see :class:`Scoring`), ``wer`` and ``cer`` are both CER.
     """
 
     wer: float | None
@@ -50,20 +50,20 @@ class Rates(TypedDict):
     substitutions: int
     deletions: int
     insertions: int
-    #: Utterances whose reference has no word left after normalization; what was heard in them counts as insertions.
+    #: Utterances whose reference is empty after normalization; words in the hypothesis count as insertions.
     empty_references: int
-    #: Transcripts that repeat themselves without end: see :func:`is_runaway`.
+    #: Transcripts with endless repetitions: see :func:`is_runaway`.
     runaways: int
 
 
 class Score(Rates):
-    """The rates of a whole set, and of each age bucket that it has."""
+    """The rates of a whole set, and of each of its age buckets."""
 
     by_age: dict[str, Rates]
 
 
 def compare(utterances: Sequence[Utterance], hypotheses: Sequence[str], scoring: Scoring) -> list[Prediction]:
-    """Align each transcript with its reference (jiwer) and count its errors; in the order of ``utterances``."""
+    """Align each transcript with its reference (jiwer) and count its errors. The order is that of ``utterances``."""
     references = [scoring.normalize(utterance.text).strip() for utterance in utterances]
     normalized = [scoring.normalize(hypothesis).strip() for hypothesis in hypotheses]
     by_word = jiwer.process_words(references, normalized)
@@ -108,15 +108,15 @@ def score(predictions: Sequence[Prediction], buckets: AgeBuckets) -> Score:
     }
 
 
-#: A phrase of up to eight words, said at least four times in a row; or one to three letters ten times.
+#: A phrase of up to eight words, at least four times in a row; or one to three letters, at least ten times.
 _LOOP = re.compile(r"(?<!\S)(\S+(?: \S+){0,7}?)(?: \1){3,}(?!\S)|([^\W\d]{1,3})\2{9,}")
 
 
 def is_runaway(reference: str, hypothesis: str) -> bool:
-    """Whether a transcript repeats itself without end, as Whisper does where it has lost the audio, and the child did not.
+    """Whether a transcript has a loop that is not in the reference, as Whisper writes when it has lost the audio.
 
     Args:
-        reference, hypothesis: After normalization.
+        reference, hypothesis: Texts after normalization.
     """
     return any(found[0] not in reference for found in _LOOP.finditer(hypothesis))
 

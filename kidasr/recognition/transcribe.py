@@ -1,4 +1,4 @@
-"""From audio to transcripts: a set of utterances, in batches, by one process or several."""
+"""Transcribe a set of utterances in batches, with one process or several."""
 
 import contextlib
 import math
@@ -18,40 +18,40 @@ from kidasr.features.recogniser import Batch, Recogniser
 
 @dataclass(frozen=True)
 class Transcription:
-    """What a model makes of a set."""
+    """The transcripts of a set."""
 
-    #: In the order of the set.
+    #: One per utterance, in the order of the set.
     texts: list[str]
-    #: Mean over the utterances of their batches' losses; None if it was not asked for.
+    #: Mean of the batch losses, weighted by utterances; None if it was not computed.
     loss: float | None
 
 
 @dataclass
 class Transcriber:
-    """Transcribes sets of utterances with a model as it is.
+    """Transcribes sets of utterances with a model.
 
-    A transcript does not depend on the batch that it is made in, nor on how many processes share the work.
+    A transcript does not depend on its batch, nor on the number of processes.
     """
 
     recogniser: Recogniser
-    #: Utterances in a batch of each process.
+    #: Utterances per batch, in each process.
     batch_size: int
     #: 1 for greedy decoding.
     num_beams: int
-    #: A transcript has no more tokens than this a second of its own recording: a bound for a model that repeats itself.
+    #: Maximum number of tokens per second of the utterance's own recording: a bound for a model that repeats itself.
     max_tokens_per_sec: float
-    #: Longest transcript in tokens; None for the model's own limit.
+    #: Maximum length of a transcript in tokens; None for the model's own limit.
     max_tokens: int | None = None
     device: torch.device | str = "cpu"
-    #: Half precision; None for none.
+    #: Half-precision type; None for full precision.
     autocast: torch.dtype | None = None
-    #: Processes that load audio beside each that transcribes.
+    #: Worker processes that load audio, for each process.
     num_workers: int = 0
     worker_init: Callable[[int], None] | None = None
-    #: How many processes share the work, and which this is.
+    #: The number of processes that share the work, and this one's index.
     processes: int = 1
     process: int = 0
-    #: Asked before each batch, by all processes equally often; raises where the work is to stop.
+    #: Called before each batch, equally often in all processes; raises an exception to stop the work.
     stop: Callable[[], None] = lambda: None
     show_progress: bool = False
 
@@ -62,9 +62,9 @@ class Transcriber:
         """Transcribe a set.
 
         Args:
-            dataset: In the order in which batches are to be filled; one of utterances of similar length is fastest.
+            dataset: The set; batches are filled in its order. Sorted by length is fastest.
             with_loss: Whether to compute the loss as well.
-            keep_workers: Whether the same set comes again, so that the processes that load it stay.
+            keep_workers: Whether to keep the worker processes for the next call with the same set.
         """
         batches = [
             range(start, min(start + self.batch_size, len(dataset))) for start in range(0, len(dataset), self.batch_size)

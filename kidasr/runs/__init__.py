@@ -1,1 +1,1 @@
-"""The folders of runs and of sweeps: what is in them, what a run is, what happened to it. Nothing here imports torch."""
+"""Run folders and sweep folders: files, identity and history of runs. Importing these modules does not import torch."""

@@ -1,4 +1,4 @@
-"""What a run ran on: enough to run it again. Nothing of the process's environment variables goes in."""
+"""A run's software and hardware, recorded to reproduce it. Environment variables are not recorded."""
 
 import os
 import platform

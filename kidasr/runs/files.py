@@ -1,4 +1,4 @@
-"""The files of a run folder: their names, and how they are written and read."""
+"""The files of a run folder: their names, and functions to read and write them."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,34 +13,34 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record")
 
-#: The resolved config, which a continued run must have too.
+#: The resolved config; a run is resumed only with the same one.
 CONFIG = "config.json"
-#: Written last: where it is, the run is finished.
+#: Scores and learning curve. Written last, so it marks the run as finished.
 METRICS = "metrics.json"
-#: The transcripts of the validation set and of the test set, with their errors.
+#: Transcripts of the validation set and the test set, with error counts.
 PREDICTIONS, TEST_PREDICTIONS = "predictions.jsonl", "predictions_test.jsonl"
-#: Lists the recordings that can't be used.
+#: Recordings that can't be used.
 BAD_AUDIO = "bad_audio.jsonl"
-#: The score before training, so that a run that continues need not transcribe again.
+#: The score before training, reused by a resumed run.
 ZERO_SHOT = "zero_shot.json"
-#: What the run ran on.
+#: Software and hardware of the run.
 ENVIRONMENT = "environment.json"
-#: The page of a run, or of a comparison, and the figures of a run.
+#: The report of a run or a comparison, and the figures of a run.
 REPORT, LEARNING_CURVE, WER_BY_AGE = "report.html", "learning_curve.png", "wer_by_age.png"
-#: The folders of the model that is kept, and of the checkpoints.
+#: The folders of the kept model and of the checkpoints.
 MODEL, CHECKPOINTS = "model", "checkpoints"
-#: Where the run is logged beside its folder: its id at Weights & Biases, and TensorBoard's folder (``logger.logging_dir``).
+#: The run's id in Weights & Biases, and TensorBoard's folder (``logger.logging_dir``).
 WANDB_ID, TENSORBOARD = "wandb_id.txt", "tensorboard"
-#: What happened to the run, a line for each event, and how far training is.
+#: The run's events, one per line, and the progress of training.
 ATTEMPTS, PROGRESS = "attempts.jsonl", "progress.json"
-#: Locked by the process that runs.
+#: Locked by the running process.
 LOCK = ".lock"
-#: Hydra writes it, by ``conf/hydra/job_logging``.
+#: The log, set up in ``conf/hydra/job_logging``.
 RUN_LOG = "run.log"
 
-#: What a run leaves and ``overwrite=true`` deletes.
+#: The files of a run that ``overwrite=true`` deletes.
 RUN_ARTIFACTS = (
-    METRICS,  # first: without it, the run is not finished
+    METRICS,  # first: without it, the run counts as unfinished
     PREDICTIONS,
     TEST_PREDICTIONS,
     LEARNING_CURVE,
@@ -60,21 +60,21 @@ RUN_ARTIFACTS = (
 
 
 def read_json(path: Path) -> Any:
-    """What :func:`write_json` wrote."""
+    """Read a file written by :func:`write_json`."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write whole or not at all."""
+    """Write a JSON file, completely or not at all."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_jsonl(path: Path, record: type[Record]) -> list[Record]:
-    """What :func:`write_jsonl` wrote."""
-    # Not splitlines(), which also divides at characters that JSON leaves in a text.
+    """Read a file written by :func:`write_jsonl`."""
+    # Not splitlines(): it also splits at characters that JSON does not escape.
     return [record(**json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def write_jsonl(path: Path, records: Iterable["DataclassInstance"]) -> None:
-    """One JSON object a line, the fields of a dataclass; whole or not at all."""
+    """Write dataclasses as one JSON object per line, completely or not at all."""
     write_text(path, "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records))

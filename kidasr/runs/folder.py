@@ -1,4 +1,4 @@
-"""A run's folder and its config: what is in it is continued, or left alone, but never overwritten by another run."""
+"""A run's folder and its config. An existing run is resumed or left alone, but never overwritten by another run."""
 
 import fcntl
 import json
@@ -22,53 +22,53 @@ from kidasr.runs.record import failure
 
 log = logging.getLogger(__name__)
 
-#: What Hydra and a launcher write before a job begins; a folder with nothing else is an empty one.
+#: Written by Hydra and a launcher before a job starts; a folder with nothing more counts as empty.
 BEFORE_THE_RUN = (".hydra", RUN_LOG, LOCK, ATTEMPTS)
 
-#: The folders that this process has, which it keeps to its end. Its forked data-loader workers have no part in them.
+#: The locks held by this process, until it ends. Its forked data-loader workers do not share them.
 _held: dict[Path, FileLock] = {}
 
 
 def check_place(folder: Path, key: str = "hydra.run.dir") -> None:
-    """Make sure that a folder can be written, or made.
+    """Check that a folder can be created or written to.
 
     Args:
-        folder: It need not exist.
-        key: Where it was given, for messages.
+        folder: The folder; it need not exist.
+        key: The config key of the folder, for messages.
 
     Raises:
-        KidasrError: If it is a file, or within one, or may not be written.
+        KidasrError: If it is a file, is inside a file, or is not writable.
     """
     name = f"{key}={truncate(folder)}"
     try:
         there = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
         if not there.is_dir():
-            raise KidasrError(f"{name}: {truncate(there)} is not a folder; expected: a folder, there or new")
+            raise KidasrError(f"{name}: {truncate(there)} is not a folder; expected: a new or existing folder")
         if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise KidasrError(f"{name}: {truncate(there)} may not be written; expected: a folder that may")
+            raise KidasrError(f"{name}: {truncate(there)} is not writable; expected: a writable folder")
         longest = os.pathconf(there, "PC_NAME_MAX")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise KidasrError(f"{name}: {reason}; expected: a folder, there or new") from error
+        raise KidasrError(f"{name}: {reason}; expected: a new or existing folder") from error
     if any(len(os.fsencode(part)) > longest for part in folder.parts):
-        raise KidasrError(f"{name}: a name too long for a folder; expected: up to {longest} bytes")
+        raise KidasrError(f"{name}: the name of a folder is too long; expected: up to {longest} bytes")
 
 
 def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
-    """Make sure that a run may go into this folder.
+    """Check that a run may use this folder.
 
-    It may if the folder is new, if it holds a run of the same experiment, or if it holds one of another experiment that
-    failed before it saved a checkpoint.
+    It may if the folder is new, if it holds a run of the same experiment, or if it holds a run of another experiment that
+    failed before its first checkpoint.
 
     Returns:
-        Whether the run in it is finished, so that nothing is to be done.
+        Whether the run in the folder is finished, so that there is nothing to do.
 
     Raises:
-        KidasrError: If the folder holds any other run; with ``resume=never``, if it holds anything; if it can't be written.
+        KidasrError: If the folder holds any other run; with ``resume=never``, if it is not empty; if it is not writable.
     """
     check_place(run_dir)
     if _begins_anew(cfg):
-        # The other processes may come when the first has begun to write.
+        # The other processes may get here after the first has started to write.
         empty = not run_dir.is_dir() or all(one.name in BEFORE_THE_RUN for one in run_dir.iterdir())
         if is_first_process() and not empty and not cfg.overwrite:
             raise KidasrError(
@@ -83,24 +83,24 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
     if recorded is not None and is_same_experiment(recorded, resolved(cfg)):
         return job_class(cfg).is_finished(run_dir)
     if not finished and (has_failed_untrained(run_dir) or not is_first_process()):
-        return False  # the other processes may come while the first deletes what is there
+        return False  # the other processes may get here while the first deletes the failed run
     raise KidasrError(
         f"{run_dir} holds {'a finished' if finished else 'an unfinished'} run of another config; expected: another "
-        f"hydra.run.dir=...{'' if finished else ', or the very same config to continue it'}"
+        f"hydra.run.dir=...{'' if finished else ', or the same config to resume it'}"
     )
 
 
 def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
     """Check the folder and record the config in it.
 
-    What a run left there is deleted with ``resume=never overwrite=true``, and if it is of another experiment and has failed
-    before it saved a checkpoint.
+    An existing run is deleted with ``resume=never overwrite=true``, or if it is of another experiment and failed before its
+    first checkpoint.
 
     Returns:
-        Whether the run in it is finished.
+        Whether the run in the folder is finished.
 
     Raises:
-        KidasrError: As :func:`check_run_folder`.
+        KidasrError: See :func:`check_run_folder`.
     """
     if check_run_folder(run_dir, cfg):
         return True
@@ -118,17 +118,17 @@ def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
 
 
 def has_failed_untrained(run_dir: Path) -> bool:
-    """Whether the run in a folder has failed, is not running again, and has neither a checkpoint nor a result."""
+    """Whether a folder's run has failed, is not running again, and has neither a checkpoint nor a result."""
     if failure(run_dir) is None or (run_dir / METRICS).exists() or any((run_dir / CHECKPOINTS).glob("[!.]*")):
         return False
     return run_dir.resolve() / LOCK in _held or not is_in_use(run_dir)
 
 
 def read_config(run_dir: Path) -> dict[str, Any] | None:
-    """The config of the run in a folder, resolved; None where there is no run.
+    """The resolved config of the run in a folder; None if there is no run.
 
     Raises:
-        KidasrError: If its file can't be read.
+        KidasrError: If the file can't be read.
     """
     path = run_dir / CONFIG
     if not path.exists():
@@ -136,9 +136,9 @@ def read_config(run_dir: Path) -> dict[str, Any] | None:
     try:
         config = read_json(path)
     except (OSError, ValueError) as error:
-        raise KidasrError(f"{path} can't be read: {error}; expected: the config that a run has written") from error
+        raise KidasrError(f"{path} can't be read: {error}; expected: the config written by a run") from error
     if not isinstance(config, dict):
-        raise KidasrError(f"{path} holds no JSON object; expected: the config that a run has written")
+        raise KidasrError(f"{path} is not a JSON object; expected: the config written by a run")
     return config
 
 
@@ -148,12 +148,12 @@ def finished_wer(run_dir: Path) -> float | None:
     try:
         wer: float | None = json.loads(path.read_text(encoding="utf-8"))["final"]["wer"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KidasrError(f"{path} is not as a finished run writes it; expected: another hydra.run.dir=...") from error
+        raise KidasrError(f"{path} was not written by a finished run; expected: another hydra.run.dir=...") from error
     return wer
 
 
 def newest_unfinished(base: Path, cfg: DictConfig) -> Path | None:
-    """The unfinished run of this very config that was begun last, anywhere in a folder."""
+    """The newest unfinished run of the same experiment, anywhere below a folder."""
     wanted = resolved(cfg)
     unfinished = [run_dir for run_dir in _run_folders(base) if not (run_dir / METRICS).exists()]
     found = [run_dir for run_dir in unfinished if is_same_experiment(read_config(run_dir) or {}, wanted)]
@@ -161,12 +161,12 @@ def newest_unfinished(base: Path, cfg: DictConfig) -> Path | None:
 
 
 def lock_run_folder(run_dir: Path) -> None:
-    """Keep the folder for this process until it ends, however it ends; a process may do so twice.
+    """Lock the folder for this process until it ends, however it ends. Locking it twice does no harm.
 
-    A job that SLURM has requeued waits for the end of its processes elsewhere.
+    A requeued SLURM job waits until its earlier processes have ended.
 
     Raises:
-        KidasrError: If another process has it.
+        KidasrError: If another process holds the lock.
     """
     if not is_first_process():
         return
@@ -174,7 +174,7 @@ def lock_run_folder(run_dir: Path) -> None:
     path = run_dir.resolve() / LOCK
     if path in _held:
         return
-    lock = FileLock(path, timeout=60 if is_restarted() else 1)  # a look at it takes no time
+    lock = FileLock(path, timeout=60 if is_restarted() else 1)  # is_in_use() holds it only for an instant
     try:
         lock.acquire()
     except Timeout as error:
@@ -185,7 +185,7 @@ def lock_run_folder(run_dir: Path) -> None:
 
 
 def is_in_use(run_dir: Path) -> bool:
-    """Whether a process, on whatever machine, has the folder; True where a file system can't say."""
+    """Whether a process on any machine holds the lock; True if the file system can't tell."""
     try:
         with (run_dir / LOCK).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -197,19 +197,19 @@ def is_in_use(run_dir: Path) -> bool:
 
 
 def _begins_anew(cfg: DictConfig) -> bool:
-    """A job that is requeued was asked to begin anew once, and has."""
+    """Whether the run starts over: with ``resume=never``, except in a requeued job, which has already started over."""
     return bool(cfg.resume == "never") and not is_restarted()
 
 
 def _run_folders(base: Path) -> Iterator[Path]:
     for folder, inside, files in os.walk(base):
         if CONFIG in files and ".hydra" in inside:
-            inside.clear()  # the folders of models and checkpoints in it
+            inside.clear()  # don't descend into models and checkpoints
             yield Path(folder)
 
 
 def delete_run(run_dir: Path) -> None:
-    """Delete what a run has left in its folder; what else is there remains."""
+    """Delete a run's own files; other files in the folder are kept."""
     for name in RUN_ARTIFACTS:
         path = run_dir / name
         if path.is_dir():

@@ -1,10 +1,11 @@
-"""What makes two runs the same experiment, and the names that follow from it.
+"""When two runs are the same experiment, and names derived from that.
 
-Two runs are the same experiment if their configs differ only in keys that do not change the result. Two runs have the same
-configuration if they differ in the seed as well. The keys that do not change the result are listed in ``conf/config.yaml``
-(``identity.ignored_keys``). The list is part of each run's config, so a run folder holds the one that was in force.
+Two runs are the same experiment if their configs differ only in keys that do not change the result. They have the same
+configuration if they differ only in those keys and the seed. The keys that do not change the result are listed in
+``conf/config.yaml`` (``identity.ignored_keys``). The list is part of each run's config, so a run folder records the list
+that was used.
 
-Run folders, the names of runs and sweeps, ``resume=latest`` and comparisons use this module and nothing else.
+Run folders, the names of runs and sweeps, ``resume=latest`` and comparisons all rely on this module alone.
 """
 
 import hashlib
@@ -16,17 +17,18 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-#: Characters of a name, and of a part of it.
+#: Maximum length of a name, and of a word in it, in characters.
 LONGEST_NAME, LONGEST_WORD = 160, 48
 
-#: Characters of the checksum at the end of a name, which tells runs apart.
+#: Length of the checksum at the end of a name, in characters.
 DIGEST = 8
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """A composed config as ``config.json`` holds it: plain values, interpolations filled in, None where one is missing.
+    """A composed config as stored in ``config.json``: plain values, interpolations resolved, None for missing values.
 
-    Without Hydra's own node. Of the job only its ``_target_``: the rest repeats the other groups, and names the run folder.
+    Hydra's own node is left out. The job node keeps only its ``_target_``: its other keys repeat the groups or name the run
+    folder.
     """
     plain: dict[str, Any] = {}
     for key in map(str, cfg):
@@ -42,10 +44,10 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def ignored_keys(config: Mapping[str, Any]) -> frozenset[str]:
-    """The keys that do not change the result, by a config's own list; none where it has no list.
+    """The keys that do not change the result, from a config's own list; empty if it has none.
 
     Args:
-        config: As ``config.json`` holds it.
+        config: A config as stored in ``config.json``.
     """
     node = config.get("identity")
     keys = node.get("ignored_keys") if isinstance(node, Mapping) else None
@@ -56,41 +58,41 @@ def identity(config: Mapping[str, Any], ignored: Collection[str] | None = None) 
     """Every value that can change the result, by its dotted key: ``{"optim.learning_rate": 1e-5, "seed": 1, ...}``.
 
     Args:
-        config: As ``config.json`` holds it; :func:`resolved` makes it of a composed one.
-        ignored: Keys that do not change the result, with all below them; None for the config's own list.
+        config: A config as stored in ``config.json``; :func:`resolved` converts a composed one.
+        ignored: Keys that do not change the result, including all keys below them; None for the config's own list.
     """
     ignored = ignored_keys(config) if ignored is None else ignored
     return {key: value for key, value in _leaves(config, "") if _can_change_result(key, ignored)}
 
 
 def configuration(config: Mapping[str, Any], ignored: Collection[str] | None = None) -> dict[str, Any]:
-    """The identity without the seed: runs that share it are repetitions. Arguments as of :func:`identity`."""
+    """The identity without the seed. Runs with the same configuration are repetitions. Arguments: see :func:`identity`."""
     return {key: value for key, value in identity(config, ignored).items() if key != "seed"}
 
 
 def is_same_experiment(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a recorded config and the one that is wanted are of one experiment, by the list of the one that is wanted."""
+    """Whether a recorded and a wanted config are the same experiment, ignoring the keys that the wanted one lists."""
     ignored = ignored_keys(wanted)
     return identity(recorded, ignored) == identity(wanted, ignored)
 
 
 def overrides_with_effect(typed: Iterable[str], ignored: Collection[str]) -> list[str]:
-    """The overrides that can change the result, as they were typed.
+    """The overrides that can change the result, unchanged.
 
     Args:
-        typed: ``key=value`` or ``group=choice``, with or without ``+`` and ``~``.
+        typed: Overrides: ``key=value`` or ``group=choice``, with or without ``+`` and ``~``.
         ignored: Keys that do not change the result.
     """
     return [one for one in typed if _can_change_result(key_of(one), ignored)]
 
 
 def key_of(override: str) -> str:
-    """The key or the group that an override is for."""
+    """The key or group of an override."""
     return override.lstrip("+~").partition("=")[0]
 
 
 def _can_change_result(key: str, ignored: Collection[str]) -> bool:
-    """Whether a key, with its dots or its slashes, is not below one that is ignored."""
+    """Whether a key or group is neither ignored nor below an ignored one."""
     dotted = key.split("@")[0].replace("/", ".")
     if dotted.startswith("job."):
         return dotted == "job._target_"
@@ -108,12 +110,12 @@ def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 def run_name(cfg: DictConfig, base: DictConfig) -> str:
     """A run's name in a sweep: ``augment=specaugment+augment.freq_mask_param=27-1f3a9c0d``.
 
-    Words are what was typed and made a difference. The checksum at the end is of all values that differ from the base, so
-    that ``5e-5`` and ``0.00005`` are one.
+    The words are the overrides that make a difference. The checksum at the end is computed from all values that differ from
+    the base, so ``5e-5`` and ``0.00005`` give the same checksum.
 
     Args:
         cfg: The run's config, with its ``hydra`` node.
-        base: The config that nothing was typed for, with its ``hydra`` node.
+        base: The config without overrides, with its ``hydra`` node.
     """
     plain = resolved(cfg)
     ignored = ignored_keys(plain)
@@ -127,9 +129,9 @@ def run_name(cfg: DictConfig, base: DictConfig) -> str:
 
 
 def sweep_name(typed: Iterable[str], ignored: Collection[str]) -> str:
-    """A sweep's name: what was typed, but for seeds and for values that are swept: with more of them it is the same sweep.
+    """A sweep's name: the overrides without seeds and swept values, so that adding seeds or values extends the same sweep.
 
-    Of a search, whose study is of one space and one seed, all that was typed.
+    The name of a search contains all overrides, because a study has one search space and one seed.
 
     Args:
         typed: The overrides of the command line.
@@ -154,7 +156,7 @@ def digest_of(name: str) -> str:
 
 
 def words_of(name: str) -> str:
-    """A name without its checksum; all of one that the user gave."""
+    """A name without its checksum. A name chosen by the user has none and is returned unchanged."""
     return re.sub(rf"-[0-9a-f]{{{DIGEST}}}$", "", name)
 
 
@@ -171,16 +173,16 @@ def _makes_a_difference(override: str, cfg: DictConfig, base: DictConfig) -> boo
 
 def _name(words: Iterable[str], content: Any) -> str:
     checksum = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:DIGEST]
-    # Choices of groups and the seed first, then single values, of which a long name is cut.
+    # Group choices and the seed first, then single values: a long name is cut at the end.
     ordered = sorted(words, key=lambda one: ("." in key_of(one), one))
     plain = "+".join(filter(None, map(_word, ordered))) or "default"
     return f"{plain[:LONGEST_NAME].rstrip('+=.-')}-{checksum}"
 
 
 def _word(override: str) -> str:
-    """An override in characters that neither a shell nor Hydra takes for anything; of a path, its end."""
+    """An override without characters that are special to a shell or to Hydra; only the last part of a path is kept."""
     key, _, value = override.lstrip("+~").partition("=")
-    key = re.sub(r"^augment\.\w+\.", "augment.", key)  # as it may be typed
+    key = re.sub(r"^augment\.\w+\.", "augment.", key)  # the short form
     value = value.rstrip("/").rpartition("/")[2]
     word = key if not value else f"{key}={value}" if key != "hypotheses" else value
     return re.sub(r"[^A-Za-z0-9._=-]+", "-", word).strip("-")[:LONGEST_WORD]

@@ -1,4 +1,4 @@
-"""What happened to a run, attempt by attempt, told by its folder also while it runs and on another machine."""
+"""The history of a run, attempt by attempt. It is in the run folder, so any machine can read it while the run is running."""
 
 import contextlib
 import json
@@ -12,12 +12,12 @@ from typing import Any, Literal
 from kidasr.processes import is_first_process
 from kidasr.runs.files import ATTEMPTS, PROGRESS
 
-#: ``queued``: about to be submitted; ``submitted``: with its job's id; ``started`` ... ``finished``: by the run itself.
+#: ``queued``: about to be submitted; ``submitted``: with the job's id; ``started`` ... ``finished``: by the run itself.
 Event = Literal["queued", "submitted", "started", "stopped", "failed", "finished"]
 
 
 def record(run_dir: Path, event: Event, **details: Any) -> None:
-    """Add an event to a run's record; of several processes the first does. A full disk keeps no run from its end."""
+    """Append an event to a run's record (first process only). I/O errors are ignored: a full disk must not end the run."""
     if not is_first_process():
         return
     row = {"event": event, "time": now(), "host": socket.gethostname(), "pid": os.getpid(), **details}
@@ -28,7 +28,7 @@ def record(run_dir: Path, event: Event, **details: Any) -> None:
 
 
 def read_attempts(run_dir: Path) -> list[dict[str, Any]]:
-    """The events of a run, the oldest first; a line that a kill cut off is passed over."""
+    """The events of a run, oldest first. Truncated lines, left by a kill, are skipped."""
     try:
         lines = (run_dir / ATTEMPTS).read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
@@ -43,7 +43,7 @@ def read_attempts(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def write_progress(run_dir: Path, **values: Any) -> None:
-    """Say how far training is: ``step``, ``max_steps``, ``wer``; nothing depends on it, so that it is not flushed."""
+    """Write the progress of training: ``step``, ``max_steps``, ``wer``. Not flushed to disk, since no run depends on it."""
     path = run_dir / PROGRESS
     aside = path.with_name(f".{PROGRESS}.writing")
     with contextlib.suppress(OSError):
@@ -52,7 +52,7 @@ def write_progress(run_dir: Path, **values: Any) -> None:
 
 
 def read_progress(run_dir: Path) -> dict[str, Any]:
-    """What :func:`write_progress` wrote last; empty where there is nothing."""
+    """The last progress written by :func:`write_progress`; empty if there is none."""
     try:
         progress = json.loads((run_dir / PROGRESS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -66,22 +66,22 @@ def last_of(events: Sequence[dict[str, Any]], *kinds: Event) -> dict[str, Any] |
 
 
 def newest(events: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """What happened last; ``submitted`` says only where a run is queued."""
+    """The newest event, except ``submitted``, which only adds a job id to ``queued``."""
     return last_of(events, "queued", "started", "stopped", "failed", "finished")
 
 
 def failure(run_dir: Path) -> dict[str, Any] | None:
-    """Why a run failed (``error``, ``mistake``), if that is what happened to it last."""
+    """The ``failed`` event (``error``, ``mistake``) of a run, if it is the newest."""
     last = newest(read_attempts(run_dir))
     return last if last and last["event"] == "failed" else None
 
 
 def is_expected(run_dir: Path) -> bool:
-    """Whether a launcher has seen to it that the run begins, or goes on, and it has not yet."""
+    """Whether the run is queued, or stopped and due to be resumed, and has not started since."""
     last = newest(read_attempts(run_dir))
     return last is not None and last["event"] in ("queued", "stopped")
 
 
 def now() -> str:
-    """The time, in UTC."""
+    """The current time in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")

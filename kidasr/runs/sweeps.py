@@ -1,4 +1,4 @@
-"""A sweep's folder: which runs it has, each in a folder named by what it is."""
+"""A sweep's folder and its runs, each in a folder named after its config."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ from kidasr.durable import write_text
 from kidasr.errors import KidasrError
 from kidasr.runs.identity import digest_of, run_name
 
-#: The runs of the sweep in the order in which they were asked for.
+#: The runs of the sweep, in the order of the command line.
 SWEEP = "sweep.json"
-#: Held while that is written, and while the comparison is made.
+#: Held while ``sweep.json`` is written, and during the comparison.
 LOCK = ".sweep.lock"
 
 
@@ -24,19 +24,19 @@ LOCK = ".sweep.lock"
 class PlannedRun:
     """A run of a sweep."""
 
-    #: Its folder in the sweep's.
+    #: Its folder in the sweep's folder.
     name: str
-    #: What is typed for it alone.
+    #: Its own overrides, apart from those that all runs share.
     overrides: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class FailedRun:
-    """A run of a multirun that failed alone."""
+    """A failed run of a multirun."""
 
     name: str
     error: str
-    #: Of the user's, that is; else a failure of kidasr's or of the machine's.
+    #: True for a user's mistake, False for a failure of kidasr or the machine.
     mistake: bool
 
 
@@ -45,39 +45,39 @@ _composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}
 
 
 def note_failed(run: FailedRun) -> None:
-    """Remember a failed run of this process's multirun, for its exit code."""
+    """Remember a failed run of this process's multirun, for the exit code."""
     _failed.append(run)
 
 
 def failed_runs() -> list[FailedRun]:
-    """The failed runs that were noted since the last call."""
+    """The failed runs noted since the last call."""
     noted = _failed.copy()
     _failed.clear()
     return noted
 
 
 def remember_runs(runs: Mapping[tuple[str, ...], tuple[str, DictConfig]]) -> None:
-    """Keep the names and configs of this process's multirun, by what is typed for each: composing one takes 0.1 seconds."""
+    """Cache the names and configs of this process's multirun, by their overrides: composing one takes 0.1 seconds."""
     _composed.clear()
     _composed.update(runs)
 
 
 def remembered_run(typed: Sequence[str]) -> tuple[str, DictConfig] | None:
-    """The name and the config of a run, without the ``hydra`` node; None if it was not composed before."""
+    """The cached name and config of a run, without the ``hydra`` node; None if it is not cached."""
     return _composed.get(tuple(typed))
 
 
 def name_run(sweep_dir: Path, cfg: DictConfig, base: DictConfig, number: int) -> str:
-    """The name of a run's folder in the sweep's: what it is, or what the user wants (``hydra.sweep.subdir``).
+    """The name of a run's folder in the sweep's folder: derived from its config, or given by ``hydra.sweep.subdir``.
 
-    That of a folder that is there is taken, if it is the same run typed in other words. A launcher that is not kidasr's
-    counts its runs.
+    If the same run is already there under other words, its folder is reused. Launchers other than kidasr's number their
+    runs.
 
     Args:
         sweep_dir: The sweep's folder.
-        cfg: The run's config, with its ``hydra`` node, in which the job gets its number.
-        base: The config that nothing was typed for, with its ``hydra`` node.
-        number: Of the job in its sweep.
+        cfg: The run's config, with its ``hydra`` node. The job's number is set in it.
+        base: The config without overrides, with its ``hydra`` node.
+        number: The job's number in the sweep.
     """
     with open_dict(cfg):
         cfg.hydra.job.num = cfg.hydra.job.id = number
@@ -96,7 +96,7 @@ def name_run(sweep_dir: Path, cfg: DictConfig, base: DictConfig, number: int) ->
 
 
 def add_runs(sweep_dir: Path, runs: Sequence[PlannedRun]) -> None:
-    """Add runs to the sweep's record; those that are in it stay where they are."""
+    """Add runs to the sweep's record; runs that are already in it keep their place."""
     sweep_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(sweep_dir / LOCK):
         known = read_sweep(sweep_dir)
@@ -107,7 +107,7 @@ def add_runs(sweep_dir: Path, runs: Sequence[PlannedRun]) -> None:
 
 
 def read_sweep(sweep_dir: Path) -> list[PlannedRun]:
-    """The runs of a sweep, in order; none where there is no record.
+    """The runs of a sweep, in order; empty if there is no record.
 
     Raises:
         KidasrError: If the record can't be read.
@@ -119,10 +119,10 @@ def read_sweep(sweep_dir: Path) -> list[PlannedRun]:
         rows = json.loads(path.read_text(encoding="utf-8"))["runs"]
         return [PlannedRun(row["folder"], tuple(row["overrides"])) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KidasrError(f"{path}: can't be read: {type(error).__name__} {error}") from error
+        raise KidasrError(f"{path} can't be read: {type(error).__name__} {error}") from error
 
 
 def newest_sweep(base: Path) -> Path | None:
-    """The folder of the sweep that was started last, of those in a folder; None where there is none."""
+    """The newest sweep in a folder; None if there is none."""
     records = sorted(base.glob(f"*/{SWEEP}"), key=lambda path: path.stat().st_mtime)
     return records[-1].parent if records else None

@@ -1,4 +1,4 @@
-"""H1: when to evaluate and save, and which model is kept."""
+"""H1: when to evaluate and save, and which model to keep."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoint:
-    """Evaluation and checkpoints by step; the model with the lowest WER among the checkpoints is the run's.
+    """Evaluates and saves at fixed steps; the run keeps the checkpoint with the lowest WER.
 
-    The Trainer can restore an evaluated model only if the same step was saved. With ``save_steps`` larger than
-    ``eval_steps`` the best evaluation may have no checkpoint, and the model is lost: that is what
-    ``checkpoint=legacy`` does and ``checkpoint=aligned`` does not.
+    The Trainer can restore the model of an evaluation only if it was saved at the same step. If ``save_steps`` is larger
+    than ``eval_steps``, the best evaluation may have no checkpoint, and its model is lost. ``checkpoint=legacy`` has this
+    problem, ``checkpoint=aligned`` avoids it.
 
     Args:
         eval_steps, save_steps: Optimizer steps between evaluations, and between checkpoints.
-        save_total_limit: Checkpoints kept: the newest, and the best among them.
+        save_total_limit: Number of checkpoints to keep; the newest and the best are always among them.
     """
 
     def __init__(self, eval_steps: PositiveInt, save_steps: PositiveInt, save_total_limit: PositiveInt):
         self.eval_steps, self.save_steps, self.save_total_limit = eval_steps, save_steps, save_total_limit
 
     def training_arguments(self) -> dict[str, Any]:
-        """The part of ``Seq2SeqTrainingArguments`` that this decides."""
+        """The ``TrainingArguments`` that follow from this."""
         return {
             "eval_strategy": "steps",
             "eval_steps": self.eval_steps,
@@ -39,35 +39,35 @@ class Checkpoint:
             "load_best_model_at_end": True,
             "metric_for_best_model": "wer",
             "greater_is_better": False,  # the Trainer's own default is True for a metric of this name
-            # Without it every resume would begin the patience of early stopping anew.
+            # Otherwise every resume would reset the patience of early stopping.
             "restore_callback_states_from_checkpoint": True,
         }
 
     def kept_step(self, state: TrainerState) -> int:
-        """The step of the model that the Trainer holds at the end of training: the best saved, else the last."""
+        """The step of the model that the Trainer holds after training: the best checkpoint, or the last step."""
         if state.best_model_checkpoint is None:
             return state.global_step
         return int(state.best_model_checkpoint.rpartition("-")[2])
 
     def report_kept(self, state: TrainerState, rate: str = "WER") -> None:
-        """Log which model is kept, and what was lost where the best evaluation had no checkpoint.
+        """Log which model is kept, and warn if the best evaluation had no checkpoint.
 
         Args:
-            state: The Trainer's, at the end.
-            rate: What the rate of errors is called: see :class:`kidasr.recognition.score.Scoring`.
+            state: The Trainer's state at the end.
+            rate: Name of the error rate: see :class:`kidasr.features.recogniser.Scoring`.
         """
         kept = self.kept_step(state)
         evaluations = {entry["step"]: entry["eval_wer"] for entry in state.log_history if "eval_wer" in entry}
         if not evaluations:
-            log.warning("no evaluation in the whole run: the last model is kept, step %d", kept)
+            log.warning("the run had no evaluation: keeping the last model, step %d", kept)
             return
         best = min(evaluations, key=lambda step: (evaluations[step], step))
         of_kept = f"{rate} {100 * evaluations[kept]:.1f}%" if kept in evaluations else "never evaluated"
         if kept == best:
-            log.info("kept: the best model, step %d (%s)", kept, of_kept)
+            log.info("keeping the best model, step %d (%s)", kept, of_kept)
         else:
             log.warning(
-                "the lowest %s, %.1f%% at step %d, has no checkpoint: kept is step %d (%s)",
+                "the lowest %s, %.1f%% at step %d, has no checkpoint: keeping step %d (%s)",
                 rate,
                 100 * evaluations[best],
                 best,

@@ -1,4 +1,4 @@
-"""The checkpoints of a run on the disk: each is whole or absent, and a damaged one is never used."""
+"""A run's checkpoints on disk. Each is complete or absent, and a damaged one is never used."""
 
 import hashlib
 import json
@@ -14,15 +14,15 @@ from kidasr.durable import folder_written, remove
 
 log = logging.getLogger(__name__)
 
-#: Checksums of the other files of a checkpoint; ``sha256sum -c`` reads it.
+#: Checksums of a checkpoint's other files, in the format of ``sha256sum -c``.
 CHECKSUMS = "SHA256SUMS"
 
 
 class CheckpointFolder:
     """The folder ``checkpoints`` of a run.
 
-    ``checkpoint-N`` is a checkpoint of the run's plan; ``stopped-N`` is what a stopped run left between two of them, which
-    has no part in choosing the best model or in rotation, so that a run that was stopped ends as one that was not.
+    ``checkpoint-N`` is a planned checkpoint. ``stopped-N`` is an extra one, saved when a run is stopped between two planned
+    ones. It is ignored when choosing the best model and in rotation, so a stopped run ends like an uninterrupted one.
 
     Args:
         path: The folder.
@@ -32,23 +32,23 @@ class CheckpointFolder:
         self.path = path
 
     def planned(self, step: int) -> Path:
-        """The checkpoint of a step of the plan."""
+        """The path of the planned checkpoint of a step."""
         return self.path / f"checkpoint-{step}"
 
     def stopped(self, step: int) -> Path:
-        """What a run that was stopped at this step leaves."""
+        """The path of the extra checkpoint of a run stopped at this step."""
         return self.path / f"stopped-{step}"
 
     @contextmanager
     def written(self, checkpoint: Path) -> Iterator[Path]:
-        """Write a checkpoint, whole or not at all; yields the folder to write into."""
+        """Write a checkpoint completely or not at all; yields the folder to write into."""
         with folder_written(checkpoint, write_checksums) as folder:
             yield folder
 
     def rotate(self, limit: int, best: Path | None) -> None:
-        """After a checkpoint of the plan: delete what was left by stops, and the oldest of more than ``limit``.
+        """After a planned checkpoint: delete the extra ones of stopped runs, and the oldest planned ones beyond ``limit``.
 
-        The newest and the best are kept, whatever the limit is.
+        The newest and the best are always kept.
         """
         for checkpoint in self.by_step("stopped"):
             self._delete(checkpoint)
@@ -58,15 +58,15 @@ class CheckpointFolder:
             self._delete(checkpoint)
 
     def newest(self) -> Path | None:
-        """The newest checkpoint to continue from: it is whole, and so is the one with the best model so far.
+        """The newest checkpoint that can be resumed: it is intact, and so is the one with the best model so far.
 
-        Damaged ones are named and set aside; so are those that would lose the best model with them, since a run continued
-        from there could end with another model than one that was never stopped.
+        Damaged checkpoints are logged and set aside. So are intact ones whose best model is damaged or missing: a run
+        resumed from there could end with a different model than an uninterrupted one.
         """
-        for leftover in self.path.glob(".*"):  # of a run that was killed in writing or deleting
+        for leftover in self.path.glob(".*"):  # from a run killed while writing or deleting
             remove(leftover)
         for checkpoint in reversed(self.by_step("checkpoint", "stopped")):
-            if not checkpoint.exists():  # set aside with one after it
+            if not checkpoint.exists():  # already set aside, as the best model of a later one
                 continue
             fault = damage(checkpoint)
             if fault is not None:
@@ -84,18 +84,18 @@ class CheckpointFolder:
         return None
 
     def newest_name(self) -> str | None:
-        """The newest checkpoint by its number alone."""
+        """The name of the newest checkpoint, without checking it."""
         names = [one.name for one in self.by_step("checkpoint", "stopped")]
         return names[-1] if names else None
 
     def best_of(self, checkpoint: Path) -> Path | None:
-        """The checkpoint that had the best model so far; in this folder, wherever the run's was when it was written."""
+        """The checkpoint with the best model so far, looked up in this folder: the run folder may have been moved."""
         state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
         best = state["best_model_checkpoint"]
         return self.path / Path(best).name if best else None
 
     def by_step(self, *kinds: str) -> list[Path]:
-        """Checkpoints by step, the oldest first; of one step, that of the plan, which is further on, last."""
+        """Checkpoints by step, oldest first. At the same step, the planned one comes last: it is further along."""
         found = []
         for path in self.path.glob("*-*"):
             match = re.fullmatch(rf"({'|'.join(kinds)})-(\d+)", path.name)
@@ -104,17 +104,17 @@ class CheckpointFolder:
         return [path for *_, path in sorted(found)]
 
     def _set_aside(self, checkpoint: Path) -> str:
-        """Move a checkpoint to where none is looked for; returns words that say so."""
+        """Move a checkpoint to ``set_aside``, where it is ignored; returns the end of the log message."""
         for number in range(1, 1_000_000):
             place = self.path / "set_aside" / (checkpoint.name if number == 1 else f"{checkpoint.name}.{number}")
             if not place.exists():
                 break
         place.parent.mkdir(exist_ok=True)
         checkpoint.rename(place)
-        return f"set aside as {place.parent.name}/{place.name}, the one before is used"
+        return f"moved to {place.parent.name}/{place.name}, using the previous one"
 
     def _delete(self, checkpoint: Path) -> None:
-        """Under another name first: half deleted, it would look damaged."""
+        """Rename it first: half deleted, it would look damaged."""
         doomed = checkpoint.with_name(f".{checkpoint.name}.deleting")
         remove(doomed)
         checkpoint.rename(doomed)
@@ -122,7 +122,7 @@ class CheckpointFolder:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint; None if it is whole to the last bit."""
+    """What is wrong with a checkpoint; None if all its files match their checksums."""
     try:
         lines = (checkpoint / CHECKSUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -136,20 +136,20 @@ def damage(checkpoint: Path) -> str | None:
             return f"{name} is not in {CHECKSUMS}"
         try:
             if _checksum(present[name]) != expected[name]:
-                return f"{name} is not as it was written"
+                return f"{name} does not match its checksum"
         except OSError as error:
             return f"{name} can't be read: {error.strerror}"
     return None if TRAINER_STATE_NAME in expected else f"{TRAINER_STATE_NAME} is missing"
 
 
 def write_checksums(checkpoint: Path) -> None:
-    """Write the SHA-256 of every file."""
+    """Write the SHA-256 checksum of every file."""
     lines = [f"{_checksum(path)}  {name}\n" for name, path in sorted(_files(checkpoint).items())]
     (checkpoint / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def _files(checkpoint: Path) -> dict[str, Path]:
-    """The files that a checkpoint consists of, by name."""
+    """The files of a checkpoint, by name."""
     files = (path for path in checkpoint.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {str(path.relative_to(checkpoint)): path for path in files if path.name != CHECKSUMS}
 

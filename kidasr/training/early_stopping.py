@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def early_stopping_callback(patience: NonNegativeInt, threshold: NonNegativeFloat) -> EarlyStoppingCallback | None:
-    """transformers' early stopping on the metric that also chooses the best checkpoint; None without patience.
+    """transformers' early stopping, on the same metric as the best checkpoint; None if ``patience`` is 0.
 
     Args:
         patience: Evaluations in a row without a lower WER; 0 for no early stopping.
-        threshold: By how much a WER must be lower, as a fraction.
+        threshold: Improvements of WER up to this are ignored, as a fraction.
     """
     from transformers import EarlyStoppingCallback
 

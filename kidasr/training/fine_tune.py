@@ -16,9 +16,9 @@ from kidasr.batching.batches import EpochBatches
 from kidasr.batching.curriculum import Curriculum
 from kidasr.batching.training_set import TrainingSet
 from kidasr.config.checks import ConfigError
-from kidasr.corpus.audio_check import AudioCheck, read_bad_audio, write_bad_audio
-from kidasr.corpus.corpus import Corpus, Sets
+from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.manifest import Utterance
+from kidasr.corpus.sets import Sets
 from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError, Stopped
 from kidasr.evidence.runs import make_run
@@ -53,18 +53,19 @@ from kidasr.runs.files import (
 )
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.checkpoint_folder import CheckpointFolder
+from kidasr.training.device import check_device, prepare_cpu
 from kidasr.training.objective import Adapter, Objective
-from kidasr.training.process_setup import leave_processes_at_exit, prepare_cpu, quiet_libraries
-from kidasr.training.run_length import run_length_contradictions, run_length_warnings
+from kidasr.training.process_setup import leave_processes_at_exit, quiet_libraries
+from kidasr.training.run_length import check_run_length
 from kidasr.training.stopping import StopSignals, end_workers
 from kidasr.training.trainer import ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
 
-#: What a learning curve is made of, beside WER, overall and by age.
+#: Log entries in the learning curve, besides WER overall and by age.
 LEARNING = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_cer")
 
-#: Keys of the ``trainer`` group that are kidasr's; the others are the Trainer's.
+#: Keys of the ``trainer`` group that are kidasr's own; the others go to the Trainer.
 OWN_KEYS = (
     "num_processes",
     "num_nodes",
@@ -74,17 +75,18 @@ OWN_KEYS = (
     "zero_shot",
     "generation_max_length",
     "generation_num_beams",
+    "generation_max_tokens_per_sec",
 )
 
-#: Of ``environment.json``: what a run must have in common with the one that it continues, to be the same to the last bit.
+#: Keys of ``environment.json`` that must be unchanged for a resumed run to be bit-identical.
 DECIDES_BITS = ("commit", "packages", "cpu", "threads")
 
 
 class FineTune:
-    """What :class:`kidasr.jobs.train.Train` does when it runs.
+    """The work of :class:`kidasr.jobs.train.Train`, which has the same arguments.
 
     Args:
-        run_dir: The run's folder.
+        run_dir: The run folder.
         seed ... report: See there.
     """
 
@@ -118,25 +120,26 @@ class FineTune:
         self.report = Report(report)
 
     def run(self) -> float:
-        """Train, evaluate, report; returns the validation WER of the model that is kept, as a fraction."""
+        """Train, evaluate and report. Returns the validation WER of the kept model, as a fraction."""
         with StopSignals() as signals:
             try:
                 return self._run(signals)
             except Stopped as stopped:
                 stopped.by = signals.received or stopped.by
-                log.warning("stopped by %s, nothing is lost; the same command continues: %s", stopped.by, self.run_dir)
+                log.warning("stopped by %s, nothing is lost; the same command resumes: %s", stopped.by, self.run_dir)
                 raise
             finally:
                 end_workers()
 
     def _run(self, signals: StopSignals) -> float:
         quiet_libraries()
-        if not torch.cuda.is_available():
+        check_device(self.trainer["use_cpu"])
+        if self.trainer["use_cpu"]:
             prepare_cpu(self.trainer["num_threads"])
         arguments = self._training_arguments()
         if arguments.world_size > 1:
             leave_processes_at_exit()
-        # Of several processes each has composed its own, and the time in its name may be another second.
+        # Each process composed its own config, and the time in the folder's name may differ by a second.
         (run_dir,) = broadcast_object_list([self.run_dir])
         self.run_dir, arguments.output_dir = run_dir, str(run_dir / CHECKPOINTS)
         sets = self.data.load()
@@ -144,11 +147,12 @@ class FineTune:
         sets, skipped = self._check_audio(sets, arguments, recogniser.window_sec)
         self._describe(sets)
         batches = self._batches(arguments, sets.train, recogniser.window_sec)
-        self._check_length(arguments, batches)
+        patience = self.early_stopping.early_stopping_patience if self.early_stopping else 0
+        check_run_length(arguments, batches, patience, self.freeze.freeze_encoder_steps)
         self._check_utterances(sets, recogniser)
         config = read_json(self.run_dir / CONFIG)
 
-        # Of several processes, one writes.
+        # Only the first process writes.
         logger = self.logger if arguments.should_save else NoLogger()
         if arguments.should_save:
             self._record_environment()
@@ -159,7 +163,7 @@ class FineTune:
                 self.adapter.wrap(recogniser.model)
             trainer = self._trainer(arguments, recogniser, sets, batches, callbacks, signals)
             if not any(trainer.scoring.normalize(utterance.text).strip() for utterance in sets.evaluation):
-                raise KidasrError("data.validation: no word is left after normalization, so there is no WER to train by")
+                raise KidasrError("data.validation: every reference is empty after normalization, so WER is undefined")
             zero_shot = self._zero_shot(trainer, sets)
             trainer.train_from(trainer.first_process(trainer.checkpoints.newest() if arguments.should_save else None))
             self.checkpoint.report_kept(trainer.state, trainer.scoring.rate)
@@ -195,9 +199,9 @@ class FineTune:
             logger.close(failed)
 
         if final["empty_references"]:
-            log.warning("%d references have no word after normalization", final["empty_references"])
+            log.warning("%d references are empty after normalization", final["empty_references"])
         table = result_table(zero_shot, final, metrics["rate"])
-        log.info("\nvalidation, zero-shot (before) against fine-tuned (after):\n%s", table.text())
+        log.info("\nvalidation set, zero-shot (before) and fine-tuned (after):\n%s", table.text())
         for doubt in doubts_after(zero_shot, final, metrics["rate"], self.padding.is_short):
             log.warning(doubt)
         log.info("run folder: %s", self.run_dir)
@@ -205,7 +209,7 @@ class FineTune:
         return final["wer"]
 
     def _record_environment(self) -> None:
-        """Write what the run runs on; say so where a run continues on something that may round otherwise."""
+        """Write ``environment.json``; warn if a resumed run has a different environment, which may round differently."""
         path = self.run_dir / ENVIRONMENT
         now = environment(self.seed)
         try:
@@ -214,11 +218,11 @@ class FineTune:
         except (ValueError, KeyError):
             changed = [f"{path} can't be read"]
         if changed:
-            log.warning("the run continues, but may end with other bits than one never stopped: %s", "; ".join(changed))
+            log.warning("resuming, but the result may not be bit-identical to an uninterrupted run: %s", "; ".join(changed))
         write_json(path, now)
 
     def _zero_shot(self, trainer: ChildSpeechTrainer, sets: Sets) -> Score | None:
-        """The score before training: on the full window, as the checkpoint was trained, whatever this run's padding is."""
+        """The score before training, always on the full window that the checkpoint was trained with."""
         if not self.trainer["zero_shot"]:
             return None
         path = self.run_dir / ZERO_SHOT
@@ -230,7 +234,7 @@ class FineTune:
                 log.warning("%s can't be read; transcribing again", path)
         known = trainer.first_process(known)
         if known is not None:
-            log.info("zero-shot: transcribed before, kept in %s", ZERO_SHOT)
+            log.info("zero-shot: using the scores in %s", ZERO_SHOT)
             return known
         log.info("zero-shot: transcribing the validation set before training")
         dataset = self._dataset(sets, shortest_first(sets.validation), trainer.recogniser)
@@ -242,7 +246,7 @@ class FineTune:
         return zero_shot
 
     def _training_arguments(self) -> TrainingArguments:
-        """The groups' keys are the Trainer's own names, so they reach it as they are."""
+        """The Trainer's arguments: config keys have the Trainer's own names and are passed on unchanged."""
         try:
             return self._arguments()
         except (ValueError, ImportError) as error:
@@ -251,29 +255,28 @@ class FineTune:
     def _arguments(self) -> TrainingArguments:
         processes = number_of_processes(self.trainer["num_processes"])
         arguments = TrainingArguments(
-            per_device_train_batch_size=math.ceil(self.trainer["train_batch_size"] / processes),  # for its words alone
+            per_device_train_batch_size=math.ceil(self.trainer["train_batch_size"] / processes),  # for log messages only
             output_dir=str(self.run_dir / CHECKPOINTS),
             seed=self.seed,
             report_to="none",
             remove_unused_columns=False,
             disable_tqdm=True,  # ChildSpeechTrainer has its own bars
-            # A frozen encoder gets no gradients, which DDP must be told.
+            # DDP must know that a frozen encoder gets no gradients.
             ddp_find_unused_parameters=self.freeze.freeze_encoder_steps != 0,
             activation_checkpointing_kwargs={"use_reentrant": False},
-            dataloader_pin_memory=torch.cuda.is_available(),
-            dataloader_persistent_workers=self.trainer["dataloader_num_workers"] > 0,  # they keep their audio
-            use_cpu=not torch.cuda.is_available(),  # else the Trainer takes several processes on a CPU for as many runs
+            dataloader_pin_memory=not self.trainer["use_cpu"],
+            dataloader_persistent_workers=self.trainer["dataloader_num_workers"] > 0,  # keeps their audio caches
             **{key: value for key, value in self.trainer.items() if key not in OWN_KEYS},
             **self.optim,
             **self.schedule,
             **self.checkpoint.training_arguments(),
         )
         if arguments.n_gpu > 1:
-            arguments._n_gpu = 1  # else one process would multiply the batch by the machine's GPUs
+            arguments._n_gpu = 1  # otherwise a single process would use all GPUs and multiply the batch
         return arguments
 
     def _describe(self, sets: Sets) -> None:
-        """Log what the run does to its input: its length, its order, its augmentation."""
+        """Log padding, objective, order and augmentation."""
         log.info("padding: %s", self.padding.describe())
         if self.objective is not None:
             log.info("objective: %s", self.objective.describe())
@@ -294,22 +297,6 @@ class FineTune:
             processes=arguments.world_size,
             process=arguments.process_index,
         )
-
-    def _check_length(self, arguments: TrainingArguments, batches: EpochBatches) -> None:
-        """Check the schedule against the run's length in optimizer steps, which is known once the set is read."""
-        steps_per_epoch = math.ceil(len(batches) / arguments.gradient_accumulation_steps)
-        steps = arguments.max_steps
-        if steps <= 0:
-            steps = math.ceil(arguments.num_train_epochs * steps_per_epoch)
-        mean = len(batches.utterances) / steps_per_epoch
-        log.info("run: %d optimizer steps of %.3g utterances, %.1f epochs", steps, mean, steps / steps_per_epoch)
-        patience = self.early_stopping.early_stopping_patience if self.early_stopping else 0
-        eval_steps, save_steps = self.checkpoint.eval_steps, self.checkpoint.save_steps
-        mistakes = list(run_length_contradictions(steps, self.schedule["warmup_steps"], patience, eval_steps))
-        if mistakes:
-            raise ConfigError("\n".join(mistakes))
-        for warning in run_length_warnings(steps, patience, eval_steps, save_steps, self.freeze.freeze_encoder_steps):
-            log.warning(warning)
 
     def _trainer(
         self,
@@ -340,7 +327,7 @@ class FineTune:
             recogniser,
             arguments.per_device_eval_batch_size,
             self.trainer["generation_num_beams"],
-            self.padding.max_new_tokens_per_sec,
+            self.trainer["generation_max_tokens_per_sec"],
             self.trainer["generation_max_length"],
             autocast=half,
             num_workers=arguments.dataloader_num_workers,
@@ -360,27 +347,17 @@ class FineTune:
         )
 
     def _check_audio(self, sets: Sets, arguments: TrainingArguments, window_sec: float) -> tuple[Sets, dict[str, int]]:
-        """The sets without bad recordings, and how many each has lost; a continued run leaves out what it began without."""
-        check = AudioCheck(self.data.on_bad_audio, self.data.max_bad_fraction, self.data.decode_check_sec)
-        record = self.run_dir / BAD_AUDIO
-        continued = CheckpointFolder(self.run_dir / CHECKPOINTS).newest_name() is not None
-        sets, bad = check.find(
+        """Leave out bad recordings; see :meth:`kidasr.corpus.audio_check.AudioCheck.check_run`."""
+        return self.data.audio_check.check_run(
             sets,
             window_sec,
-            decode=not continued,
+            self.run_dir / BAD_AUDIO,
+            continued=CheckpointFolder(self.run_dir / CHECKPOINTS).newest_name() is not None,
+            writes=arguments.should_save,
             gather=gather_object if arguments.world_size > 1 else lambda own: own,
             processes=arguments.world_size,
             process=arguments.process_index,
         )
-        if continued:
-            recorded = read_bad_audio(record)
-            check.check_continued(bad, recorded)
-            bad = recorded
-        elif arguments.should_save:
-            record.unlink(missing_ok=True)
-            if bad:
-                write_bad_audio(record, bad)
-        return check.leave_out(sets, bad, str(record))
 
     def _check_utterances(self, sets: Sets, recogniser: Recogniser) -> None:
         self.augment.check(recogniser.mel_bins)
@@ -406,13 +383,13 @@ class FineTune:
         if test_predictions:
             write_predictions(self.run_dir / TEST_PREDICTIONS, test_predictions)
         self.report.write_run(self.run_dir, make_run(self.run_dir, metrics, map(asdict, predictions)))
-        write_json(self.run_dir / METRICS, metrics)  # last: where it is, the run is finished
+        write_json(self.run_dir / METRICS, metrics)  # last: it marks the run as finished
 
 
 def learning_history(log_history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """What the Trainer logged at each step, without its timings: losses and learning rates, or WER by age and loss."""
+    """The Trainer's log entries without timings: training loss and learning rate, or validation loss and WER by age."""
     return [
-        # Sorted, as they are in the log of a run that was continued.
+        # Sorted, as in the log of a resumed run.
         {name: entry[name] for name in sorted(entry) if name in LEARNING or name.startswith("eval_wer")}
         for entry in log_history
         if "loss" in entry or "eval_loss" in entry
@@ -420,11 +397,11 @@ def learning_history(log_history: Sequence[Mapping[str, Any]]) -> list[dict[str,
 
 
 def shortest_first(utterances: Sequence[Utterance]) -> list[Utterance]:
-    """In the order to transcribe them in: a batch lasts as long as its longest utterance, and its longest transcript."""
+    """Sort utterances for transcription: a batch takes as long as its longest utterance and its longest transcript."""
     return sorted(utterances, key=lambda utterance: utterance.known_duration_sec)
 
 
 def in_order_of(utterances: Sequence[Utterance], predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Predictions in the order of the manifest."""
+    """Sort predictions into the order of the utterances."""
     place = {utterance.utterance_id: number for number, utterance in enumerate(utterances)}
     return sorted(predictions, key=lambda prediction: place[prediction.utterance_id])

@@ -1,4 +1,4 @@
-"""What a run says while it trains: its log, its progress bar, and how far it is."""
+"""Log, progress bar and progress file of a run during training."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two updates of the progress that others read.
+#: Seconds between progress updates.
 PROGRESS_INTERVAL_SEC = 1.0
 
 
 class LogCallback(TrainerCallback):
-    """Logs in words: what trains, losses, learning rate, WER at every evaluation, and how long a step took.
+    """Logs the trained components, losses, learning rate, WER at every evaluation, and the mean time per step.
 
     Args:
-        trainer: Whose run it is.
+        trainer: The run's Trainer.
     """
 
     def __init__(self, trainer: ChildSpeechTrainer):
         self.trainer = trainer
         self._first_step, self._begun = 0, 0.0
-        self._wer: float | None = None  # of the newest evaluation
-        self._progress_written = float("-inf")  # when it was written how far training is
+        self._wer: float | None = None  # at the newest evaluation
+        self._progress_written = float("-inf")  # time of the last progress update
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.is_world_process_zero:
@@ -57,7 +57,7 @@ class LogCallback(TrainerCallback):
             waited_sec = self.trainer.waited_sec
             total_sec = self.trainer.stepped_sec + waited_sec
             log.info(
-                "training: %.2f s a step, %s of it waiting for data", total_sec / steps, percent(waited_sec / total_sec)
+                "training: %.2f s per step, %s of it waiting for data", total_sec / steps, percent(waited_sec / total_sec)
             )
 
     def _write_progress(self, state: TrainerState) -> None:
@@ -89,7 +89,7 @@ class LogCallback(TrainerCallback):
 
 
 class ProgressBar(ProgressCallback):
-    """transformers' progress bars; what is logged is :class:`LogCallback`'s to write."""
+    """transformers' progress bars, without their log output: :class:`LogCallback` does the logging."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         pass

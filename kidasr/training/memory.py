@@ -1,4 +1,4 @@
-"""Out of memory, told by the keys to lower."""
+"""Out-of-memory errors: one line that names the keys to lower."""
 
 import re
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ _WORKER = re.compile(r"DataLoader worker .* is killed by signal: (Killed|Bus err
 
 @contextmanager
 def explain_out_of_memory(doing: str, arguments: TrainingArguments) -> Iterator[None]:
-    """Turn a failed allocation, of a GPU or a CPU, into one line that names the keys to lower.
+    """Turn a failed allocation on GPU or CPU into one line that names the keys to lower.
 
     Args:
         doing: ``"training"`` or ``"transcribing"``.
-        arguments: The values of the keys are read from here.
+        arguments: The current values of those keys.
 
     Raises:
-        KidasrError: Where memory does not suffice.
+        KidasrError: If memory runs out.
     """
     try:
         yield
@@ -39,10 +39,10 @@ def explain_out_of_memory(doing: str, arguments: TrainingArguments) -> Iterator[
         if doing == "training":
             raise KidasrError(
                 f"{what}: lower trainer.train_batch_size (now {arguments.train_batch_size}; "
-                "trainer.gradient_accumulation_steps makes up for it) or trainer.max_batch_sec, or take padding=longest or "
+                "trainer.gradient_accumulation_steps makes up for it) or trainer.max_batch_sec, or use padding=longest or "
                 "trainer.activation_checkpointing=true"
             ) from error
         raise KidasrError(
             f"{what}: lower trainer.per_device_eval_batch_size (now {arguments.per_device_eval_batch_size}) or "
-            "trainer.generation_num_beams, or take padding=longest"
+            "trainer.generation_num_beams, or use padding=longest"
         ) from error

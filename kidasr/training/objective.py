@@ -1,6 +1,6 @@
-"""Training objectives: what is minimised, where it is not the model's own loss.
+"""Training objectives other than the model's own loss, and adapters.
 
-A user's own is a subclass of :class:`Objective` in a module of its own, and a file in ``conf/objective``.
+To add an objective, write a subclass of :class:`Objective` in a module of your own, and a file in ``conf/objective``.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Objective:
-    """A loss of the logits of real tokens, on short input as on the whole window."""
+    """A loss on the logits of real tokens. Works the same on short input and on the full window."""
 
-    #: Differently augmented views of each utterance in a batch.
+    #: Number of differently augmented views of each utterance in a batch.
     views: int = 1
 
     def __call__(self, logits: Sequence[torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
-        """The loss of each token; every token of an optimizer step weighs the same.
+        """The loss of each token. All tokens of an optimizer step have the same weight.
 
         Args:
-            logits: Of each view, shape ``(tokens, vocabulary)``; the tokens of all views are the same.
+            logits: One tensor per view, shape ``(tokens, vocabulary)``; all views have the same tokens.
             targets: Token ids, shape ``(tokens,)``.
 
         Returns:
@@ -31,7 +31,7 @@ class Objective:
         raise NotImplementedError
 
     def describe(self) -> str:
-        """What it is, in a few words, for the log."""
+        """A short description for the log."""
         return type(self).__name__
 
 
@@ -41,17 +41,17 @@ def no_objective() -> None:
 
 @runtime_checkable
 class Adapter(Protocol):
-    """Changes a model after it is loaded, such as by low-rank weights beside frozen ones, and back at the end.
+    """Modifies a model after loading, e.g. adds low-rank weights to frozen ones, and merges them back at the end.
 
-    Checkpoints hold the changed model. Both methods change the model in place and leave its class as it is.
+    Checkpoints contain the modified model. Both methods work in place and do not change the model's class.
     """
 
     def wrap(self, model: torch.nn.Module) -> None:
-        """Change the model, and say by ``requires_grad`` what of it trains."""
+        """Modify the model, and set ``requires_grad`` on the parameters to train."""
 
     def merge(self, model: torch.nn.Module) -> None:
-        """Make a model of the kind that was loaded, which computes the same."""
+        """Restore the structure of the loaded model, keeping the function that the modified one computes."""
 
 
 def no_adapter() -> None:
-    """Every parameter of the model itself trains."""
+    """No adapter: the model's own parameters are trained."""

@@ -1,4 +1,4 @@
-"""Settings of the process that trains: speed and determinism on a CPU, and the libraries' talk."""
+"""Settings of a training process: leaving the process group, and the libraries' log output."""
 
 import atexit
 import logging
@@ -8,22 +8,8 @@ import torch
 import transformers
 
 
-def prepare_cpu(num_threads: int | None) -> None:
-    """Settings of this process for training on a CPU: fast, and the same to the last bit each time.
-
-    Args:
-        num_threads: Threads that compute; None for PyTorch's own choice, a thread a core.
-    """
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
-    torch.set_flush_denormal(True)  # a CPU computes with denormals an order of magnitude slower
-    # Else the gradient of the decoder's positions depends on the threads' timing.
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
 def leave_processes_at_exit() -> None:
-    """Part from the other processes in order: else gloo's threads may abort the process as it ends."""
+    """Leave the process group at exit: otherwise gloo's threads may abort the process as it ends."""
     atexit.register(_leave_processes)
 
 
@@ -33,12 +19,12 @@ def _leave_processes() -> None:
 
 
 def quiet_libraries() -> None:
-    """The libraries' warnings go where ours go, also into ``run.log``; those that no user can act on go nowhere."""
+    """Send the libraries' warnings to our log and ``run.log``, and drop those that a user can't act on."""
     transformers.utils.logging.set_verbosity_warning()
     transformers.utils.logging.disable_default_handler()
     transformers.utils.logging.enable_propagation()
     transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("transformers.generation").setLevel(logging.ERROR)  # Whisper's own generate() sets these off
+    logging.getLogger("transformers.generation").setLevel(logging.ERROR)  # Whisper's own generate() triggers these
     logging.getLogger("transformers.models.whisper").setLevel(logging.ERROR)
     logging.getLogger("transformers.trainer").addFilter(lambda record: "['proj_out.weight']" not in record.getMessage())
     logging.getLogger("transformers.trainer_utils").addFilter(lambda record: "mtime" not in record.getMessage())

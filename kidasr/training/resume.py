@@ -1,4 +1,4 @@
-"""Exact resume: a run continued from a checkpoint is, on a CPU, the same to the last bit as one that was never stopped."""
+"""Exact resume: on a CPU, a resumed run is bit-identical to an uninterrupted one."""
 
 import logging
 import time
@@ -29,15 +29,15 @@ LOOP_STATE, TRANSCRIPTS = "loop_state.json", PREDICTIONS
 
 
 class ExactResumeTrainer(Trainer):
-    """The Trainer, whose checkpoints are whole or absent, and whose resumed runs are bit-identical to uninterrupted ones.
+    """A Trainer whose checkpoints are complete or absent, and whose resumed runs are bit-identical to uninterrupted ones.
 
-    What is random in a step, dropout above all, is a pure function of (seed, step, process). The Trainer's own way, to save
-    the state of the generators and set it again, is off by what data-loader workers and evaluations draw from them when they
-    start.
+    Randomness within a step, mainly dropout, is a pure function of (seed, step, process). The Trainer itself saves and
+    restores the state of the random generators. That is not exact, because data-loader workers and evaluations draw from
+    them when they start.
 
     Args:
         args: ``TrainingArguments``; ``output_dir`` is the folder of the checkpoints.
-        options: Of the Trainer.
+        options: Other arguments of the Trainer.
     """
 
     model: torch.nn.Module
@@ -45,41 +45,41 @@ class ExactResumeTrainer(Trainer):
     def __init__(self, args: TrainingArguments, **options: Any):
         self.checkpoints = CheckpointFolder(Path(args.output_dir or ""))
         self.run_dir = self.checkpoints.path.parent
-        #: Step of the newest evaluation, and its transcripts.
+        #: Step and transcripts of the newest evaluation.
         self.evaluated_last: tuple[int, list[Prediction]] = (0, [])
-        self._batch = 0  # in the step, where gradients are accumulated
+        self._batch = 0  # index within the step, with gradient accumulation
         self._continued_from: Path | None = None
         self._logged: dict[str, float | None] = {}  # gradient norm and learning rate of the newest step
         super().__init__(args=args, **options)
         self.add_callback(ResumeCallback(self))
 
     def first_process(self, value: Any) -> Any:
-        """What the first of several processes has, in all of them."""
+        """Broadcast a value from the first process to all."""
         if self.args.world_size > 1:
             (value,) = broadcast_object_list([value])
         return value
 
     def train_from(self, checkpoint: Path | None) -> None:
-        """Train to the end, from the start or from a checkpoint; afterwards the model is the one that the run keeps.
+        """Train to the end, from scratch or from a checkpoint. Afterwards, the model is the one that the run keeps.
 
-        A checkpoint at which training had already ended, by its length or by early stopping, is not trained any further.
+        If training had already ended at the checkpoint, by its length or by early stopping, it is not trained further.
 
         Raises:
-            Stopped: After a signal; what is trained is saved.
-            KidasrError: If the loss becomes NaN or infinite, a checkpoint can't be written, or memory does not suffice.
+            Stopped: After a signal; a checkpoint has been saved.
+            KidasrError: If the loss becomes NaN or infinite, a checkpoint can't be written, or memory runs out.
         """
         self._continued_from = checkpoint
         with explain_out_of_memory("training", self.args):
             if checkpoint is None:
                 self.train()
                 return
-            log.info("continuing from %s", checkpoint)
+            log.info("resuming from %s", checkpoint)
             self._check_processes(checkpoint)
             state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
             if checkpoint != self.checkpoints.planned(state.global_step) or not self._had_ended(state):
                 self.train(resume_from_checkpoint=str(checkpoint))
                 return
-        log.info("training had ended at step %d", state.global_step)
+        log.info("training had already ended at step %d", state.global_step)
         best = self.checkpoints.best_of(checkpoint)
         state.best_model_checkpoint = str(best) if best else None
         self.state = state
@@ -89,12 +89,12 @@ class ExactResumeTrainer(Trainer):
         processes = read_json(checkpoint / LOOP_STATE)["processes"]
         if processes != self.args.world_size:
             raise KidasrError(
-                f"{checkpoint}: trained by {processes} process(es), continued by {self.args.world_size}, whose batches are "
-                "others; expected: as many"
+                f"{checkpoint}: trained by {processes} process(es), resumed by {self.args.world_size}, which would "
+                f"change the batches; expected: trainer.num_processes={processes}"
             )
 
     def _init_training_state(self, *arguments: Any) -> Any:
-        """As in the Trainer; the best model so far is looked for where the run's folder is now."""
+        """As in the Trainer, but look up the best model in the run folder's current place."""
         started = super()._init_training_state(*arguments)
         if self._continued_from is not None:
             best = self.checkpoints.best_of(self._continued_from)
@@ -102,8 +102,8 @@ class ExactResumeTrainer(Trainer):
         return started
 
     def continue_within_step(self) -> None:
-        """Take up the sum of the losses since the last entry of the log, and do what the stopped step had left to do:
-        log, evaluate, save. For a run that continues."""
+        """For a resumed run: restore the sum of losses since the last log entry, and finish the step that was interrupted
+        (log, evaluate, save)."""
         if self._continued_from is None:
             return
         progress = read_json(self._continued_from / LOOP_STATE)
@@ -116,25 +116,25 @@ class ExactResumeTrainer(Trainer):
             self._maybe_log_save_evaluate(self._tr_loss, *rest, learning_rate=progress["learning_rate"])
 
     def _run_epoch(self, *arguments: Any, **options: Any) -> None:
-        if not self.control.should_training_stop:  # by what was left to do of the step before
+        if not self.control.should_training_stop:  # set when the interrupted step was finished
             super()._run_epoch(*arguments, **options)
 
     def begin_step(self) -> None:
-        """Make what is random in the step a pure function of (seed, step, process)."""
+        """Seed all generators with a pure function of (seed, step, process)."""
         self._batch = 0
         set_seed(seed_for("step", self.args.seed, self.state.global_step, self.args.process_index) % 2**32)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """None is saved; see :meth:`begin_step`."""
+        """Does nothing: no generator state is saved, see :meth:`begin_step`."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """As in the Trainer, but whole or not at all, and written by the first process alone."""
+        """As in the Trainer, but written completely or not at all, and only by the first process."""
         planned = self.checkpoints.planned(self.state.global_step)
-        # The Trainer's rule: the best evaluation's model is the best if that step was saved.
+        # The Trainer's rule: the best evaluation is the best model only if its step was saved.
         best = self.checkpoints.planned(self.state.best_global_step or 0)
         if best == planned or best.exists():
             self.state.best_model_checkpoint = str(best)
-        self.control.should_save = False  # it is done, as far as a run is concerned that continues from it
+        self.control.should_save = False  # a run resumed from this checkpoint must not save it again
         self._write_checkpoint(planned)
         if self.args.should_save:
             kept = self.state.best_model_checkpoint
@@ -172,7 +172,7 @@ class ExactResumeTrainer(Trainer):
 
     @contextmanager
     def _first_process_writes(self, what: str) -> Iterator[None]:
-        """All processes wait until the first has written, and fail where it does."""
+        """Let all processes wait until the first has written, and fail if it fails."""
         error: KidasrError | None = None
         try:
             with explain_io_errors(self.checkpoints.path, what, self._checkpoint_bytes(), self._last_good()):
@@ -184,8 +184,8 @@ class ExactResumeTrainer(Trainer):
             raise error or KidasrError(text)
 
     def _checkpoint_bytes(self) -> int:
-        """About what a checkpoint takes: the weights and what the optimizer keeps of each."""
-        assert self.optimizer is not None, "there is one as long as it trains"
+        """Approximate size of a checkpoint: weights and optimizer state."""
+        assert self.optimizer is not None, "exists during training"
         tensors = [one for state in self.optimizer.state.values() for one in state.values() if torch.is_tensor(one)]
         return sum(one.numel() * one.element_size() for one in (*self.model.parameters(), *tensors))
 
@@ -193,12 +193,12 @@ class ExactResumeTrainer(Trainer):
         best = Path(self.state.best_model_checkpoint or "")
         fault = self.first_process(damage(best) if self.args.should_save else None)
         if fault is not None:
-            raise KidasrError(f"{best}, the best model, is damaged: {fault}; the same command trains it again")
+            raise KidasrError(f"{best}, the best model, is damaged: {fault}; run the same command again to retrain it")
         super()._load_best_model()
 
     @staticmethod
     def _had_ended(state: TrainerState) -> bool:
-        callbacks: Any = state.stateful_callbacks  # as read from a file: by name
+        callbacks: Any = state.stateful_callbacks  # read from a file: by name
         stopping = callbacks.get("EarlyStoppingCallback")
         out_of_patience = isinstance(stopping, dict) and (
             stopping["attributes"]["early_stopping_patience_counter"] >= stopping["args"]["early_stopping_patience"]
@@ -217,10 +217,10 @@ class ExactResumeTrainer(Trainer):
 
 
 class ResumeCallback(TrainerCallback):
-    """Calls the trainer where a run begins that continues, and where a step does.
+    """Calls the trainer at the start of training and of each step.
 
     Args:
-        trainer: Whose run it is.
+        trainer: The run's Trainer.
     """
 
     def __init__(self, trainer: ExactResumeTrainer):

@@ -1,12 +1,52 @@
-"""Whether a schedule suits the length of the run, in optimizer steps."""
+"""Checks a schedule against the length of the run, in optimizer steps."""
 
+from __future__ import annotations
+
+import logging
+import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from kidasr.config.checks import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from kidasr.batching.batches import EpochBatches
+
+log = logging.getLogger(__name__)
+
+
+def check_run_length(arguments: TrainingArguments, batches: EpochBatches, patience: int, freeze_encoder_steps: int) -> None:
+    """Check the schedule against the run's length, known once the training set is read. Logs the length and warnings.
+
+    Args:
+        arguments: Steps or epochs, warm-up, evaluations and checkpoints.
+        batches: The batches of the training set.
+        patience: Patience of early stopping, in evaluations; 0 for none.
+        freeze_encoder_steps: See :class:`kidasr.model.freeze.Freeze`.
+
+    Raises:
+        ConfigError: If a setting can't work.
+    """
+    steps_per_epoch = math.ceil(len(batches) / arguments.gradient_accumulation_steps)
+    steps = arguments.max_steps
+    if steps <= 0:
+        steps = math.ceil(arguments.num_train_epochs * steps_per_epoch)
+    mean = len(batches.utterances) / steps_per_epoch
+    log.info("run length: %d optimizer steps of %.3g utterances, %.1f epochs", steps, mean, steps / steps_per_epoch)
+    eval_steps, save_steps = int(arguments.eval_steps or 0), int(arguments.save_steps)
+    mistakes = list(run_length_contradictions(steps, int(arguments.warmup_steps), patience, eval_steps))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    for warning in run_length_warnings(steps, patience, eval_steps, save_steps, freeze_encoder_steps):
+        log.warning(warning)
 
 
 def run_length_contradictions(steps: int, warmup_steps: int, patience: int, eval_steps: int) -> Iterator[str]:
-    """What can't work in a run of this many optimizer steps."""
+    """Settings that can't work in a run of this many optimizer steps."""
     if warmup_steps > steps:
-        yield f"schedule.warmup_steps={warmup_steps}: longer than the run; should be at most its {steps} steps"
+        yield f"schedule.warmup_steps={warmup_steps}: longer than the run; expected: at most its {steps} steps"
     if patience and eval_steps > steps:
         yield (
             f"early_stopping.patience={patience}: the run's {steps} steps end before the first evaluation; "
@@ -17,21 +57,21 @@ def run_length_contradictions(steps: int, warmup_steps: int, patience: int, eval
 def run_length_warnings(
     steps: int, patience: int, eval_steps: int, save_steps: int, freeze_encoder_steps: int
 ) -> Iterator[str]:
-    """What is probably unintended in a run of this many optimizer steps."""
+    """Settings that are probably unintended in a run of this many optimizer steps."""
     if freeze_encoder_steps >= steps:
         yield (
-            f"freeze.freeze_encoder_steps={freeze_encoder_steps}: the run ends after {steps} steps, so the encoder never "
-            "trains (freeze=encoder_all says so on purpose)"
+            f"freeze.freeze_encoder_steps={freeze_encoder_steps}: the run ends after {steps} steps, so the encoder is never "
+            "trained (if that is intended, use freeze=encoder_all)"
         )
     if eval_steps > steps:
         yield (
-            f"checkpoint.eval_steps={eval_steps}: the run has {steps} steps and so one evaluation, at the end: the last "
-            "model is kept, best or not"
+            f"checkpoint.eval_steps={eval_steps}: the run has only {steps} steps, so it is evaluated once, at the end: the "
+            "last model is kept, best or not"
         )
     elif save_steps > steps:
         yield (
-            f"checkpoint.save_steps={save_steps}: the run has {steps} steps and so one checkpoint, at the end: the last "
-            "model is kept, best or not, and an interrupted run starts over"
+            f"checkpoint.save_steps={save_steps}: the run has only {steps} steps, so it is saved once, at the end: the last "
+            "model is kept, best or not, and a killed run starts over"
         )
     elif patience and steps // eval_steps <= patience:
         yield (

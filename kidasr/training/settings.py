@@ -1,6 +1,6 @@
-"""The keys of the groups ``optim``, ``schedule`` and ``trainer``, most of which go to transformers' Trainer as they are.
+"""The keys of the groups ``optim``, ``schedule`` and ``trainer``. Most are passed on to transformers' Trainer unchanged.
 
-What each means stands beside its value in ``conf/``.
+Each key is documented beside its value in ``conf/``.
 """
 
 from typing import Annotated, Literal
@@ -27,6 +27,7 @@ class Schedule(Group):
 class Trainer(Group):
     num_processes: PositiveInt | None
     num_nodes: PositiveInt
+    use_cpu: bool
     train_batch_size: PositiveInt
     max_batch_sec: PositiveFloat | None
     max_steps: MinusOneOrMore
@@ -43,4 +44,5 @@ class Trainer(Group):
     torch_compile: bool
     generation_max_length: Annotated[int, Field(ge=5)] | None  # Whisper's prefix has up to four tokens
     generation_num_beams: PositiveInt
+    generation_max_tokens_per_sec: PositiveFloat
     zero_shot: bool

@@ -1,4 +1,4 @@
-"""Stopping on a signal: what is trained is saved, and the same command continues."""
+"""Stop on a signal: a checkpoint is saved, and the same command resumes."""
 
 import multiprocessing
 import os
@@ -9,28 +9,28 @@ import time
 from types import FrameType
 from typing import Any, Self
 
-#: The signals: of a scheduler, of the keyboard, and submitit's for preemption and timeout.
+#: Sent by a scheduler, by the keyboard, and by submitit on preemption and timeout.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
-#: torchrun passes a Ctrl-C on to processes that have had it from the keyboard.
+#: torchrun forwards Ctrl-C to processes that have already received it from the keyboard.
 _TORCHRUN_PASSES_ON_SEC = 1.0
 
 
 class StopSignals:
-    """Notes a signal, to be asked for where the run can stop: ``with StopSignals() as signals: ... signals.received``.
+    """Remembers a signal until the run can stop: ``with StopSignals() as signals: ... signals.received``.
 
     A second SIGINT ends the process at once.
     """
 
     def __init__(self) -> None:
-        #: Name of the signal that came, SIGUSR2 before others; None as long as none did.
+        #: Name of the received signal, SIGUSR2 in preference to others; None if there was none.
         self.received: str | None = None
         self._process = os.getpid()
         self._interrupted_at: float | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # Python hands signals to no other
+        if threading.current_thread() is threading.main_thread():  # Python handles signals only in this thread
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
@@ -52,28 +52,28 @@ class StopSignals:
             return
         if number == signal.SIGINT:
             self._interrupted_at = now
-        # A scheduler that requeues sends SIGTERM first in places.
+        # Some schedulers send SIGTERM first when they requeue.
         if self.received is None or number == signal.SIGUSR2:
             self.received = signal.Signals(number).name
-            # Not by a logger, whose lock may be taken just now.
+            # Not through a logger: its lock may be held at this moment.
             again = "; a second Ctrl-C ends at once" if number == signal.SIGINT else ""
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{self.received}: stopping{again}\n".encode())
 
 
 def shield_worker(_: int = 0) -> None:
-    """Keep signals that are meant for the run away from a data-loader worker, without which it could not stop in order.
+    """Block the run's stop signals in a data-loader worker: the run needs its workers to stop cleanly.
 
-    A terminal sends Ctrl-C, and SLURM its signals, to every process. The worker still ends when its parent says so.
+    A terminal sends Ctrl-C to every process, and SLURM its signals. The worker still ends when its parent asks it to.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def end_workers() -> None:
-    """End all data-loader workers, which stay for the next epoch.
+    """End all persistent data-loader workers.
 
-    Else garbage collection ends them, in the next run of a multirun, and waits five seconds for each in vain: by then the
-    queue that would tell it is gone.
+    Otherwise garbage collection ends them during the next run of a multirun, and waits five seconds for each in vain: the
+    queue that would stop them is gone by then.
     """
     for worker in multiprocessing.active_children():
         worker.terminate()

@@ -1,4 +1,4 @@
-"""The Trainer, with kidasr's order of utterances, its objective and its scores."""
+"""The Trainer, with kidasr's order of utterances, objectives and scoring."""
 
 import logging
 import math
@@ -20,7 +20,7 @@ from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.recogniser import IGNORED_LABEL, Recogniser
 from kidasr.recognition.predictions import read_predictions
 from kidasr.recognition.score import Prediction, compare, score
-from kidasr.recognition.transcribe import Transcriber
+from kidasr.recognition.transcribe import Transcriber, Transcription
 from kidasr.training.log import LogCallback, ProgressBar
 from kidasr.training.memory import explain_out_of_memory
 from kidasr.training.objective import Objective
@@ -34,15 +34,15 @@ class ChildSpeechTrainer(ExactResumeTrainer):
     """Draws utterances in the curriculum's order, and scores WER by age.
 
     Args:
-        recogniser: What is trained.
+        recogniser: The recogniser to train.
         args: ``TrainingArguments``.
-        train_dataset, evaluation: What is trained on and what the evaluations transcribe.
-        batches: The training set in its order (H5).
+        train_dataset, evaluation: The training set, and the set that evaluations transcribe.
+        batches: The batches of the training set, in order (H5).
         buckets: The run's age buckets.
-        callbacks: In the order in which they are to be called; freezing (H3) is one.
-        signals: Asked at every step, and at every batch of a transcription, whether the run is to stop.
-        transcriber: Makes transcripts, in evaluations and before and after training.
-        objective: What is minimised; None for the recogniser's own loss.
+        callbacks: Called in this order; freezing (H3) is one of them.
+        signals: Checked at every step and every batch of a transcription, to stop the run.
+        transcriber: Makes transcripts in evaluations, and before and after training.
+        objective: The training loss; None for the recogniser's own.
     """
 
     train_dataset: ChildSpeechDataset
@@ -67,7 +67,7 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         self.batches = batches
         batches.current_epoch = lambda: int(self.state.epoch or 0)
         self.buckets = buckets
-        #: How long training has waited for its data, and how long its steps have taken.
+        #: Time spent waiting for data, and time spent in steps.
         self.waited_sec = self.stepped_sec = 0.0
         self.signals = signals
         self._diverged: list[str] | None = None
@@ -96,7 +96,7 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         return self.batches
 
     def get_batch_samples(self, *arguments: Any) -> Any:
-        """As in the Trainer; the time that training waits for its data is added up."""
+        """As in the Trainer, and measure the time spent waiting for data."""
         start = time.perf_counter()
         samples = super().get_batch_samples(*arguments)
         self.waited_sec += time.perf_counter() - start
@@ -105,11 +105,11 @@ class ChildSpeechTrainer(ExactResumeTrainer):
     def _get_dataloader(self, *arguments: Any, **options: Any) -> DataLoader[Any]:
         loader = super()._get_dataloader(*arguments, **options)
         if loader.num_workers:
-            loader.worker_init_fn = shield_worker  # what a loader that skips batches is made from
-            getattr(loader, "base_dataloader", loader).worker_init_fn = shield_worker  # what accelerate's loader iterates
+            loader.worker_init_fn = shield_worker  # for the loader that skips batches on resume
+            getattr(loader, "base_dataloader", loader).worker_init_fn = shield_worker  # for the one that accelerate iterates
         wrapper: Any = loader.batch_sampler
         if getattr(wrapper, "batch_sampler", None) is self.batches:
-            wrapper.batch_size = None  # else accelerate passes over batches that are smaller, as the share of a process is
+            wrapper.batch_size = None  # otherwise accelerate skips smaller batches, such as the share of one process
         return loader
 
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
@@ -120,14 +120,14 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         return loss
 
     def _batches_before(self) -> int:
-        """Batches of this epoch in the steps before this one."""
+        """Number of this epoch's batches in earlier steps."""
         accumulated = self.args.gradient_accumulation_steps
         return self.state.global_step % math.ceil(len(self.batches) / accumulated) * accumulated
 
     def _maybe_log_save_evaluate(
         self, tr_loss: Any, grad_norm: Any, *arguments: Any, learning_rate: float | None = None, **options: Any
     ) -> None:
-        """As in the Trainer, where a step has ended; here a run stops, by a signal or since its loss is no number."""
+        """As in the Trainer, at the end of a step. This is where a run stops after a signal or a NaN loss."""
         grad_norm = grad_norm.item() if isinstance(grad_norm, torch.Tensor) else grad_norm
         self._logged = {"grad_norm": grad_norm, "learning_rate": learning_rate}
         self._stop_if_diverged()
@@ -143,10 +143,10 @@ class ChildSpeechTrainer(ExactResumeTrainer):
             raise
 
     def stop_if_asked(self) -> None:
-        """Stop all processes at the same place if one of them was asked to.
+        """Stop all processes at the same place if any of them got a signal.
 
         Raises:
-            Stopped: If so.
+            Stopped: If one did.
         """
         if self._in_any_process(self.signals.received is not None):
             raise Stopped(self.signals.received or "a signal to another process")
@@ -162,11 +162,11 @@ class ChildSpeechTrainer(ExactResumeTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The mean over all tokens of an optimizer step, whatever batches the step is made of.
+        """The mean over all tokens of an optimizer step, however the step is divided into batches.
 
-        Whisper's own loss is the mean over the tokens of one batch. The Trainer takes a model whose ``forward`` has
-        ``**kwargs`` to divide by ``num_items_in_batch`` itself, which Whisper does not do: accumulated gradients would be
-        as many times too large as there are batches in a step.
+        Whisper's own loss is the mean over the tokens of one batch. The Trainer assumes that a model whose ``forward`` has
+        ``**kwargs`` divides by ``num_items_in_batch`` itself. Whisper does not: accumulated gradients would be too large by
+        a factor of the number of batches per step.
         """
         if self.objective is None:
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
@@ -177,7 +177,7 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def _objective_loss(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> tuple[torch.Tensor, Any]:
-        """The mean of the objective over the real tokens of a batch, scaled as the Trainer scales a model's own loss."""
+        """The objective's mean over the real tokens of a batch, scaled as the Trainer scales a model's own loss."""
         assert self.objective is not None
         outputs = model(**inputs, token_logits=True)
         labels = inputs["labels"]
@@ -188,26 +188,30 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         return loss, outputs
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
-        """Transcribe the evaluation set, score it, log it: ``eval_wer``, ``eval_cer``, ``eval_wer_3-4``, ``eval_loss``."""
+        """Transcribe and score the evaluation set; log ``eval_wer``, ``eval_cer``, ``eval_wer_3-4``, ``eval_loss``, ..."""
         start = time.time()
         with explain_out_of_memory("transcribing", self.args):
             heard = self.transcriber(self.evaluation, with_loss=True, keep_workers=True)
-        predictions = compare(self.evaluation.utterances, heard.texts, self.scoring)
-        self.evaluated_last = (self.state.global_step, predictions)
-        result = score(predictions, self.buckets)
-        by_age = {f"wer_{name}": rates["wer"] for name, rates in result["by_age"].items()}
-        found = {"loss": heard.loss, "wer": result["wer"], "cer": result["cer"], **by_age, "runtime": time.time() - start}
+        found = {"loss": heard.loss, **self._score_evaluation(heard), "runtime": time.time() - start}
         metrics = {f"{metric_key_prefix}_{name}": rate for name, rate in found.items() if rate is not None}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _score_evaluation(self, heard: Transcription) -> dict[str, float | None]:
+        """Error rates by name. The transcripts are kept for the checkpoint of this step."""
+        predictions = compare(self.evaluation.utterances, heard.texts, self.scoring)
+        self.evaluated_last = (self.state.global_step, predictions)
+        result = score(predictions, self.buckets)
+        by_age = {f"wer_{name}": rates["wer"] for name, rates in result["by_age"].items()}
+        return {"wer": result["wer"], "cer": result["cer"], **by_age}
+
     def transcribe(self, dataset: ChildSpeechDataset) -> list[Prediction]:
-        """Transcribe a set with the model as it is now, and count the errors."""
+        """Transcribe a set with the current model, and count the errors."""
         with explain_out_of_memory("transcribing", self.args):
             return compare(dataset.utterances, self.transcriber(dataset).texts, self.scoring)
 
     def evaluated(self, step: int) -> list[Prediction] | None:
-        """Transcripts of the evaluation at a step; None if there was none, or no checkpoint of its step."""
+        """Transcripts of the evaluation at a step; None if there was no evaluation or no checkpoint at that step."""
         path = self.checkpoints.planned(step) / TRANSCRIPTS
         return self.first_process(read_predictions(path) if self.args.should_save and path.exists() else None)

@@ -131,7 +131,7 @@ def trainer(folder: Path, *overrides: str) -> Any:
     """kidasr's own, as `python run.py OVERRIDES` builds it."""
     import hydra
 
-    from kidasr.training.fine_tune import prepare_cpu
+    from kidasr.training.device import prepare_cpu
 
     manifests = (f"data.train={KIDS / 'train.jsonl'}", f"data.validation={KIDS / 'dev.jsonl'}")
     model = ("model=whisper", f"model.name_or_path={TINY_EN}", "padding=longest")

@@ -1,4 +1,4 @@
-"""A design is a multirun: which runs it has, and what can't be said beside it."""
+"""An ablation design is a multirun: its runs, and the overrides that it refuses."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.conftest import ROOT, composed, run_py
 
 
 def jobs(*overrides: str) -> list[tuple[str, str]]:
-    """Seed and hypotheses of each run."""
+    """The seed and hypotheses of each run."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         written = written_out(overrides, [ROOT / "conf"])
         shared = compose("config", written, return_hydra_config=True)
@@ -60,21 +60,24 @@ def test_hypotheses_are_switched_on_together_over_the_baseline() -> None:
 
 @pytest.mark.parametrize("said", ["seed=1", "experiment=all", "augment=specaugment"])
 def test_what_the_design_varies_can_not_be_said_beside_it(said: str) -> None:
-    with pytest.raises(ConfigError, match="ablation=one_at_a_time decides that; expected: seeds=1,2 and"):
+    with pytest.raises(ConfigError, match="ablation=one_at_a_time sets that; expected: seeds=1,2 and"):
         jobs("ablation=one_at_a_time", said)
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--multirun", "ablation=factorial,leave_one_out"], "each is a multirun by itself; expected: one of them"),
+        (
+            ["--multirun", "ablation=factorial,leave_one_out"],
+            "each ablation is a multirun of its own; expected: one of them",
+        ),
         (["ablation=one_at_a_time", "seeds=1,x"], "error: seeds.1=x: should be a valid integer"),
         (["hypotheses=[h1,h6]"], "error: hypotheses=[h6]: no such choice; expected: h1, h2, h3, h4, h5"),
         (
             ["ablation=factorial", "hypotheses=[h1,h6]"],
             "error: hypotheses=[h6]: no such choice; expected: h1, h2, h3, h4, h5",
         ),
-        (["ablation=factorial", "hypotheses=[h1,h1]"], "error: ablated=['h1', 'h1']: a hypothesis is there twice"),
+        (["ablation=factorial", "hypotheses=[h1,h1]"], "error: ablated=['h1', 'h1']: a hypothesis is listed twice"),
     ],
 )
 def test_a_mistake_is_one_line_before_the_first_run(arguments: list[str], line: str, tmp_path: Path) -> None:

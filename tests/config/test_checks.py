@@ -1,4 +1,4 @@
-"""A mistake is one line that names the key, the value and what is expected; what is surely not meant is a warning."""
+"""A mistake is one line with the key, the value and what is expected. What is valid but probably unintended is a warning."""
 
 import logging
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ MISTAKES = {
     "augmnt=none": "augmnt: no such key; did you mean augment?",
     "augment=specaug": "augment=specaug: no such choice; expected: none, specaugment, specaugment_strong",
     "experiment=h9": "experiment=h9: no such choice; expected: all, baseline, h1",
-    "hypotheses=[h1,h1]": "hypotheses=[h1,h1]: h1 and h1 both choose checkpoint; expected: one of them",
-    "job=compare augment=none": "augment: no group of job=compare; python run.py job=compare --help lists those that are",
+    "hypotheses=[h1,h1]": "hypotheses=[h1,h1]: h1 and h1 both override checkpoint; expected: one of them",
+    "job=compare augment=none": "augment: not a group of job=compare; expected: one listed by python run.py job=compare --help",
     "--config-dir=/nowhere": "--config-dir=/nowhere: no such folder",
     "augment.freq_mask_parm=3": "augment.freq_mask_parm: no such key; did you mean augment.freq_mask_param?",
     "+data.foo=1": "data.foo: no such key; expected in data: train, validation",
@@ -31,12 +31,12 @@ MISTAKES = {
     "schedule.warmup_steps=null": "schedule.warmup_steps=null: should be a valid integer",
     "data.train=[a,b]": "data.train=['a', 'b']: should be a valid string",
     "trainer.bf16=1": "trainer.bf16=1: should be a valid boolean",
-    "experiment=[h2,h4]": "experiment=[h2,h4]: each preset is a whole recipe; expected: one of them",
+    "experiment=[h2,h4]": "experiment=[h2,h4]: each preset is a complete recipe; expected: one of them",
     "experiment=null": "experiment=null: Config group override must be a string or a list. Got NoneType",
     "logger.name=x": "logger.name: no such key with this choice of logger",
     "step_scale=x": "step_scale=x: should be a number greater than 0",
     "optim.learning_rate=inf": "optim.learning_rate=inf: should be a finite number",
-    "hydra.run.dir=/dev/null/x": "hydra.run.dir=/dev/null/x: /dev/null is not a folder; expected: a folder, there or new",
+    "hydra.run.dir=/dev/null/x": "hydra.run.dir=/dev/null/x: /dev/null is not a folder; expected: a new or existing folder",
     "--multirun hydra.sweep.dir=/dev/null seed=1,2": "hydra.sweep.dir=/dev/null: /dev/null is not a folder",
     "logger=wandb logger.max_predictions=few": "logger.max_predictions=few: should be a valid integer",
     "logger=wandb logger.projct=x": "logger.projct: no such key; did you mean logger.project?; expected in logger: project",
@@ -55,12 +55,13 @@ MISTAKES = {
     "data.age_buckets=[young]": "data.age_buckets: 'young' is no bucket; expected: like '5-6' or '13+'",
     "resume=sometimes": "resume=sometimes: should be 'auto', 'latest' or 'never'",
     # combinations
-    "overwrite=true": "overwrite=true: a run is only begun anew, and what it left deleted, with resume=never",
-    "--multirun seed=1,2 resume=latest": "resume=latest: of one run; expected with --multirun: hydra.sweep.dir=...",
+    "overwrite=true": "overwrite=true: deletes a run only with resume=never; expected: resume=never as well",
+    "--multirun seed=1,2 resume=latest": "resume=latest: only for a single run; expected with --multirun: hydra.sweep.dir=...",
     "checkpoint.save_steps=30": "checkpoint.save_steps=30: should be a multiple of checkpoint.eval_steps=25",
-    "trainer.max_steps=10": "schedule.warmup_steps=25: longer than the run; should be at most its 10 steps",
+    "trainer.max_steps=10": "schedule.warmup_steps=25: longer than the run; expected: at most its 10 steps",
     "trainer.max_steps=0": "trainer.max_steps=0: should be 1 or more, or -1",
-    "trainer.bf16=true trainer.fp16=true": "trainer.fp16=true: can't go with trainer.bf16=true",
+    "trainer.bf16=true trainer.fp16=true": "trainer.fp16=true: can't be combined with trainer.bf16=true",
+    "trainer.fp16=true": "trainer.fp16=true: not on a CPU; expected: trainer.bf16=true, or trainer=gpu trainer.bf16=false",
     "early_stopping=patience_5 trainer.max_steps=10 schedule.warmup_steps=1": (
         "early_stopping.patience=5: the run's 10 steps end before the first evaluation; expected: checkpoint.eval_steps"
     ),
@@ -70,7 +71,7 @@ MISTAKES = {
     "data.max_bad_fraction=1.1": "data.max_bad_fraction=1.1: should be less than or equal to 1",
     "data.decode_check_sec=all": "data.decode_check_sec=all: should be a valid number",
     "data=manifest": "data.train is missing; expected: data.train=",
-    # one bad job of a sweep, before the first starts
+    # one invalid job of a sweep, before the first starts
     "--multirun augment=specaugment augment.freq_mask_param=27,-1": "augment.specaugment.freq_mask_param=-1: should be greater than or equal to 0",
     "--multirun augment=none,specaug": "augment=specaug: no such choice",
 }
@@ -127,8 +128,8 @@ def test_checkpoints_that_miss_evaluations_are_a_warning_that_says_what_it_costs
         ({"freeze_encoder_steps": 100}, "freeze.freeze_encoder_steps=100: the run ends after 100 steps"),
         ({"freeze_encoder_steps": 99}, None),
         ({"freeze_encoder_steps": -1}, None),
-        ({"eval_steps": 101}, "checkpoint.eval_steps=101: the run has 100 steps and so one evaluation"),
-        ({"save_steps": 200}, "checkpoint.save_steps=200: the run has 100 steps and so one checkpoint"),
+        ({"eval_steps": 101}, "checkpoint.eval_steps=101: the run has only 100 steps, so it is evaluated once"),
+        ({"save_steps": 200}, "checkpoint.save_steps=200: the run has only 100 steps, so it is saved once"),
         ({"patience": 10}, "early_stopping.patience=10: the run has only 10 evaluations"),
         ({"patience": 5}, None),
     ],

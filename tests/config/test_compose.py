@@ -1,4 +1,4 @@
-"""Every choice of every group composes; a preset is the baseline plus its hypothesis; nothing heavy is imported."""
+"""Every choice of every group composes, each preset is the baseline plus its hypothesis, and nothing heavy is imported."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ CHOICES = sorted(
 )
 MANIFESTS = ("data.train=T.jsonl", "data.validation=V.jsonl")
 
-#: What users and sweeps rely on.
+#: Keys that users and sweeps rely on.
 CONTRACT = {
     "model": ["name_or_path"],
     "data": ["train", "validation", "test", "limit_train", "limit_validation"],
@@ -45,7 +45,7 @@ def flat(node: Any, prefix: str) -> dict[str, Any]:
 
 @cache
 def values(*overrides: str) -> dict[str, Any]:
-    """Every key but the job's, by its path, with its value."""
+    """Every value by its dotted key, except the job's."""
     cfg = composed(*overrides)
     found: dict[str, Any] = {}
     for key in map(str, cfg):

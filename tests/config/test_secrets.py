@@ -1,4 +1,4 @@
-"""What is secret in the environment is in nothing that a run leaves behind."""
+"""Secrets in the environment never end up in the files of a run."""
 
 import logging
 from pathlib import Path
@@ -57,20 +57,20 @@ def test_a_run_writes_no_secret_anywhere(
     [
         (
             "model.name_or_path=x/hf_notarealtoken1234",
-            "model.name_or_path: holds the value of the environment variable HF_TOKEN",
+            "model.name_or_path: contains the value of the environment variable HF_TOKEN",
         ),
         (
             "model.name_or_path=${oc.env:HF_TOKEN}",
-            "model.name_or_path: holds the value of the environment variable HF_TOKEN",
+            "model.name_or_path: contains the value of the environment variable HF_TOKEN",
         ),
         (
             "data.age_buckets=[${oc.env:PGPASSWORD}]",
-            "data.age_buckets.0: holds the value of the environment variable PGPASSW",
+            "data.age_buckets.0: contains the value of the environment variable PGPASSW",
         ),
-        ("hydra.run.dir=out/hf_notarealtoken1234", "hydra.run.dir: holds the value of the environment variable HF_TOKEN"),
-        ("+hf_notarealtoken1234=1", "+<HF_TOKEN>: holds the value of the environment variable HF_TOKEN"),
-        ("hydra.job.env_set={A: 1, MY_TOKEN: x}", "hydra.job.env_set: Hydra would write it to the run's folder; expected"),
-        ("+hydra.job.env_set.MY_TOKEN=x", "+hydra.job.env_set.MY_TOKEN: Hydra would write it to the run's folder; expected"),
+        ("hydra.run.dir=out/hf_notarealtoken1234", "hydra.run.dir: contains the value of the environment variable HF_TOKEN"),
+        ("+hf_notarealtoken1234=1", "+<HF_TOKEN>: contains the value of the environment variable HF_TOKEN"),
+        ("hydra.job.env_set={A: 1, MY_TOKEN: x}", "hydra.job.env_set: Hydra would write it to the run folder; expected"),
+        ("+hydra.job.env_set.MY_TOKEN=x", "+hydra.job.env_set.MY_TOKEN: Hydra would write it to the run folder; expected"),
     ],
 )
 def test_a_secret_in_the_config_is_refused_and_not_repeated(

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from kidasr.corpus.audio import AudioError, load_audio
 from kidasr.corpus.audio_check import AudioCheck, BadAudio
-from kidasr.corpus.corpus import Sets
 from kidasr.corpus.manifest import Utterance
+from kidasr.corpus.sets import Sets
 from kidasr.features.augment import Augmentations
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.padding import FULL_WINDOW, Padding
@@ -227,7 +227,7 @@ def test_an_odd_recording_can_be_used(
     assert not bad
     samples = load_audio(sets.train[0])
     assert len(samples) / 16_000 == pytest.approx(sets.train[0].duration_sec, abs=0.11)
-    for padding in (FULL_WINDOW, Padding("longest", 0.0, True, True, 25)):
+    for padding in (FULL_WINDOW, Padding("longest", 0.0, True, True)):
         masks = Augmentations({"specaugment": SpecAugment(27, 100, 2, 2, 0.5)})
         features = ChildSpeechDataset(sets.train, whisper, masks, padding=padding)[0, 0]
         assert torch.isfinite(features["input_features"]).all()

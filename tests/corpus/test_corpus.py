@@ -6,7 +6,7 @@ from typing import Any
 import hydra
 import pytest
 
-from kidasr.corpus.corpus import Sets
+from kidasr.corpus.sets import Sets
 from tests.conftest import composed
 
 

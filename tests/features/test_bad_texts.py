@@ -23,14 +23,14 @@ POSITIONS = 448
 TEXTS = {
     "`<|endoftext|>` in it": Row(
         "two <|endoftext|> cats",
-        "m.jsonl:1: the text holds '<|endoftext|>', a control token of the model; expected: what was said",
+        "m.jsonl:1: the text contains '<|endoftext|>', a control token of the model; expected: plain text",
     ),
     "another control token in it": Row(
-        "<|transcribe|>", "m.jsonl:1: the text holds '<|transcribe|>', a control token of the model; expected: what was said"
+        "<|transcribe|>", "m.jsonl:1: the text contains '<|transcribe|>', a control token of the model; expected: plain text"
     ),
     "`<|ENDOFTEXT|>`, trained on in lower case": Row(
         ("<|ENDOFTEXT|>", True),
-        "m.jsonl:1: the text holds '<|endoftext|>', a control token of the model; expected: what was said",
+        "m.jsonl:1: the text contains '<|endoftext|>', a control token of the model; expected: plain text",
     ),
     "longer than the decoder's 448 positions": Row(
         "cats " * 500, "m.jsonl:1: the text has ... tokens; expected: up to the decoder's ..."

@@ -171,7 +171,7 @@ def test_hypotheses_are_read_from_the_recorded_config_where_it_names_them(
     for run, on in zip(runs, ([], ["h1", "h2"]), strict=True):
         (Path(run) / "config.json").write_text(json.dumps({"hypotheses": on, "seed": 1}), encoding="utf-8")
     assert compared(tmp_path, *runs, baseline=["h1", "h2"])["pairs"][0]["baseline"] == "x=b"
-    with pytest.raises(KidasrError, match=r"baseline=\[h3\]: 0 configurations with exactly .* of one: x=a, x=b"):
+    with pytest.raises(KidasrError, match=r"baseline=\[h3\]: 0 configurations have exactly .* or a name: x=a, x=b"):
         compared(tmp_path, *runs, baseline=["h3"])
 
 
@@ -227,7 +227,7 @@ def test_from_the_command_line(
     assert "against x=1" in said and "comparison:" in said
     again = ("job=compare", f"runs=[{a},{b}]", f"hydra.run.dir={tmp_path / 'report'}")
     assert run_here(monkeypatch, *again, "baseline=[h1]") == 2
-    assert "baseline=[h1]: 0 configurations with exactly these" in "".join(capfd.readouterr())
+    assert "baseline=[h1]: 0 configurations have exactly these" in "".join(capfd.readouterr())
     assert run_here(monkeypatch, "job=compare") == 2
     assert "runs is missing; expected: runs=..." in capfd.readouterr().err
     (Path(b) / "predictions.jsonl").write_text('{"utterance_id": 1}', encoding="utf-8")

@@ -51,7 +51,7 @@ def scripted_wer(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def script(*rates: float) -> None:
         left = iter(rates)
-        monkeypatch.setattr(ChildSpeechTrainer, "_eval_metrics", lambda self, output: {"wer": next(left), "cer": 0.5})
+        monkeypatch.setattr(ChildSpeechTrainer, "_score_evaluation", lambda self, heard: {"wer": next(left), "cer": 0.5})
 
     return script
 
@@ -90,7 +90,7 @@ def test_h1_aligned_keeps_the_best_and_legacy_loses_it_and_says_so(
     job(tmp_path / "legacy", *SHORT, EVERY_STEP, "checkpoint=legacy", "checkpoint.save_steps=2").run()
     assert read_json(tmp_path / "legacy" / "metrics.json")["best_step"] == 2, "the best that was saved"
     assert "1 of 2 evaluations have no checkpoint" in caplog.text
-    assert "the lowest WER, 30.0% at step 3, has no checkpoint: kept is step 2 (WER 80.0%)" in caplog.text
+    assert "the lowest WER, 30.0% at step 3, has no checkpoint: keeping step 2 (WER 80.0%)" in caplog.text
     assert len(list((tmp_path / "legacy" / "checkpoints").glob("checkpoint-*"))) == 3
 
 
@@ -288,7 +288,7 @@ def test_short_input_is_trained_and_heard_short_but_zero_shot_on_the_window(tmp_
 
 
 def test_transcripts_of_short_input_are_bounded(tmp_path: Path) -> None:
-    job(tmp_path, *SHORT, "padding=longest", "padding.max_new_tokens_per_sec=1").run()
+    job(tmp_path, *SHORT, "padding=longest", "trainer.generation_max_tokens_per_sec=1").run()
     heard = [row["hypothesis"] for row in read_jsonl(tmp_path / "predictions.jsonl")]
     assert any(heard) and all(len(text.encode()) <= 4 for text in heard), "a token of this model is a byte, a batch 3 s"
 
@@ -404,7 +404,7 @@ def test_a_finished_folder_and_one_of_another_config_are_not_overwritten(tmp_pat
 
 def test_a_warm_up_longer_than_the_epochs_is_found_once_the_set_is_read(tmp_path: Path) -> None:
     options = (*SHORT, "trainer.max_steps=-1", "trainer.num_train_epochs=2", "schedule.warmup_steps=9")
-    with pytest.raises(KidasrError, match=r"^schedule\.warmup_steps=9: longer than the run; should be at most its 8 steps$"):
+    with pytest.raises(KidasrError, match=r"^schedule\.warmup_steps=9: longer than the run; expected: at most its 8 steps$"):
         job(tmp_path, *options).run()
 
 
@@ -421,5 +421,5 @@ def test_a_validation_set_without_words_ends_before_training(tmp_path: Path) -> 
     source = job(tmp_path / "x", *SHORT).arguments["data"].load().validation[0].audio_path
     row = {"audio_path": str(source), "text": "[laughs]", "speaker_id": "s9"}
     (tmp_path / "v.jsonl").write_text(json.dumps(row), encoding="utf-8")
-    with pytest.raises(KidasrError, match="no word is left after normalization"):
+    with pytest.raises(KidasrError, match="every reference is empty after normalization"):
         job(tmp_path / "run", *SHORT, f"data.validation={tmp_path / 'v.jsonl'}").run()

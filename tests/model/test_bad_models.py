@@ -90,7 +90,7 @@ CAN_NOT = "model.name_or_path=FILE: can't be loaded: "
 MODELS = {
     "no such folder": Row(
         shutil.rmtree,
-        "model.name_or_path=FILE: no such folder; expected: a folder with a Whisper checkpoint, or a hub name",
+        "model.name_or_path=FILE: no such folder; expected: a folder with a Whisper checkpoint, or a name on the Hub",
     ),
     "another model": Row(
         with_keys("config.json", model_type="bert"), "model.name_or_path=FILE: a bert checkpoint; expected: whisper"
@@ -127,7 +127,7 @@ MODELS = {
     ),
     "NaN among the weights": Row(
         with_weights(lambda weights: weights.update({NORM: weights[NORM] * float("nan")})),
-        f"model.name_or_path=FILE: {NORM} holds values that are no numbers",
+        f"model.name_or_path=FILE: {NORM} contains NaN or infinite values",
     ),
     "no weights": Row(gone("model.safetensors"), f"{CAN_NOT}Error no file named model.safetensors found in directory FILE."),
     "pickled weights": Row(pickled, f"{CAN_NOT}Error no file named model.safetensors found in directory FILE..."),
@@ -137,7 +137,7 @@ MODELS = {
         "model.name_or_path=FILE: ...tokenizer...",
     ),
     "a tokenizer with more tokens than the model": Row(
-        with_more_tokens, "model.name_or_path=FILE: the tokenizer has 416 tokens, the model 415; are they of one checkpoint?"
+        with_more_tokens, "model.name_or_path=FILE: the tokenizer has 416 tokens, the model 415; do they belong together?"
     ),
     "a vocabulary smaller than the weights": Row(
         with_keys("config.json", vocab_size=100, pad_token_id=0, eos_token_id=1, bos_token_id=1),
@@ -146,18 +146,18 @@ MODELS = {
     ),
     "a tokenizer of another model": Row(
         with_keys("config.json", decoder_start_token_id=50257),
-        "model.name_or_path=FILE: the tokenizer's start of transcript: 257; the model's decoder_start_token_id: 50257; are "
-        "they of one checkpoint?",
+        "model.name_or_path=FILE: the tokenizer's start of transcript: 257; the model's decoder_start_token_id: 50257; do "
+        "they belong together?",
     ),
     "a feature extractor with other mel bins": Row(
         extractor_with(feature_size=128),
-        "model.name_or_path=FILE: mel bins of the feature extractor: 128; the model's num_mel_bins: 80; are they of one "
-        "checkpoint?",
+        "model.name_or_path=FILE: mel bins of the feature extractor: 128; the model's num_mel_bins: 80; do they "
+        "belong together?",
     ),
     "a feature extractor with another window": Row(
         extractor_with(chunk_length=30, n_samples=480_000, nb_max_frames=3000),
-        "model.name_or_path=FILE: frames of the feature extractor: 3000; the model's 2 max_source_positions: 300; are they "
-        "of one checkpoint?",
+        "model.name_or_path=FILE: frames of the feature extractor: 3000; the model's 2 max_source_positions: 300; do they "
+        "belong together?",
     ),
     "a feature extractor of 8 kHz": Row(
         extractor_with(sampling_rate=8000), "model.name_or_path=FILE: its feature extractor takes 8000 Hz; expected: 16000"
@@ -217,7 +217,7 @@ def test_a_checkpoint_is_used_or_refused_and_runs_no_code(
         tokens: Any = whisper.model.generate(torch.zeros(1, 80, 300), max_new_tokens=2)
         assert tokens.shape[0] == 1
         warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-        assert any("not used, as model.decoder.layers.1" in one for one in warnings) == (row.note[:2] == "a ")
+        assert any("not used, e.g. model.decoder.layers.1" in one for one in warnings) == (row.note[:2] == "a ")
     assert not (tmp_path / "trace").exists()
 
 

@@ -114,7 +114,7 @@ def test_a_language_that_the_checkpoint_lacks_is_one_line(tmp_path: Path) -> Non
     old, english = make_checkpoint(tmp_path / "old", MULTILINGUAL), make_checkpoint(tmp_path / "english", ENGLISH)
     task: Any
     for folder, language, task, said in (
-        (old, "klingon", "transcribe", "model.language=klingon: not a language of Whisper's; expected: af, am, ar"),
+        (old, "klingon", "transcribe", "model.language=klingon: Whisper does not know this language; expected: af, am, ar"),
         (
             old,
             "yue",
@@ -125,13 +125,13 @@ def test_a_language_that_the_checkpoint_lacks_is_one_line(tmp_path: Path) -> Non
             english,
             "de",
             "transcribe",
-            "model.language=de model.task=transcribe: the checkpoint knows English alone; expected:",
+            "model.language=de model.task=transcribe: the checkpoint is English-only; expected:",
         ),
         (
             english,
             "en",
             "translate",
-            "model.language=en model.task=translate: the checkpoint knows English alone; expected:",
+            "model.language=en model.task=translate: the checkpoint is English-only; expected:",
         ),
     ):
         with pytest.raises(KidasrError) as raised:

@@ -43,7 +43,7 @@ def test_the_encoder_is_frozen_from_the_start_to_the_step(
     assert flags(model) == before, "the positional table keeps its own flag"
     number = next(part for part in components(model) if part.name == "encoder").trainable
     assert f"step 0: encoder frozen until step 3 ({number:,} parameters)" in caplog.text
-    assert f"step 3: encoder unfrozen ({number:,} parameters train again)" in caplog.text
+    assert f"step 3: encoder unfrozen ({number:,} parameters)" in caplog.text
 
 
 @pytest.mark.parametrize(

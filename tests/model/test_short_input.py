@@ -17,7 +17,7 @@ from kidasr.model.pretrained import PretrainedWhisper
 from kidasr.model.whisper import Whisper
 from tests.conftest import KIDS, MICRO, TINY_EN, composed, real_data
 
-LONGEST = Padding("longest", trailing_silence_sec=0.5, mask=True, group_by_length=True, max_new_tokens_per_sec=25)
+LONGEST = Padding("longest", trailing_silence_sec=0.5, mask=True, group_by_length=True)
 
 
 @pytest.fixture(scope="module", params=[MICRO, pytest.param(TINY_EN, marks=real_data)], ids=["micro", "tiny.en"])

@@ -15,7 +15,7 @@ from kidasr.model.whisper import Whisper
 from kidasr.recognition.transcribe import Transcriber
 from tests.conftest import MICRO
 
-SHORT = Padding("longest", 0.2, mask=True, group_by_length=True, max_new_tokens_per_sec=10)
+SHORT = Padding("longest", 0.2, mask=True, group_by_length=True)
 
 
 @pytest.fixture

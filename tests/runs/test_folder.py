@@ -1,4 +1,4 @@
-"""Where a run may go, and where not: found before anything is loaded."""
+"""Which folders a run may use, checked before anything is loaded."""
 
 import fcntl
 import os
@@ -38,16 +38,14 @@ def dangling(folder: Path) -> Path:
     return folder / "link"
 
 
-#: Where in a new folder the run is to go, once that has been changed.
+#: Each prepares a new folder and returns the run folder in it.
 RUN_FOLDERS = {
-    "in a folder that may not be written": Row(
-        read_only, "hydra.run.dir=FILE: ... may not be written; expected: a folder that may"
-    ),
-    "a file": Row(a_file, "hydra.run.dir=FILE: FILE is not a folder; expected: a folder, there or new"),
-    "in a file": Row(in_a_file, "hydra.run.dir=FILE: ...file is not a folder; expected: a folder, there or new"),
-    "a link to nowhere": Row(dangling, "hydra.run.dir=FILE: FILE is not a folder; expected: a folder, there or new"),
+    "in a read-only folder": Row(read_only, "hydra.run.dir=FILE: ... is not writable; expected: a writable folder"),
+    "a file": Row(a_file, "hydra.run.dir=FILE: FILE is not a folder; expected: a new or existing folder"),
+    "in a file": Row(in_a_file, "hydra.run.dir=FILE: ...file is not a folder; expected: a new or existing folder"),
+    "a link to nowhere": Row(dangling, "hydra.run.dir=FILE: FILE is not a folder; expected: a new or existing folder"),
     "a name of 300 characters": Row(
-        inside("x" * 300), "hydra.run.dir=FILE: a name too long for a folder; expected: up to 255 bytes"
+        inside("x" * 300), "hydra.run.dir=FILE: the name of a folder is too long; expected: up to 255 bytes"
     ),
     "a new folder in new folders": Row(inside("a/b/c"), note="they are made"),
     "a path with spaces and Unicode": Row(inside("with spaces, né & 日本 🎉/it's")),
@@ -57,7 +55,7 @@ RUN_FOLDERS = {
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One that others than root reach, too."""
+    """A folder that users other than root can write to."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o777)
         yield Path(name)

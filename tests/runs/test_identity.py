@@ -1,4 +1,4 @@
-"""A run's name says what it is, however it is typed."""
+"""A run's name depends on its config, not on how the command is typed."""
 
 from pathlib import Path
 

@@ -182,4 +182,4 @@ def test_a_distributed_job_trains_as_one_process_and_a_failing_one_fails_alone_w
     of_one, of_two = read_json(tmp_path / "one" / "metrics.json"), read_json(run_dir)
     assert of_one["final"] == of_two["final"] and read_json(run_dir.parent / "environment.json")
     log = (run_dir.parent / "run.log").read_text(encoding="utf-8")
-    assert log.count("run: 20 optimizer steps of 2 utterances") == 1, "of two processes, one each, that are told once"
+    assert log.count("run length: 20 optimizer steps of 2 utterances") == 1, "of two processes, one each, that are told once"

@@ -189,7 +189,7 @@ class Soak:
         return None
 
     def _check_continued(self, name: str, expected: Path | None, said: str) -> None:
-        match = re.search(r"^continuing from (.*)$", said, re.MULTILINE)
+        match = re.search(r"^resuming from (.*)$", said, re.MULTILINE)
         if match:
             self.counts["resumes from a checkpoint"] += 1
         if "component " in said and (match[1] if match else None) != (str(expected) if expected else None):

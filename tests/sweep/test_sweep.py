@@ -91,7 +91,7 @@ def test_two_processes_stop_by_a_signal_to_the_first_and_end_with_its_exit_code(
     run.send_signal(signal.SIGUSR2)
     said, _ = run.communicate(timeout=60)
     assert run.returncode == STOPPED, said
-    assert "nothing is lost; the same command continues" in said and "Traceback" not in said
+    assert "nothing is lost; the same command resumes" in said and "Traceback" not in said
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_two_processes_stop_by_a_signal_to_the_first_and_end_with_its_exit_code(
     [
         (
             ["trainer.num_processes=3", "trainer.num_nodes=2"],
-            "trainer.num_processes=3: no multiple of trainer.num_nodes=2;",
+            "trainer.num_processes=3: should be a multiple of trainer.num_nodes=2",
         ),
         (
             ["trainer.num_processes=17", "trainer.train_batch_size=16"],
@@ -122,10 +122,10 @@ def test_two_processes_stop_by_a_signal_to_the_first_and_end_with_its_exit_code(
             "hydra.launcher.timeout_min=2h: should be a valid integer",
         ),
         (["--multirun", "hydra/sweeper=optuna", "hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: should be greater"),
-        (["seed=1", "hydra/launcher=slurm"], "hydra/launcher=slurm: of a multirun; expected: with --multirun"),
+        (["seed=1", "hydra/launcher=slurm"], "hydra/launcher=slurm: needs a multirun; expected: --multirun as well"),
         (
             ["--multirun", "seed=1,2", "curriculum=none,age", "hydra.sweep.subdir=${seed}", "hydra.sweep.dir=mine"],
-            "hydra.sweep.subdir: two runs would go into mine/1; ",
+            "hydra.sweep.subdir: two runs would share mine/1; ",
         ),
         (
             ["--multirun", "hydra/sweeper=optuna", "hydra.sweeper.storage=study.db"],
@@ -135,7 +135,7 @@ def test_two_processes_stop_by_a_signal_to_the_first_and_end_with_its_exit_code(
             ["--multirun", "hydra/sweeper=optuna", "augment.freq_mask_param=range(48,0)"],
             "hydra/sweeper=optuna: The `low` value must be smaller than or equal to the `high` value",
         ),
-        (["job=status"], "sweep=outputs/multirun: no sweep in it; expected: the folder of a multirun"),
+        (["job=status"], "sweep=outputs/multirun: contains no sweep; expected: the folder of a multirun"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -162,7 +162,7 @@ def test_a_signal_stops_at_the_next_step_and_loses_nothing(
     caplog.set_level(logging.INFO)
     caplog.clear()  # an earlier test may have set the level
     job(tmp_path, *everything).run()
-    assert f"continuing from {newest}" in caplog.text
+    assert f"resuming from {newest}" in caplog.text
     assert "zero-shot: transcribing" not in caplog.text, "it is kept"
     assert result(tmp_path) == result(undisturbed)
     assert not list((tmp_path / CHECKPOINTS).glob("stopped-*"))
@@ -210,8 +210,8 @@ def lose_a_file(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "fault"),
     [
-        (truncate, "optimizer.pt is not as it was written"),
-        (flip_a_bit, "model.safetensors is not as it was written"),
+        (truncate, "optimizer.pt does not match its checksum"),
+        (flip_a_bit, "model.safetensors does not match its checksum"),
         (lose_a_file, "scheduler.pt is missing"),
     ],
 )
@@ -228,8 +228,8 @@ def test_a_damaged_checkpoint_is_named_and_set_aside_and_the_one_before_is_used(
     before = unfinished / CHECKPOINTS / "checkpoint-6"
     harm(newest)
     job(unfinished, *everything).run()
-    assert f"{newest} is damaged: {fault}; set aside as set_aside/checkpoint-8, the one before is used" in caplog.text
-    assert f"continuing from {before}" in caplog.text
+    assert f"{newest} is damaged: {fault}; moved to set_aside/checkpoint-8, using the previous one" in caplog.text
+    assert f"resuming from {before}" in caplog.text
     assert (unfinished / CHECKPOINTS / "set_aside" / "checkpoint-8").is_dir()
     assert result(unfinished) == result(undisturbed)
 
@@ -241,7 +241,7 @@ def test_where_the_best_model_is_damaged_it_is_trained_again(
     best = unfinished / CHECKPOINTS / f"checkpoint-{read_json(undisturbed / 'metrics.json')['best_step']}"
     flip_a_bit(best)
     job(unfinished, *everything).run()
-    assert f"{best} is damaged: model.safetensors is not as it was written" in caplog.text
+    assert f"{best} is damaged: model.safetensors does not match its checksum" in caplog.text
     assert result(unfinished) == result(undisturbed)
 
 

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from kidasr.errors import Stopped
 from kidasr.training.trainer import ChildSpeechTrainer
 from tests.conftest import job
@@ -28,8 +30,18 @@ class StoppedTrainer(ChildSpeechTrainer):
         return super().training_step(*arguments, **options)
 
 
+def compile_quickly(model: Any, **options: Any) -> Any:
+    """``torch.compile`` that wraps the model and generates no code, which takes minutes."""
+    return COMPILE(model, **{**options, "backend": "eager"})
+
+
+COMPILE = torch.compile
+
+
 if __name__ == "__main__":
     import kidasr.training.fine_tune
+
+    vars(torch)["compile"] = compile_quickly
 
     vars(kidasr.training.fine_tune)["ChildSpeechTrainer"] = StoppedTrainer
     for one in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
