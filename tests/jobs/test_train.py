@@ -307,9 +307,13 @@ def test_short_input_gives_the_same_weights_to_the_last_bit_also_after_a_resume(
 
 
 def test_evaluations_hear_a_part_of_the_validation_set_and_the_end_all_of_it(tmp_path: Path) -> None:
-    job(tmp_path, *SHORT, "data.limit_validation=4", "data.full_validation_at_end=true").run()
-    metrics = read_json(tmp_path / "metrics.json")
-    assert metrics["zero_shot"]["utterances"] == metrics["final"]["utterances"] == 192
+    corpus = MICRO.parent / "corpus"
+    rows = [{**row, "audio_path": str(corpus / row["audio_path"])} for row in read_jsonl(corpus / "validation.jsonl")[:12]]
+    (tmp_path / "v.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    limited = ("data.limit_validation=4", "data.full_validation_at_end=true")
+    job(tmp_path / "run", *SHORT, f"data.validation={tmp_path / 'v.jsonl'}", *limited).run()
+    metrics = read_json(tmp_path / "run" / "metrics.json")
+    assert metrics["zero_shot"]["utterances"] == metrics["final"]["utterances"] == 12
 
 
 # The run as a whole
@@ -342,7 +346,8 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(
 
 @pytest.mark.parametrize("hypotheses", [("experiment=baseline",), ALL_ON], ids=["all off", "all on"])
 def test_one_seed_gives_the_same_weights_to_the_last_bit(tmp_path: Path, hypotheses: tuple[str, ...]) -> None:
-    options = (*SHORT, *hypotheses, "trainer.train_batch_size=8", "checkpoint.save_steps=4")
+    options = (*SHORT, *hypotheses, "trainer.train_batch_size=8", "trainer.max_steps=6", "trainer.zero_shot=false")
+    options += ("checkpoint.eval_steps=6", "checkpoint.save_steps=6")
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -364,6 +369,7 @@ def test_a_hypothesis_with_its_values_at_zero_is_the_baseline(tmp_path: Path) ->
     assert same(weights(tmp_path / "off"), weights(tmp_path / "zero"))
 
 
+@pytest.mark.figures
 def test_the_run_folder_holds_what_it_should(tmp_path: Path) -> None:
     corpus = MICRO.parent / "corpus"
     rows = [{**row, "speaker_id": f"t{row['speaker_id']}"} for row in read_jsonl(corpus / "validation.jsonl")[:8]]

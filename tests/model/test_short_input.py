@@ -20,7 +20,9 @@ from tests.conftest import KIDS, MICRO, TINY_EN, composed, real_data
 LONGEST = Padding("longest", trailing_silence_sec=0.5, mask=True, group_by_length=True)
 
 
-@pytest.fixture(scope="module", params=[MICRO, pytest.param(TINY_EN, marks=real_data)], ids=["micro", "tiny.en"])
+@pytest.fixture(
+    scope="module", params=[MICRO, pytest.param(TINY_EN, marks=[real_data, pytest.mark.real_data])], ids=["micro", "tiny.en"]
+)
 def whisper(request: pytest.FixtureRequest) -> Iterator[Whisper]:
     whisper = PretrainedWhisper(str(request.param), "en", "transcribe").load()
     whisper.model.eval()

@@ -23,7 +23,9 @@ from kidasr.report.browser import align
 from kidasr.report.options import ReportOptions
 from kidasr.report.report import Report
 from kidasr.report.tables import Table, to_csv
-from tests.conftest import read_json, run_py, sweep_runs
+from tests.conftest import read_json, run_here, sweep_runs
+
+pytestmark = pytest.mark.figures
 
 #: Hostile text for a transcript, an id or a speaker: it would run if it were taken for HTML.
 HOSTILE = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1></script>"
@@ -83,7 +85,9 @@ def choose(chromium: webdriver.Chrome, name: str, value: str) -> None:
 
 
 @pytest.mark.minutes
-def test_the_embedded_ablation_ends_in_a_report_that_a_browser_shows(tmp_path: Path, chromium: webdriver.Chrome) -> None:
+def test_the_embedded_ablation_ends_in_a_report_that_a_browser_shows(
+    tmp_path: Path, chromium: webdriver.Chrome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The complete ablation, with few steps per run."""
     short = (
         "padding=longest",
@@ -93,8 +97,8 @@ def test_the_embedded_ablation_ends_in_a_report_that_a_browser_shows(tmp_path: P
         "trainer.max_steps=4",
         "step_scale=0.004",
     )
-    done = run_py("ablation=one_at_a_time", "seeds=3", *short, "trainer.zero_shot=false", f"hydra.sweep.dir={tmp_path}")
-    assert done.returncode == 0, done.stderr
+    design = ("ablation=one_at_a_time", "seeds=3", *short, "trainer.zero_shot=false", f"hydra.sweep.dir={tmp_path}")
+    assert run_here(monkeypatch, *design) == 0
     comparison = read_json(tmp_path / "comparison.json")
     assert [(pair["baseline"], pair["run"], pair["seeds"]) for pair in comparison["pairs"]] == [
         ("baseline", name, [1, 1]) for name in ("h1", "h2", "h3", "h4", "h5")

@@ -35,7 +35,7 @@ def test_a_sweep_typed_again_runs_what_is_missing_and_more_seeds_extend_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    swept = ("--multirun", "curriculum=none,age", *SHORT)
+    swept = ("--multirun", "curriculum=none,age", *SHORT, "trainer.max_steps=1")
     assert run_here(monkeypatch, *swept) == 0
     (sweep,) = (tmp_path / "outputs" / "multirun").iterdir()
     first = sweep_runs(sweep)
