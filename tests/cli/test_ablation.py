@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from kidasr.cli.launch import planned_jobs
 from kidasr.cli.shorthand import written_out
 from kidasr.config import ConfigError
-from tests.conftest import ROOT, composed, run_py
+from tests.conftest import ROOT, composed, run_here
 
 
 def jobs(*overrides: str) -> list[tuple[str, str]]:
@@ -80,7 +80,10 @@ def test_what_the_design_varies_can_not_be_said_beside_it(said: str) -> None:
         (["ablation=factorial", "hypotheses=[h1,h1]"], "error: ablated=['h1', 'h1']: a hypothesis is listed twice"),
     ],
 )
-def test_a_mistake_is_one_line_before_the_first_run(arguments: list[str], line: str, tmp_path: Path) -> None:
-    done = run_py(*arguments, f"hydra.sweep.dir={tmp_path}", f"hydra.run.dir={tmp_path}")
-    assert done.returncode == 2 and not list(tmp_path.iterdir())
-    assert line in done.stderr and len(done.stderr.splitlines()) == 1
+def test_a_mistake_is_one_line_before_the_first_run(
+    arguments: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_here(monkeypatch, *arguments, f"hydra.sweep.dir={tmp_path}", f"hydra.run.dir={tmp_path}") == 2
+    assert not list(tmp_path.iterdir())
+    complained = capfd.readouterr().err
+    assert line in complained and len(complained.splitlines()) == 1

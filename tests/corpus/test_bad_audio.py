@@ -91,16 +91,16 @@ AUDIO = {
     "no samples": Row((sound(np.zeros(0)), "a.wav"), "m.jsonl:1: u: FILE has no samples"),
     "not audio": Row(
         (lambda path: path.write_text("hello " * 99, encoding="utf-8"), "a.flac"),
-        "m.jsonl:1: u: FILE can't be read: Format not recognised; expected: WAV, FLAC, OGG or MP3",
+        "m.jsonl:1: u: FILE can't be read: ...; expected: WAV, FLAC, OGG or MP3",
     ),
     "a pickle": Row(
         (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "a.wav"),
-        "m.jsonl:1: u: FILE can't be read: Format not recognised; expected: WAV, FLAC, OGG or MP3",
+        "m.jsonl:1: u: FILE can't be read: ...; expected: WAV, FLAC, OGG or MP3",
     ),
     "WAV cut short": Row((cut(sound()), "a.wav"), "m.jsonl:1: u: FILE is cut short: 23978 of 48000 bytes of samples"),
     "FLAC cut short": Row(
         (cut(sound()), "a.flac"),
-        "m.jsonl:1: u: FILE can't be read: flac decoder lost sync; expected: WAV, FLAC, OGG or MP3",
+        "m.jsonl:1: u: FILE can't be read: ...; expected: WAV, FLAC, OGG or MP3",
     ),
     "MP3 cut short": Row((cut(sound()), "a.mp3"), "m.jsonl:1: u: FILE is cut short: ... of 1.50 s"),
     "OGG cut short": Row(
@@ -127,7 +127,7 @@ AUDIO = {
     "a rate of 1 Hz in the header": Row(
         (with_rate(1), "a.wav"), "m.jsonl:1: u: FILE has 1 samples per second; expected: 4000 to 400000"
     ),
-    "a NUL in the path": Row((nothing, "a\0.wav"), "m.jsonl:1: u: ...a\\x00.wav can't be read: embedded null byte"),
+    "a NUL in the path": Row((nothing, "a\0.wav"), "m.jsonl:1: u: ...a\\x00.wav can't be read: ..."),
     "a name of 300 characters": Row((nothing, "a" * 300), "m.jsonl:1: u: FILE can't be read: File name too long"),
     "a newline in the path": Row(
         (nothing, "a\nb.wav"), "m.jsonl:1: u: ...a\\nb.wav: no such file (audio paths are relative to the manifest)"

@@ -95,10 +95,8 @@ MODELS = {
     "another model": Row(
         with_keys("config.json", model_type="bert"), "model.name_or_path=FILE: a bert checkpoint; expected: whisper"
     ),
-    "no config.json": Row(gone("config.json"), f"{CAN_NOT}Unrecognized model in FILE..."),
-    "config.json damaged": Row(
-        written("config.json", "{oops"), "model.name_or_path=FILE: config.json is not JSON: Expecting property name..."
-    ),
+    "no config.json": Row(gone("config.json"), f"{CAN_NOT}..."),
+    "config.json damaged": Row(written("config.json", "{oops"), "model.name_or_path=FILE: config.json is not JSON: ..."),
     "generation_config.json damaged": Row(
         written("generation_config.json", "[]"),
         "model.name_or_path=FILE: generation_config.json holds a list; expected: a JSON object, {...}",
@@ -110,7 +108,7 @@ MODELS = {
     "a generation_config.json with wrong types": Row(
         with_keys("generation_config.json", begin_suppress_tokens=["a"]), f"{CAN_NOT}..."
     ),
-    "a wrong type in config.json": Row(with_keys("config.json", d_model="wide"), f"{CAN_NOT}Validation error for field..."),
+    "a wrong type in config.json": Row(with_keys("config.json", d_model="wide"), f"{CAN_NOT}..."),
     "a negative size in config.json": Row(with_keys("config.json", d_model=-64), f"{CAN_NOT}..."),
     "weights of another size": Row(
         with_keys("config.json", d_model=64),
@@ -129,8 +127,8 @@ MODELS = {
         with_weights(lambda weights: weights.update({NORM: weights[NORM] * float("nan")})),
         f"model.name_or_path=FILE: {NORM} contains NaN or infinite values",
     ),
-    "no weights": Row(gone("model.safetensors"), f"{CAN_NOT}Error no file named model.safetensors found in directory FILE."),
-    "pickled weights": Row(pickled, f"{CAN_NOT}Error no file named model.safetensors found in directory FILE..."),
+    "no weights": Row(gone("model.safetensors"), f"{CAN_NOT}...model.safetensors..."),
+    "pickled weights": Row(pickled, f"{CAN_NOT}...model.safetensors..."),
     "weights cut short": Row(cut, f"{CAN_NOT}..."),
     "no tokenizer": Row(
         gone("tokenizer.json"),
@@ -164,7 +162,7 @@ MODELS = {
     ),
     "code of its own, for a model of its own": Row(
         with_keys("config.json", model_type="mine", auto_map={"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"}),
-        f"{CAN_NOT}The repository FILE contains custom code which must be executed...",
+        f"{CAN_NOT}...",
     ),
     "code of its own, for Whisper": Row(
         with_keys("config.json", auto_map={"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"}), note="without that code"

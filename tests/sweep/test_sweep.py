@@ -1,5 +1,6 @@
 """Sweeps on this machine: what is finished is not run again, several processes, a study that continues, nobody waiting."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -129,11 +130,11 @@ def test_two_processes_stop_by_a_signal_to_the_first_and_end_with_its_exit_code(
         ),
         (
             ["--multirun", "hydra/sweeper=optuna", "hydra.sweeper.storage=study.db"],
-            "hydra.sweeper.storage=study.db: Could not parse SQLAlchemy URL from string 'study.db'; expected: sqlite:///FILE",
+            "hydra.sweeper.storage=study.db: ...; expected: sqlite:///FILE",
         ),
         (
             ["--multirun", "hydra/sweeper=optuna", "augment.freq_mask_param=range(48,0)"],
-            "hydra/sweeper=optuna: The `low` value must be smaller than or equal to the `high` value",
+            "hydra/sweeper=optuna: ",
         ),
         (["job=status"], "sweep=outputs/multirun: contains no sweep; expected: the folder of a multirun"),
     ],
@@ -145,7 +146,8 @@ def test_a_mistake_is_one_line(
     monkeypatch.setenv("PATH", "/usr/bin/nothing")
     assert run_here(monkeypatch, *arguments) == 2
     said = capfd.readouterr().err
-    assert f"error: {line}" in said and "Traceback" not in said
+    begin, _, end = line.partition("...")  # between them the words of a library
+    assert re.search(f"^error: {re.escape(begin)}.*{re.escape(end)}", said, re.MULTILINE) and "Traceback" not in said
 
 
 def test_a_study_continues_where_it_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
