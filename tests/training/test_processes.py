@@ -122,8 +122,8 @@ def test_run_py_under_torchrun_talks_and_writes_once(tmp_path: Path) -> None:
         command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, cwd=tmp_path, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert (done.stdout + done.stderr).count("run: 3 optimizer steps") == 1
-    assert (tmp_path / "run" / "run.log").read_text(encoding="utf-8").count("run: 3 optimizer steps") == 1
+    assert (done.stdout + done.stderr).count("run length: 3 optimizer steps") == 1
+    assert (tmp_path / "run" / "run.log").read_text(encoding="utf-8").count("run length: 3 optimizer steps") == 1
     again = subprocess.run(
         command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, cwd=tmp_path, timeout=300
     )
