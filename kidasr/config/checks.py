@@ -64,7 +64,10 @@ def job_class(cfg: DictConfig) -> type[Job]:
     Raises:
         ConfigError: If the config has no valid job.
     """
-    target = OmegaConf.select(cfg, "job._target_", default=None)
+    try:
+        target = OmegaConf.select(cfg, "job._target_", default=None)
+    except OmegaConfBaseException as error:  # job is no mapping
+        raise ConfigError(f"job: {str(error).splitlines()[0]}") from error
     if not isinstance(target, str):
         wrong = "job._target_ is missing" if target is None else f"job._target_={_value(target)}: should be a class"
         raise ConfigError(wrong)
