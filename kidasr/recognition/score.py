@@ -36,6 +36,11 @@ class Prediction:
     #: The other columns of the manifest, unchanged.
     extra: Mapping[str, Any] | None = None
 
+    @property
+    def errors(self) -> int:
+        """Number of word errors."""
+        return self.substitutions + self.deletions + self.insertions
+
 
 class Rates(TypedDict):
     """Error rates of a set as fractions: all errors over all words (or characters); None if there are no words.

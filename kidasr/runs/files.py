@@ -19,6 +19,8 @@ CONFIG = "config.json"
 METRICS = "metrics.json"
 #: Transcripts of the validation set and the test set, with error counts.
 PREDICTIONS, TEST_PREDICTIONS = "predictions.jsonl", "predictions_test.jsonl"
+#: The errors in each utterance of the evaluation set, at each evaluation.
+EVALUATIONS = "evaluations.json"
 #: Recordings that can't be used.
 BAD_AUDIO = "bad_audio.jsonl"
 #: The score before training, reused by a resumed run.
@@ -43,6 +45,7 @@ RUN_ARTIFACTS = (
     METRICS,  # first: without it, the run counts as unfinished
     PREDICTIONS,
     TEST_PREDICTIONS,
+    EVALUATIONS,
     LEARNING_CURVE,
     WER_BY_AGE,
     REPORT,
@@ -64,9 +67,9 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
     """Write a JSON file, completely or not at all."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
 
 
 def read_jsonl(path: Path, record: type[Record]) -> list[Record]:

@@ -43,6 +43,7 @@ from kidasr.runs.files import (
     CHECKPOINTS,
     CONFIG,
     ENVIRONMENT,
+    EVALUATIONS,
     METRICS,
     MODEL,
     PREDICTIONS,
@@ -58,7 +59,7 @@ from kidasr.training.objective import Adapter, Objective
 from kidasr.training.process_setup import leave_processes_at_exit, quiet_libraries
 from kidasr.training.run_length import check_run_length
 from kidasr.training.stopping import StopSignals, end_workers
-from kidasr.training.trainer import ChildSpeechTrainer
+from kidasr.training.trainer import ERRORS, ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
 
@@ -178,6 +179,7 @@ class FineTune:
                 "rate": trainer.scoring.rate,
                 "zero_shot": zero_shot,
                 "final": final,
+                "evaluated_utterances": len(sets.evaluation),
                 "best_step": kept_step,
                 "steps": trainer.state.global_step,
                 "frozen_steps": self.freeze.frozen_steps(trainer.state.global_step),
@@ -382,6 +384,7 @@ class FineTune:
         write_predictions(self.run_dir / PREDICTIONS, predictions)
         if test_predictions:
             write_predictions(self.run_dir / TEST_PREDICTIONS, test_predictions)
+        write_json(self.run_dir / EVALUATIONS, evaluation_errors(trainer), indent=None)
         self.report.write_run(self.run_dir, make_run(self.run_dir, metrics, map(asdict, predictions)))
         write_json(self.run_dir / METRICS, metrics)  # last: it marks the run as finished
 
@@ -394,6 +397,12 @@ def learning_history(log_history: Sequence[Mapping[str, Any]]) -> list[dict[str,
         for entry in log_history
         if "loss" in entry or "eval_loss" in entry
     ]
+
+
+def evaluation_errors(trainer: ChildSpeechTrainer) -> dict[str, Any]:
+    """The errors in each utterance at each evaluation, from which the luck in the choice of a checkpoint is estimated."""
+    by_step = {str(entry["step"]): entry[ERRORS] for entry in trainer.state.log_history if ERRORS in entry}
+    return {"utterance_ids": [one.utterance_id for one in trainer.evaluation.utterances], "errors": by_step}
 
 
 def shortest_first(utterances: Sequence[Utterance]) -> list[Utterance]:

@@ -29,6 +29,9 @@ from kidasr.training.stopping import StopSignals, shield_worker
 
 log = logging.getLogger(__name__)
 
+#: Key of an evaluation in the log history: the errors in each utterance of the evaluation set.
+ERRORS = "errors_by_utterance"
+
 
 class ChildSpeechTrainer(ExactResumeTrainer):
     """Draws utterances in the curriculum's order, and scores WER by age.
@@ -195,6 +198,8 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         found = {"loss": heard.loss, **self._score_evaluation(heard), "runtime": time.time() - start}
         metrics = {f"{metric_key_prefix}_{name}": rate for name, rate in found.items() if rate is not None}
         self.log(metrics)
+        # For the checkpoint's state, but not for the loggers, which take single numbers.
+        self.state.log_history[-1][ERRORS] = [one.errors for one in self.evaluated_last[1]]
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
