@@ -67,7 +67,7 @@ def _comments(path: Path) -> tuple[list[str], list[tuple[str, str]]]:
         if block and not first:
             first = [one for one in block if not one.startswith("@package")]
             block = []
-        key = re.match(r"(\w+): ", line)
+        key = re.match(r'"?(\w+)"?: ', line)
         if key and key[1] not in ("defaults", "job", "hydra"):
             keys.append((key[1], " ".join(block)))
         block = []

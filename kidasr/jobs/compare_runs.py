@@ -49,6 +49,6 @@ class CompareRuns(Callback):
             return
         try:
             report = instantiate(config.report)
-            Compare(str(folder), [str(job) for job in jobs], config.get("baseline"), report).run()
+            Compare(str(folder), [str(job) for job in jobs], config.get("baseline"), config.get("on"), report).run()
         except KidasrError as error:
             log.warning("no comparison of these runs: %s", error)

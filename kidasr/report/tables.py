@@ -23,7 +23,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 #: Columns that describe a difference.
-CHANGE = ("change", "95% interval", "improved")
+CHANGE = ("change", "95% interval")
+#: Columns that judge it.
+JUDGED = ("p", "corrected", "verdict", "would show")
 
 
 @dataclass
@@ -146,35 +148,51 @@ def _kinds(one: Mapping[str, Any]) -> list[str]:
     return [str(one[kind]) for kind in ("substitutions", "deletions", "insertions", "runaways")]
 
 
+def configuration_table(configurations: Sequence[Mapping[str, Any]], rate: str = "WER") -> Table:
+    """The mean of each configuration over its seeds, with the interval for other children and other seeds."""
+    ages = list(configurations[0]["by_age"])
+    table = Table(["configuration", "seeds", rate, "95% interval", *ages])
+    for one in configurations:
+        of_ages = [percent(one["by_age"][age]["wer"]) for age in ages]
+        table.add(one["configuration"], str(len(one["seeds"])), percent(one["wer"]), interval(one["ci95"]), *of_ages)
+    return table
+
+
 def pair_table(baseline: str, pairs: Sequence[Mapping[str, Any]], by_age: bool = True) -> Table:
-    """Each configuration of a comparison against the baseline, overall and optionally by age."""
+    """Each configuration of a comparison against the baseline, overall and optionally by age (partially pooled)."""
     ages = ["age"] if by_age else []
-    table = Table([f"against {baseline}", *ages, *CHANGE, "MAPSSWE", "Holm", "detectable"])
+    table = Table([f"against {baseline}", *ages, *CHANGE, *JUDGED, "p, children only"])
     for pair in pairs:
         if by_age:
             table.rule()
-        detectable = "-" if pair["detectable"] is None else points(pair["detectable"]).lstrip("+")
-        whole = (*_change(pair), _p_value(pair["p_mapsswe"]), _p_value(pair["p_holm"]), detectable)
+        whole = (*_change(pair), *_judged(pair), _p_value(pair["children"]["p_mapsswe"]))
         if not by_age:
             table.add(pair["run"], *whole)
             continue
         table.add(pair["run"], "all", *whole)
         for age, one in pair["by_age"].items():
-            table.add("", age, *_change(one), "", "", "")
+            table.add("", age, *_change(one), *[""] * (len(JUDGED) + 1))
     return table
 
 
 def effect_table(effects: Sequence[Mapping[str, Any]]) -> Table:
     """Main effects and interactions of a factorial."""
-    table = Table(["effect", *CHANGE])
+    table = Table(["effect", *CHANGE, *JUDGED])
     for effect in effects:
-        table.add(effect["effect"], *_change(effect))
+        table.add(effect["effect"], *_change(effect), *_judged(effect))
     return table
 
 
-def _change(one: Mapping[str, Any]) -> tuple[str, str, str]:
+def _change(one: Mapping[str, Any]) -> tuple[str, str]:
     ends = f"{points(one['ci95'][0])} to {points(one['ci95'][1])}" if one["ci95"] else "-"
-    return points(one["delta_wer"]), ends, percent(one["p_improvement"])
+    value = one["delta_wer"] if one.get("pooled") is None else one["pooled"]
+    return points(value), ends
+
+
+def _judged(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    shown = "-" if one["detectable"] is None else points(one["detectable"]).lstrip("+")
+    p, corrected = ("-" if one[name] is None else _p_value(one[name]) for name in ("p", "p_corrected"))
+    return p, corrected, one["verdict"], shown
 
 
 def _p_value(p: float) -> str:

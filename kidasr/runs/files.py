@@ -62,6 +62,11 @@ RUN_ARTIFACTS = (
 )
 
 
+def predictions_of(set_name: str) -> str:
+    """The file with a set's transcripts."""
+    return PREDICTIONS if set_name == "validation" else f"predictions_{set_name}.jsonl"
+
+
 def read_json(path: Path) -> Any:
     """Read a file written by :func:`write_json`."""
     return json.loads(path.read_text(encoding="utf-8"))
