@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from kidasr.evidence.rates import describe
 from kidasr.evidence.runs import Run
 from kidasr.report.browser import browser_data, changes
-from kidasr.report.chart import forest_chart, learning_chart, wer_by_age_chart
-from kidasr.report.figure import draw_forest, draw_learning_curve, draw_wer_by_age, rate_of
+from kidasr.report.figure import MARKERS, forest, learning_curve, rate_of, save, wer_by_age
 from kidasr.report.options import ReportOptions
 from kidasr.report.page import Page, Section
 from kidasr.report.tables import (
@@ -29,8 +30,8 @@ from kidasr.report.tables import (
 from kidasr.report.verdict import about_seeds, ages_that_differ, verdict
 from kidasr.runs.files import ENVIRONMENT, LEARNING_CURVE, REPORT, WER_BY_AGE
 
-#: More curves or bars than this are hard to tell apart.
-MAX_DRAWN = 7
+#: More curves or points than this are hard to tell apart.
+MAX_DRAWN = len(MARKERS)
 
 #: Note below the tables of pairs.
 HOW = (
@@ -54,12 +55,14 @@ class Report:
         self.max_utterances, self.embed_audio_mb = options.max_utterances, options.embed_audio_mb
 
     def write_run(self, folder: Path, run: Run) -> None:
-        """Write ``learning_curve.png``, ``wer_by_age.png`` and ``report.html`` of a run."""
+        """Write ``report.html`` and the figures (``.png``, ``.pdf``) of a run."""
         metrics = run.metrics
         described = describe(run, self.replicates)
-        draw_learning_curve(folder / LEARNING_CURVE, metrics)
         rate = rate_of(metrics)
-        draw_wer_by_age(folder / WER_BY_AGE, {rate: described}, rate)
+        curve = learning_curve({"": [metrics]}, rate)
+        by_age = wer_by_age({"": described}, rate=rate)
+        save(curve, folder / LEARNING_CURVE)
+        save(by_age, folder / WER_BY_AGE)
         if not self.html:
             return
         before = metrics["zero_shot"]
@@ -73,19 +76,19 @@ class Report:
             ends = described["gap_ci95"]
             known = f" (95% interval {points(ends[0])} to {points(ends[1])})" if ends else ""
             said.append(f"Youngest minus oldest children: {points(gap)} points of {rate}{known}.")
-        page = Page(f"kidasr: {folder.name}")
+        page = Page(_title(folder, run), str(folder))
         page.sections = [
             Section(
                 f"{rate} by age",
                 said,
-                chart=wer_by_age_chart({rate: described}, rate),
+                figures={f"{rate} by age": by_age},
                 table=rates_table(described, rate),
                 details=("Before and after training", result_table(before, metrics["final"], rate)) if before else None,
             ),
-            Section("Training", chart=learning_chart({rate: metrics})),
+            Section("Training", figures={f"{rate}, losses and learning rate by optimizer step": curve}),
             Section("Environment", items=_how_it_was_run(folder)),
         ]
-        page.browser = browser_data({folder.name: run}, folder, self.max_utterances, self.embed_audio_mb)
+        page.browser = browser_data({"": [run]}, folder, self.max_utterances, self.embed_audio_mb)
         page.write(folder / REPORT)
 
     def write_comparison(
@@ -105,27 +108,17 @@ class Report:
         if effects:
             tables.insert(1, effect_table(effects))
         (folder / "comparison.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
-        (folder / "comparison.tex").write_text("\n".join(table.latex() for table in tables), encoding="utf-8")
+        (folder / "comparison.tex").write_text(_as_latex(comparison), encoding="utf-8")
         (folder / "comparison.csv").write_text(_pairs_as_csv(pairs), encoding="utf-8")
         (folder / "runs.csv").write_text(_runs_as_csv(described), encoding="utf-8")
 
-        differences = {pair["run"]: pair for pair in pairs}
-        axis = f"change of {rate} against {baseline} (percentage points; below zero is better)"
-        # The first run of each configuration; the baseline comes first.
-        first: dict[str, Mapping[str, Any]] = {}
-        for one in sorted(described, key=lambda one: one["configuration"] != baseline):
-            first.setdefault(one["configuration"], one)
-        drawn = dict(list(first.items())[:MAX_DRAWN])
-        for ending in ("png", "pdf"):
-            draw_forest(folder / f"forest.{ending}", axis, differences)
-            draw_wer_by_age(folder / f"wer_by_age.{ending}", drawn, rate)
-            if effects:
-                effect_axis = f"effect on {rate} (percentage points; below zero is better)"
-                draw_forest(folder / f"effects.{ending}", effect_axis, {one["effect"]: one for one in effects})
+        figures = _comparison_figures(configurations, comparison)
+        for name, figure in figures.items():
+            save(figure, folder / name)
         if self.html:
-            page = Page(f"kidasr: {len(first)} configurations, {len(described)} runs")
-            page.sections = list(self._comparison_sections(configurations, comparison, tables, axis, drawn))
-            systems = {name: configurations[name][0] for name in [baseline, *differences]}
+            page = Page(f"kidasr: {len(configurations)} configurations, {len(described)} runs", str(folder))
+            page.sections = list(self._comparison_sections(configurations, comparison, tables, figures))
+            systems = {name: configurations[name] for name in [baseline, *(pair["run"] for pair in pairs)]}
             page.browser = browser_data(systems, folder, self.max_utterances, self.embed_audio_mb)
             page.write(folder / REPORT)
 
@@ -134,8 +127,7 @@ class Report:
         configurations: Mapping[str, Sequence[Run]],
         comparison: Mapping[str, Any],
         tables: Sequence[Table],
-        axis: str,
-        drawn: Mapping[str, Mapping[str, Any]],
+        figures: Mapping[str, Figure],
     ) -> Sequence[Section]:
         described, pairs, effects = comparison["runs"], comparison["pairs"], comparison["effects"]
         baseline, rate = pairs[0]["baseline"], comparison["rate"]
@@ -147,40 +139,116 @@ class Report:
         whole = described[0]
         unit = "characters" if rate == "CER" else "words"
         size = f"{whole['utterances']} utterances ({whole['words']} {unit}) of {whole['speakers']} children"
+        if "set" in comparison:
+            size += f" ({comparison['set']} set)"
         sections = [
             Section(
                 "Did it help?",
                 [f"Compared with {baseline}, on {size}. {about_seeds(pairs)}"],
                 found,
-                forest_chart(axis, {pair["run"]: pair for pair in pairs}),
-                pair_table(baseline, pairs, by_age=False),
-                ("by age", tables[0]),
-                HOW.format(rate=rate),
-            )
+                figures={f"change of {rate} against {baseline}": figures["forest"]},
+                table=pair_table(baseline, pairs, by_age=False),
+                note=HOW.format(rate=rate),
+            ),
+            Section(
+                "Change by age",
+                _first_few(len(pairs)),
+                figures={f"change of {rate} against {baseline}, by age": figures["forest_by_age"]},
+                details=("by age, as a table", tables[0]),
+            ),
         ]
+        if comparison.get("about"):
+            sections.append(Section("What was compared", facts=comparison["about"]))
         if effects:
             note = (
                 f"Main effect: mean {rate} with a hypothesis on minus the mean with it off, averaged over the others. "
                 "Interaction a x b: half the difference between the effect of a with b on and with b off; below zero they "
                 "help each other."
             )
-            chart = forest_chart(f"effect on {rate} (percentage points)", {one["effect"]: one for one in effects})
-            sections.append(Section("Effects and interactions", chart=chart, table=tables[1], note=note))
-        drawn_only = f" The charts show the first {MAX_DRAWN} configurations." if len(pairs) >= MAX_DRAWN else ""
-        which = f"The charts and counts use the first run of each configuration.{drawn_only}"
+            drawn = {f"effects on {rate}": figures["effects"]}
+            sections.append(Section("Effects and interactions", figures=drawn, table=tables[1], note=note))
+        counted = "The utterances are counted in the first run of each configuration."
         rows = [
             f"{name}: {fixed} utterances fixed (wrong in the baseline, right here), {broken} broken (the reverse)."
             for name, (fixed, broken) in {
                 pair["run"]: changes(configurations[baseline][0], configurations[pair["run"]][0]) for pair in pairs
             }.items()
         ]
-        sections.append(Section("Runs by age", [which], rows, wer_by_age_chart(drawn, rate), tables[-1]))
-        curves = {name: configurations[name][0].metrics for name in drawn if configurations[name][0].metrics.get("history")}
-        if curves:
-            sections.append(Section("Training", chart=learning_chart(curves)))
+        few = _first_few(len(configurations))
+        drawn = {f"{rate} by age": figures["wer_by_age"]}
+        sections.append(Section(f"{rate} by age", [*few, counted], rows, figures=drawn, table=tables[-1]))
+        if "learning_curves" in figures:
+            drawn = {f"{rate}, losses and learning rate by optimizer step": figures["learning_curves"]}
+            note = "Means over seeds are at the steps that all seeds have; losses and learning rates are means."
+            sections.append(Section("Training", few, figures=drawn, note=note))
         if comparison["failed"]:
             sections.append(Section("Left out", items=[one["reason"] for one in comparison["failed"]]))
         return sections
+
+
+def _comparison_figures(configurations: Mapping[str, Sequence[Run]], comparison: Mapping[str, Any]) -> Mapping[str, Figure]:
+    """The figures of a comparison by their file name."""
+    pairs, effects, rate = comparison["pairs"], comparison["effects"], comparison["rate"]
+    baseline = pairs[0]["baseline"]
+    direction = "(percentage points; ← better, worse →)"
+    axis = f"change of {rate} against {baseline}\n{direction}"
+    differences = {pair["run"]: pair for pair in pairs}
+    seeds: dict[str, list[Mapping[str, Any]]] = {}
+    for run in comparison["runs"]:
+        seeds.setdefault(run["configuration"], []).append(run)
+    means = {one["configuration"]: one for one in comparison.get("configurations", ())}
+    # The baseline comes first.
+    drawn = [baseline, *(name for name in configurations if name != baseline)][:MAX_DRAWN]
+    figures = {
+        "forest": forest(axis, differences),
+        "forest_by_age": forest(axis, dict(list(differences.items())[:MAX_DRAWN]), by_age=True),
+        "wer_by_age": wer_by_age({name: means.get(name) or _mean(seeds[name]) for name in drawn}, seeds, rate),
+    }
+    if effects:
+        figures["effects"] = forest(f"effect on {rate}\n{direction}", {one["effect"]: one for one in effects})
+    curves = {name: [run.metrics for run in configurations[name] if run.metrics.get("history")] for name in drawn}
+    if any(curves.values()):
+        figures["learning_curves"] = learning_curve({name: one for name, one in curves.items() if one}, rate)
+    return figures
+
+
+def _mean(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean WER over seeds, overall and by age; with an interval only if there is a single run."""
+
+    def mean(rates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        wers = [one["wer"] for one in rates if one["wer"] is not None]
+        return {"wer": sum(wers) / len(wers) if wers else None, "ci95": rates[0]["ci95"] if len(rates) == 1 else None}
+
+    return {**mean(runs), "by_age": {age: mean([run["by_age"][age] for run in runs]) for age in runs[0]["by_age"]}}
+
+
+def _first_few(number: int) -> list[str]:
+    """Says that a figure shows only the first of many configurations."""
+    return [f"The figure shows the first {MAX_DRAWN} of {number} configurations."] if number > MAX_DRAWN else []
+
+
+def _as_latex(comparison: Mapping[str, Any]) -> str:
+    """The tables of a comparison for a paper."""
+    rate, pairs, effects = comparison["rate"], comparison["pairs"], comparison["effects"]
+    baseline = pairs[0]["baseline"]
+    tables = [pair_table(baseline, pairs).latex(f"Change of {rate} against {baseline}, overall and by age.", "tab:changes")]
+    if effects:
+        tables.append(effect_table(effects).latex(f"Main effects and interactions on {rate}.", "tab:effects"))
+    tables.append(comparison_table(comparison["runs"], rate).latex(f"{rate} of each run.", "tab:runs"))
+    return "\n".join(tables)
+
+
+def _title(folder: Path, run: Run) -> str:
+    """What a run is: the overrides that were typed, its seed and its date."""
+    path, record = folder / ".hydra" / "overrides.yaml", folder / ENVIRONMENT
+    typed = [str(one) for one in OmegaConf.load(path)] if path.is_file() else []
+    words = [" ".join(one for one in typed if one.partition("=")[0] != "seed") or "default run"]
+    if run.seed is not None:
+        words.append(f"seed {run.seed}")
+    if record.is_file():
+        started = datetime.fromisoformat(json.loads(record.read_text(encoding="utf-8"))["started"])
+        words.append(f"{started:%Y-%m-%d}")
+    return f"kidasr: {', '.join(words)}"
 
 
 def _how_it_was_run(folder: Path) -> list[str]:

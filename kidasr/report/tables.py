@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
-from tabulate import tabulate
+from tabulate import LATEX_ESCAPE_RULES, tabulate
 
 if TYPE_CHECKING:  # slow to import
     from kidasr.model.components import Component
@@ -65,9 +65,27 @@ class Table:
         ]
         return tabulate(rows, columns, "github", disable_numparse=True, colalign=self._alignment()) + "\n"
 
-    def latex(self) -> str:
-        """Render as LaTeX, with the booktabs package."""
-        return tabulate(self.rows, self.columns, "latex_booktabs", disable_numparse=True, colalign=self._alignment()) + "\n"
+    def latex(self, caption: str, label: str) -> str:
+        """Render as a LaTeX ``table``, with the booktabs package. Differences are in percentage points: pp.
+
+        Args:
+            caption: Plain text above the table.
+            label: Label for references, for example ``tab:changes``.
+        """
+        columns = [f"{column} (pp)" if column in self._in_points() else column for column in self.columns]
+        rows = [[" ".join(cell.split()) for cell in row] for row in self.rows]
+        body = tabulate(rows, columns, "latex_booktabs", disable_numparse=True, colalign=self._alignment()).split("\n")
+        first = body.index(r"\midrule") + 1
+        for place in sorted(self.rules, reverse=True):
+            if 0 < place < len(rows):
+                body.insert(first + place, r"\midrule")
+        plain = "".join(LATEX_ESCAPE_RULES.get(character, character) for character in " ".join(caption.split()))
+        head = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering", r"\small"]
+        return "\n".join([*head, rf"\caption{{{plain}}}", rf"\label{{{label}}}", *body, r"\end{table}", ""])
+
+    def _in_points(self) -> set[str]:
+        """The columns in percentage points. In a table of differences, so is the interval."""
+        return {"detectable", "youngest - oldest", *(CHANGE[:2] if CHANGE[0] in self.columns else ())}
 
     def _alignment(self) -> list[str] | None:
         return ["left", *["right"] * (len(self.columns) - 1)] if self.rows else None

@@ -25,8 +25,10 @@ BAD_AUDIO = "bad_audio.jsonl"
 ZERO_SHOT = "zero_shot.json"
 #: Software and hardware of the run.
 ENVIRONMENT = "environment.json"
-#: The report of a run or a comparison, and the figures of a run.
-REPORT, LEARNING_CURVE, WER_BY_AGE = "report.html", "learning_curve.png", "wer_by_age.png"
+#: The report of a run or a comparison.
+REPORT = "report.html"
+#: The figures of a run, without the extensions ``.png`` and ``.pdf``.
+LEARNING_CURVE, WER_BY_AGE = "learning_curve", "wer_by_age"
 #: The folders of the kept model and of the checkpoints.
 MODEL, CHECKPOINTS = "model", "checkpoints"
 #: The run's id in Weights & Biases, and TensorBoard's folder (``logger.logging_dir``).
@@ -43,8 +45,7 @@ RUN_ARTIFACTS = (
     METRICS,  # first: without it, the run counts as unfinished
     PREDICTIONS,
     TEST_PREDICTIONS,
-    LEARNING_CURVE,
-    WER_BY_AGE,
+    *(f"{figure}.{ending}" for figure in (LEARNING_CURVE, WER_BY_AGE) for ending in ("png", "pdf")),
     REPORT,
     BAD_AUDIO,
     ENVIRONMENT,
