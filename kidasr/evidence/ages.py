@@ -81,9 +81,7 @@ def partially_pooled(
     ]
 
 
-def _interval(
-    value: float, variance: float, seed_variance: float, degrees: float, seed_degrees: float
-) -> Interval:
+def _interval(value: float, variance: float, seed_variance: float, degrees: float, seed_degrees: float) -> Interval:
     total = variance + seed_variance
     spread = variance**2 / degrees + (seed_variance**2 / seed_degrees if seed_degrees else 0.0)
     reach = float(np.sqrt(total) * t.ppf(0.975, total**2 / spread)) if spread else 0.0

@@ -107,7 +107,7 @@ class Panel:
         return parts
 
     def _of_speakers(self, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Covariance from speakers: that of a ratio of sums over a sample of speakers (Cochran, Sampling Techniques, 6.3)."""
+        """Covariance from speakers: that of a ratio of sums over a sample (Cochran, Sampling Techniques, section 6.3)."""
         speakers = len(self.words)
         if speakers < 2:
             return np.full((len(values), len(values)), np.inf)

@@ -18,7 +18,7 @@ Verdict = Literal["better", "worse", "undecided", "one seed"]
 #: Probability of at least one false verdict in a comparison.
 LEVEL = 0.05
 
-#: The share of it that the main effects of a factorial get: they are what it was run for. Interactions and pairs have the rest.
+#: The share of it for the main effects of a factorial, which it was run for. Interactions and pairs have the rest.
 MAIN_SHARE = 0.8
 
 
@@ -67,8 +67,8 @@ class Differences:
     def _panel(self, chosen: np.ndarray) -> Panel:
         first = self.runs[0]
         sums = speaker_sums(first.speakers[chosen], first.words[chosen], *(run.errors[chosen] for run in self.runs))
-        with_words = sums[:, sums[0] > 0]
-        return Panel(with_words[1:].T, with_words[0], self._design, self._trajectories)
+        heard = sums[:, sums.any(axis=0)]
+        return Panel(heard[1:].T, heard[0], self._design, self._trajectories)
 
     def _weights(self) -> np.ndarray:
         """Of each run in each pair, then in each effect."""
@@ -119,7 +119,11 @@ class Differences:
             }
             found.append(pair)
         for pair, p, corrected in zip(found, of_children, holm(of_children), strict=True):
-            pair["children"] = {"p_mapsswe": p, "p_holm": corrected, "ci95": self._of_children(self.others.index(pair["run"]))}
+            pair["children"] = {
+                "p_mapsswe": p,
+                "p_holm": corrected,
+                "ci95": self._of_children(self.others.index(pair["run"])),
+            }
         return found
 
     def effects(self) -> list[dict[str, Any]]:
@@ -234,7 +238,7 @@ class Differences:
         pairs = len(self.others)
         weights = self.weights[:pairs]
         panels = {age: self._panel(first.ages == age) for age in buckets}
-        panels = {age: panel for age, panel in panels.items() if len(panel.words)}
+        panels = {age: panel for age, panel in panels.items() if panel.words.any()}
         found = {age: panel.contrasts(weights) for age, panel in panels.items()}
         by_pair = []
         for place in range(pairs):

@@ -304,9 +304,7 @@ def _typed(run: Run, ignored: frozenset[str]) -> frozenset[str]:
         return frozenset([run.folder])
     factors = factors_of(run)
     return frozenset(
-        one
-        for one in overrides_with_effect(run.overrides, ignored)
-        if key_of(one) != "seed" and not _is_off(one, factors)
+        one for one in overrides_with_effect(run.overrides, ignored) if key_of(one) != "seed" and not _is_off(one, factors)
     )
 
 

@@ -41,7 +41,7 @@ def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:
     return corrected
 
 
-def step_down(p_values: np.ndarray, correlation: np.ndarray, degrees: float, draws: int = DRAWS) -> np.ndarray:
+def step_down(p_values: np.ndarray, correlation: np.ndarray, degrees: float, draws: int | None = None) -> np.ndarray:
     """Westfall and Young's (1993) step-down correction: as Holm's, but with the correlations of the comparisons.
 
     Configurations that are compared with the same baseline are correlated, so that Holm's correction is too strict
@@ -51,7 +51,7 @@ def step_down(p_values: np.ndarray, correlation: np.ndarray, degrees: float, dra
         p_values: One for each comparison.
         correlation: Correlations of the compared values, shape ``(comparisons, comparisons)``.
         degrees: Degrees of freedom of the null distribution, Student's t of many dimensions.
-        draws: Draws of the null distribution, always the same ones.
+        draws: Draws of the null distribution, always the same ones; None for :data:`DRAWS`.
 
     Returns:
         Corrected p-values, in the order given: never below the p-value, never above Holm's.
@@ -59,6 +59,7 @@ def step_down(p_values: np.ndarray, correlation: np.ndarray, degrees: float, dra
     count = len(p_values)
     if count < 2:
         return np.asarray(p_values, dtype=float).copy()
+    draws = draws or DRAWS
     rng = generator_for("step down", count)
     values, vectors = np.linalg.eigh(correlation)
     normal = rng.standard_normal((draws, count)) @ (vectors * np.sqrt(np.maximum(values, 0))).T

@@ -61,7 +61,7 @@ def gap_interval(young: np.ndarray, old: np.ndarray) -> Interval:
 
 def _ratio(errors: np.ndarray, words: np.ndarray) -> tuple[float, float, float]:
     """A rate, its standard error, and the degrees of freedom."""
-    speakers, total = len(words), words.sum()
+    speakers, total = int((words > 0).sum()), words.sum()
     if not total:
         return 0.0, 0.0, 0.0
     value = float(errors.sum() / total)

@@ -51,8 +51,8 @@ class Compare(Job):
         runs: Run folders or glob patterns.
         baseline: A run folder, a configuration by its name in the table, or by its hypotheses (``["h1", "h2"]``; ``[]`` for
             none). None for the configuration with no hypothesis on; failing that, the one called baseline, then the first.
-        on: The set to compare on: ``validation``, or the name of a test set. None for ``test`` if all runs have it, otherwise
-            the validation set.
+        on: The set to compare on: ``validation``, or the name of a test set. None for ``test`` if all runs have it,
+            otherwise the validation set.
         report: The keys of the ``report`` group.
         level: Probability of at least one false verdict.
 
@@ -108,9 +108,7 @@ class Compare(Job):
             )
         for run in runs[1:]:
             check_same_set(runs[0], run)
-        differences = Differences(
-            configurations, self._baseline_of(configurations), _factors(configurations), self.level
-        )
+        differences = Differences(configurations, self._baseline_of(configurations), _factors(configurations), self.level)
         spread = differences.spread()
         return differences, {
             "rate": str(runs[0].metrics.get("rate", "WER")),

@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
-from tabulate import tabulate
+from tabulate import LATEX_ESCAPE_RULES, tabulate
 
 if TYPE_CHECKING:  # slow to import
     from kidasr.model.components import Component
@@ -67,9 +67,27 @@ class Table:
         ]
         return tabulate(rows, columns, "github", disable_numparse=True, colalign=self._alignment()) + "\n"
 
-    def latex(self) -> str:
-        """Render as LaTeX, with the booktabs package."""
-        return tabulate(self.rows, self.columns, "latex_booktabs", disable_numparse=True, colalign=self._alignment()) + "\n"
+    def latex(self, caption: str, label: str) -> str:
+        """Render as a LaTeX ``table``, with the booktabs package. Differences are in percentage points: pp.
+
+        Args:
+            caption: Plain text above the table.
+            label: Label for references, for example ``tab:changes``.
+        """
+        columns = [f"{column} (pp)" if column in self._in_points() else column for column in self.columns]
+        rows = [[" ".join(cell.split()) for cell in row] for row in self.rows]
+        body = tabulate(rows, columns, "latex_booktabs", disable_numparse=True, colalign=self._alignment()).split("\n")
+        first = body.index(r"\midrule") + 1
+        for place in sorted(self.rules, reverse=True):
+            if 0 < place < len(rows):
+                body.insert(first + place, r"\midrule")
+        plain = "".join(LATEX_ESCAPE_RULES.get(character, character) for character in " ".join(caption.split()))
+        head = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering", r"\small"]
+        return "\n".join([*head, rf"\caption{{{plain}}}", rf"\label{{{label}}}", *body, r"\end{table}", ""])
+
+    def _in_points(self) -> set[str]:
+        """The columns in percentage points. In a table of differences, so is the interval."""
+        return {"detectable", "youngest - oldest", *(CHANGE[:2] if CHANGE[0] in self.columns else ())}
 
     def _alignment(self) -> list[str] | None:
         return ["left", *["right"] * (len(self.columns) - 1)] if self.rows else None
@@ -185,8 +203,13 @@ def effect_table(effects: Sequence[Mapping[str, Any]]) -> Table:
 
 def _change(one: Mapping[str, Any]) -> tuple[str, str]:
     ends = f"{points(one['ci95'][0])} to {points(one['ci95'][1])}" if one["ci95"] else "-"
-    value = one["delta_wer"] if one.get("pooled") is None else one["pooled"]
-    return points(value), ends
+    return points(change_of(one)), ends
+
+
+def change_of(one: Mapping[str, Any]) -> float:
+    """The change of a pair, an effect, or an age; that of an age is partially pooled where there is an interval."""
+    pooled = one.get("pooled")
+    return float(one["delta_wer"] if pooled is None else pooled)
 
 
 def _judged(one: Mapping[str, Any]) -> tuple[str, str, str, str]:

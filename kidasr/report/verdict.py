@@ -88,8 +88,8 @@ def about_set(set_name: str, runs: Sequence[Mapping[str, Any]], rate: str = "WER
     optimism, spread = (100 * float(np.mean([one[name] for one in choices])) for name in ("optimism", "spread"))
     luck = (
         f"Checkpoints were chosen among up to {evaluations} evaluations of {utterances} utterances. The kept ones' {rate} "
-        f"there is about {optimism:.1f} points lower than it would be on other utterances, and with other children to choose "
-        f"by, a run's {rate} would vary by {spread:.1f} points."
+        f"there is about {optimism:.1f} points lower than it would be on other utterances, and with other children to "
+        f"choose by, a run's {rate} would vary by {spread:.1f} points."
     )
     if set_name != "validation":
         return f"Compared on the set {set_name}, which chose no checkpoint. {luck}"
@@ -103,7 +103,9 @@ def about_spread(pairs: Sequence[Mapping[str, Any]]) -> str:
     known = [pair["spread"] for pair in pairs if pair.get("spread")]
     if not known:
         return ""
-    parts = {name: 100 * float(np.sqrt(np.mean([one[name] ** 2 for one in known]))) for name in ("children", "seeds", "both")}
+    parts = {
+        name: 100 * float(np.sqrt(np.mean([one[name] ** 2 for one in known]))) for name in ("children", "seeds", "both")
+    }
     remedies = {
         "children": "more children in the set",
         "seeds": "more seeds, or a factorial, in which every run counts for every effect",

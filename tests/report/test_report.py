@@ -169,7 +169,7 @@ def test_what_comes_from_outside_is_text_and_nothing_else(
     a = a_run(tmp_path / "a", utterances, ["two", f"a {HOSTILE}"], f"x={HOSTILE}")
     b = a_run(tmp_path / "b", utterances, [HOSTILE, "c"], f"{formula}=1")
     folder = tmp_path / "report"
-    Compare(str(folder), [a, b], None, ReportOptions(True, 200, 100, 0)).run()
+    Compare(str(folder), [a, b], None, None, ReportOptions(True, 100, 0)).run()
     opened(chromium, folder / "report.html")
     assert chromium.execute_script("return window.hacked") is None
     assert chromium.find_elements(By.TAG_NAME, "img") == []
@@ -189,10 +189,10 @@ def test_only_what_can_be_heard_is_put_into_a_page(tmp_path: Path, utterance: Ca
     spoken = utterance("u1")
     unheard = Utterance(**{**asdict(spoken), "utterance_id": "u2", "audio_path": str(secret)})
     rows = [asdict(one) for one in compare([spoken, unheard], ["", ""], Scoring(str, "WER"))]
-    Report(ReportOptions(True, 200, 100, 1)).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows))
+    Report(ReportOptions(True, 100, 1)).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("data:audio/wav;base64,") == 1 and "secret.wav" not in page
-    Report(ReportOptions(True, 200, 1, 0)).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows[:1]))
+    Report(ReportOptions(True, 1, 0)).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows[:1]))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "base64," not in page.split('id="browser-data"')[1] and f'"audio": "{Path(spoken.audio_path).name}"' in page
 
@@ -236,7 +236,7 @@ def test_a_large_set_shows_the_utterances_with_the_most_errors(tmp_path: Path, u
     utterances = [Utterance(**{**asdict(one), "utterance_id": f"u{number:03}"}) for number in range(50)]
     hypotheses = [" ".join(["x"] * int(count)) for count in np.random.default_rng(1).permutation(50)]
     rows = [asdict(prediction) for prediction in compare(utterances, hypotheses, Scoring(str, "WER"))]
-    Report(ReportOptions(True, 200, 10, 0)).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows))
+    Report(ReportOptions(True, 10, 0)).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     data = json.loads(page.split('id="browser-data">')[1].split("</script>")[0])
     worst = sorted(rows, key=lambda row: -row["substitutions"] - row["insertions"])[:10]
