@@ -113,7 +113,7 @@ def forest(title: str, rows: Mapping[str, Mapping[str, Any]], by_age: bool = Fal
             marker="o" if of_age else "s",
             markersize=3 if of_age else 4.5,
             elinewidth=0.8 if of_age else 1.4,
-            alpha=0.65 if of_age else 1,
+            alpha=0.8 if of_age else 1,
         )
     axes.axvline(0, color=INK, linestyle="--", linewidth=0.8, zorder=0)
     axes.set_yticks(places, [label for label, _, _ in lines])
@@ -146,10 +146,15 @@ def wer_by_age(
     panels = [ages[start : start + per_panel] for start in range(0, len(ages), per_panel)]
     known = [one for each in configurations.values() for age in ages if (one := _of_age(each, age)) is not None]
     several_seeds = any(len(runs) > 1 for runs in seeds.values())
+    what = "mean over seeds, " if several_seeds else ""
     keys = [
-        _key("mean over seeds, 95% interval" if several_seeds else "95% interval", INK, marker="o", linewidth=1.2),
+        *(
+            [_key(f"{what}95% interval", PALETTE[0] if len(configurations) == 1 else INK, marker="o", linewidth=1.2)]
+            if any(one["ci95"] for one in known)
+            else []
+        ),
+        *_no_interval([one["ci95"] for one in known], "o", what),
         *([_key("one seed", INK, marker="o", markersize=1.8, markeredgewidth=0)] if several_seeds else []),
-        *_no_interval([one["ci95"] for one in known], "o"),
     ]
     names = [
         _key("\n".join(wrapped(name, ACROSS - 6)), PALETTE[number % len(PALETTE)], marker=MARKERS[number % len(MARKERS)])
@@ -322,9 +327,13 @@ def _interval(errorbar: Callable[..., Any], x: float, y: float, color: str, **op
     errorbar(x, y, color=color, markerfacecolor=color if known else PAPER, markeredgewidth=0.8, **options)
 
 
-def _no_interval(intervals: Sequence[Any], marker: str) -> list[Line2D]:
+def _no_interval(intervals: Sequence[Any], marker: str, what: str = "") -> list[Line2D]:
     """The key of open markers, if there are any."""
-    return [_key("no interval", INK, marker=marker, markerfacecolor=PAPER)] if any(one is None for one in intervals) else []
+    return (
+        [_key(f"{what}no interval", INK, marker=marker, markerfacecolor=PAPER)]
+        if any(one is None for one in intervals)
+        else []
+    )
 
 
 def _key(label: str, colour: str, **options: Any) -> Line2D:
