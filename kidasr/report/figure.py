@@ -5,15 +5,17 @@ All are as wide as a column of a two-column paper, with 8-point text, which is a
 
 import math
 import re
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from kidasr.report.tables import change_of
@@ -34,8 +36,8 @@ LINE = 0.145
 #: Columns of points side by side that fit into the width.
 MAX_COLUMNS = 24
 
-#: Characters in a line of text: across the figure, and beside the axes.
-ACROSS, BESIDE = 46, 22
+#: Width of a line of text, in points: across the figure, in a legend, in a legend of two columns, and beside the axes.
+ACROSS, KEY, HALF_KEY, BESIDE = 232, 205, 88, 105
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -115,7 +117,7 @@ def forest(title: str, rows: Mapping[str, Mapping[str, Any]], by_age: bool = Fal
             marker="o" if of_age else "s",
             markersize=3 if of_age else 4.5,
             elinewidth=0.8 if of_age else 1.4,
-            alpha=0.65 if of_age else 1,
+            alpha=0.8 if of_age else 1,
         )
     axes.axvline(0, color=INK, linestyle="--", linewidth=0.8, zorder=0)
     axes.set_yticks(places, [label for label, _, _ in lines])
@@ -148,13 +150,18 @@ def wer_by_age(
     panels = [ages[start : start + per_panel] for start in range(0, len(ages), per_panel)]
     known = [one for each in configurations.values() for age in ages if (one := _of_age(each, age)) is not None]
     several_seeds = any(len(runs) > 1 for runs in seeds.values())
+    what = "mean over seeds, " if several_seeds else ""
     keys = [
-        _key("mean over seeds, 95% interval" if several_seeds else "95% interval", INK, marker="o", linewidth=1.2),
+        *(
+            [_key(f"{what}95% interval", PALETTE[0] if len(configurations) == 1 else INK, marker="o", linewidth=1.2)]
+            if any(one["ci95"] for one in known)
+            else []
+        ),
+        *_no_interval([one["ci95"] for one in known], "o", what),
         *([_key("one seed", INK, marker="o", markersize=1.8, markeredgewidth=0)] if several_seeds else []),
-        *_no_interval([one["ci95"] for one in known], "o"),
     ]
     names = [
-        _key("\n".join(wrapped(name, ACROSS - 6)), PALETTE[number % len(PALETTE)], marker=MARKERS[number % len(MARKERS)])
+        _key("\n".join(wrapped(name, KEY)), PALETTE[number % len(PALETTE)], marker=MARKERS[number % len(MARKERS)])
         for number, name in enumerate(configurations)
     ]
     figure = _figure(0.2 + 1.5 * len(panels), names if len(names) > 1 else [], keys)
@@ -215,7 +222,7 @@ def learning_curve(configurations: Mapping[str, Sequence[Mapping[str, Any]]], ra
     several_seeds = any(len(runs) > 1 for runs in configurations.values())
     everything = [metrics for runs in configurations.values() for metrics in runs]
     names = [
-        _key("\n".join(wrapped(name, ACROSS - 6)), PALETTE[number % len(PALETTE)], linewidth=1.6)
+        _key("\n".join(wrapped(name, KEY)), PALETTE[number % len(PALETTE)], linewidth=1.6)
         for number, name in enumerate(configurations)
     ]
     keys = [
@@ -324,9 +331,13 @@ def _interval(errorbar: Callable[..., Any], x: float, y: float, color: str, **op
     errorbar(x, y, color=color, markerfacecolor=color if known else PAPER, markeredgewidth=0.8, **options)
 
 
-def _no_interval(intervals: Sequence[Any], marker: str) -> list[Line2D]:
+def _no_interval(intervals: Sequence[Any], marker: str, what: str = "") -> list[Line2D]:
     """The key of open markers, if there are any."""
-    return [_key("no interval", INK, marker=marker, markerfacecolor=PAPER)] if any(one is None for one in intervals) else []
+    return (
+        [_key(f"{what}no interval", INK, marker=marker, markerfacecolor=PAPER)]
+        if any(one is None for one in intervals)
+        else []
+    )
 
 
 def _key(label: str, colour: str, **options: Any) -> Line2D:
@@ -346,11 +357,8 @@ def _figure(height: float, *legends: Sequence[Line2D]) -> Figure:
     """
     shown = [keys for keys in legends if keys]
     labels = [[str(key.get_label()).split("\n") for key in keys] for keys in shown]
-    columns = [2 if max(len(line) for label in one for line in label) <= ACROSS // 2 - 3 else 1 for one in labels]
-    lines = sum(
-        sum(len(label) for label in one) / number if number > 1 else sum(len(label) for label in one)
-        for one, number in zip(labels, columns, strict=True)
-    )
+    columns = [2 if max(_length(line) for label in one for line in label) <= HALF_KEY else 1 for one in labels]
+    lines = sum(sum(map(len, one)) / number for one, number in zip(labels, columns, strict=True))
     figure = Figure(figsize=(WIDTH, height + LINE * lines), layout="constrained")
     places: Sequence[Any] = ("outside upper left", "outside lower left")
     for keys, number, place in zip(shown, columns, places, strict=False):
@@ -378,23 +386,42 @@ def reach(value: float, ci95: Sequence[float] | None) -> list[list[float]] | Non
     return None if ci95 is None else [[max(0.0, 100 * (value - ci95[0]))], [max(0.0, 100 * (ci95[1] - value))]]
 
 
-def wrapped(name: str, width: int, max_lines: int = 6) -> list[str]:
-    """A name in lines: broken between its overrides, and within one only if it is too long for a line."""
+def wrapped(text: str, width: float, max_lines: int = 6) -> list[str]:
+    """A text in lines: broken between words, and within one only if it is too long for a line.
+
+    Args:
+        text: The text.
+        width: Width of a line, in points.
+        max_lines: Number of lines; what is left becomes an ellipsis.
+    """
     lines = [""]
-    for word in _plain(name).split(" "):
-        pieces = [word] if len(word) <= width else re.findall(rf".{{1,{width}}}(?<=[=./,+_-])|.{{1,{width}}}", word)
+    for word in _plain(text).split():
+        pieces = [word] if _length(word) <= width else re.findall(r"[^=./,+_-]*[=./,+_-]|[^=./,+_-]+", word)
+        pieces = [part for piece in pieces for part in ([piece] if _length(piece) <= width else piece)]
         for number, piece in enumerate(pieces):
-            space = " " if lines[-1] and not number else ""
-            if lines[-1] and len(lines[-1] + space + piece) > width:
+            joined = f"{lines[-1]}{'' if number or not lines[-1] else ' '}{piece}"
+            if lines[-1] and _length(joined) > width:
                 lines.append(piece)
             else:
-                lines[-1] += space + piece
+                lines[-1] = joined
     return lines if len(lines) <= max_lines else [*lines[: max_lines - 1], "…"]
 
 
 def _across(title: str) -> str:
     """The title of an axis, wrapped to the width of the figure."""
-    return "\n".join(part for line in title.split("\n") for part in textwrap.wrap(_plain(line), ACROSS))
+    return "\n".join(part for line in title.split("\n") for part in wrapped(line, ACROSS))
+
+
+def _length(text: str) -> float:
+    """Width of a text in points."""
+    return math.fsum(map(_advance, text))
+
+
+@cache
+def _advance(character: str) -> float:
+    font = FontProperties(family=STYLE["font.family"], size=STYLE["font.size"])
+    width, _, _ = text_to_path.get_text_width_height_descent(character, font, ismath=False)
+    return float(width)
 
 
 def _plain(text: str) -> str:

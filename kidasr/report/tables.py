@@ -77,6 +77,8 @@ class Table:
         columns = [f"{column} (pp)" if column in self._in_points() else column for column in self.columns]
         rows = [[" ".join(cell.split()) for cell in row] for row in self.rows]
         body = tabulate(rows, columns, "latex_booktabs", disable_numparse=True, colalign=self._alignment()).split("\n")
+        # After the end of a row, LaTeX would take a bracket or a star for an argument.
+        body = [f"{{}}{line}" if line.lstrip().startswith(("[", "*")) else line for line in body]
         first = body.index(r"\midrule") + 1
         for place in sorted(self.rules, reverse=True):
             if 0 < place < len(rows):

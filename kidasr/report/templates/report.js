@@ -94,7 +94,7 @@
   const titles = { S: (said, got) => `substitution: ${said} → ${got}`, D: () => "deletion", I: () => "insertion" };
   const line = (name, heard) => {
     const row = element("div", undefined, "heard");
-    row.append(element("b", name));
+    row.append(element("b", name), " ");
     heard.forEach(([letter, said, got]) => {
       const part = element({ D: "del", I: "ins" }[letter] || "span", undefined, letter === "=" ? "" : letter);
       if (letter === "S") part.append(element("del", said), got);
@@ -106,7 +106,7 @@
   };
   const plain = (name, text) => {
     const row = element("div", undefined, "heard");
-    row.append(element("b", name), text);
+    row.append(element("b", name), " ", text);
     return row;
   };
   const card = (n) => {
