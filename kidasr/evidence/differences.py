@@ -1,6 +1,7 @@
 """Differences between configurations: every pair with the baseline and every effect of a factorial, with intervals and p."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from kidasr.evidence.ages import AgeDifference, partially_pooled
 from kidasr.evidence.crossed import Contrasts, Panel
 from kidasr.evidence.factorial import Factorial, factorial
-from kidasr.evidence.planning import Spread, detectable
+from kidasr.evidence.planning import USUAL, Spread, detectable
 from kidasr.evidence.runs import Run
 from kidasr.evidence.significance import holm, mapsswe, step_down
 from kidasr.evidence.speakers import speaker_sums
@@ -216,20 +217,7 @@ class Differences:
         """The spread of children and of seeds, for planning; None if that of seeds is unknown."""
         if not self.knows_seeds or len(self.panel.words) < 2:
             return None
-        pairs = range(len(self.others))
-        speakers, both, runs = (
-            np.array([one[place, place] for place in pairs])
-            for one in (self.found.of_speakers, self.found.of_both, self.found.of_runs)
-        )
-        squares = np.array([float(self.weights[place] @ self.weights[place]) for place in pairs])
-        children = len(self.panel.words)
-        noise = float(np.mean(both / squares)) * children
-        return Spread(
-            children=float(np.sqrt(max(0.0, np.mean(speakers - both)) * children)),
-            seeds=float(np.sqrt(max(0.0, np.mean((runs - both) / squares)))),
-            noise=float(np.sqrt(noise)),
-            seed_degrees=float(self.panel.degrees),
-        )
+        return _spread(self.found, self.weights[: len(self.others)], self.panel)
 
     def _by_age(self) -> list[dict[str, dict[str, Any]]]:
         """For each pair, the difference of each age: as measured, and partially pooled with its interval."""
@@ -271,6 +259,38 @@ class Differences:
         seeds = max(0.0, float(whole.of_runs[place, place] - whole.of_both[place, place]))
         age_by_seed = max(0.0, float(np.mean(own_seeds)) - seeds) if own_seeds else 0.0
         return partially_pooled(measured, seeds, float(self.panel.degrees), age_by_seed)
+
+
+def measured_spread(groups: Mapping[str, Sequence[Run]]) -> Spread | None:
+    """The spread of finished runs, for planning; None unless a configuration has two seeds.
+
+    With a single configuration, what children profit more or less from is not measured: the usual value is taken.
+    """
+    if len(groups) > 1:
+        return Differences(groups, next(iter(groups))).spread()
+    runs = next(iter(groups.values()))
+    sums = speaker_sums(runs[0].speakers, runs[0].words, *(run.errors for run in runs))
+    panel = Panel(sums[1:].T, sums[0], np.ones((len(runs), 1)), np.arange(len(runs)))
+    if panel.degrees < 1 or len(panel.words) < 2:
+        return None
+    weights = np.array([[1.0, -1.0, *[0.0] * (len(runs) - 2)]])
+    return replace(_spread(panel.contrasts(weights), weights, panel), children=USUAL.children)
+
+
+def _spread(found: Contrasts, weights: np.ndarray, panel: Panel) -> Spread:
+    """The spread behind the first contrasts, whose weights these are."""
+    places = range(len(weights))
+    speakers, both, runs = (
+        np.array([one[place, place] for place in places]) for one in (found.of_speakers, found.of_both, found.of_runs)
+    )
+    squares = (weights**2).sum(axis=1)
+    children = len(panel.words)
+    return Spread(
+        children=float(np.sqrt(max(0.0, np.mean(speakers - both)) * children)),
+        seeds=float(np.sqrt(max(0.0, np.mean((runs - both) / squares)))),
+        noise=float(np.sqrt(np.mean(both / squares) * children)),
+        seed_degrees=float(panel.degrees),
+    )
 
 
 def trajectories(runs: Sequence[Run]) -> np.ndarray:

@@ -132,6 +132,37 @@ def forest(title: str, rows: Mapping[str, Mapping[str, Any]], by_age: bool = Fal
 
 
 @rc_context(STYLE)
+def power_curves(
+    effect: float, curves: Mapping[str, Sequence[tuple[int, float]]], bounds: Mapping[str, Sequence[tuple[int, float, float]]]
+) -> Figure:
+    """The probability of showing a difference, against the number of runs.
+
+    Args:
+        effect: The difference, as a fraction.
+        curves: By design, runs and probability.
+        bounds: By design, runs and the probabilities with the upper and the lower bound of the spread between seeds.
+    """
+    colours = dict(zip(curves, PALETTE, strict=False))
+    keys = [_key(name, colours[name], marker=MARKERS[number], linewidth=1.4) for number, name in enumerate(curves)]
+    keys.append(_key("80%", INK, linestyle="--", linewidth=0.8))
+    figure = _figure(2.4, keys)
+    axes = figure.subplots()
+    for number, (name, curve) in enumerate(curves.items()):
+        runs = [one for one, _ in curve]
+        axes.plot(runs, [100 * one for _, one in curve], color=colours[name], marker=MARKERS[number], markersize=3, linewidth=1.4)
+        low, high = ([100 * one[place] for one in bounds[name]] for place in (1, 2))
+        axes.fill_between([one[0] for one in bounds[name]], low, high, color=colours[name], alpha=0.15, linewidth=0)
+    axes.axhline(80, color=INK, linestyle="--", linewidth=0.8, zorder=0)
+    axes.set_ylim(0, 100)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("runs")
+    axes.set_ylabel(f"power to show\n{100 * effect:g} points (%)")
+    axes.grid()
+    return _laid_out(figure)
+
+
+@rc_context(STYLE)
 def wer_by_age(
     configurations: Mapping[str, Mapping[str, Any]],
     seeds: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,

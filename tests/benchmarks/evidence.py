@@ -1,7 +1,7 @@
 """How long the intervals of a large comparison take: ``python -m tests.benchmarks.evidence``.
 
-Invents the errors of 64 runs of 32 configurations on 560,000 utterances of 1,000 speakers; prints the time of all intervals and
-p-values of the 31 pairs, and the most memory that the process has used.
+Invents the errors of 64 runs of 32 configurations on 560,000 utterances of 1,000 speakers; prints the time of all intervals
+and p-values of the 31 pairs, and the most memory that the process has used.
 """
 
 import resource

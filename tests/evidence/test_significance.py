@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from scipy.stats import dunnett, norm
 
 from kidasr.evidence.significance import holm, mapsswe, step_down

@@ -168,7 +168,7 @@ def test_a_phone_shows_a_whole_page_and_each_seed_of_a_configuration(
     ]
     for number, run in enumerate(runs):
         (Path(run) / "config.json").write_text(json.dumps({"seed": 1 + number % 2, "x": number // 2}), encoding="utf-8")
-    Compare(str(tmp_path / "report"), runs, "x=1", ReportOptions(True, 200, 100, 0)).run()
+    Compare(str(tmp_path / "report"), runs, "x=1", None, ReportOptions(True, 100, 0)).run()
     size = {"width": 360, "height": 640, "deviceScaleFactor": 1, "mobile": True}
     chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
@@ -242,7 +242,7 @@ def test_a_run_is_titled_by_what_it_is(tmp_path: Path, utterance: Callable[..., 
     folder = Path(a_run(tmp_path / "10-42-13", [utterance("u")], ["a"], "freeze=none", "seed=3", "augment=specaugment"))
     (folder / "config.json").write_text('{"seed": 3}', encoding="utf-8")
     rows = [asdict(one) for one in compare([utterance("u")], ["a"], Scoring(str, "WER"))]
-    Report(ReportOptions(True, 200, 100, 0)).write_run(folder, make_run(folder, UNTRAINED, rows))
+    Report(ReportOptions(True, 100, 0)).write_run(folder, make_run(folder, UNTRAINED, rows))
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "<h1>kidasr: freeze=none augment=specaugment, seed 3</h1>" in page and f">{folder}</p>" in page
 
