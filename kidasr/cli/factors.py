@@ -145,14 +145,14 @@ def _levels(name: str, levels: Any) -> tuple[str, ...]:
 
 def _typed(value: Any) -> str:
     """A value as it is typed in an override."""
-    text: str = Override._get_value_element_as_str(value)
     if not isinstance(value, str):
+        text: str = Override._get_value_element_as_str(value)
         return text
     try:
-        as_read = OverridesParser.create().parse_override(f"key={text}").value()
+        as_read = OverridesParser.create().parse_override(f"key={value}").value()
     except OverrideParseException:
         as_read = None
-    return text if as_read == value else quoted(value)
+    return value if as_read == value else quoted(value)
 
 
 def check_factors(cfg: DictConfig, parsed: Sequence[Override], folders: Sequence[Path]) -> None:
