@@ -71,8 +71,8 @@ class Compare(Job):
         level: float = LEVEL,
     ):
         self.output_dir = Path(output_dir)
-        self.patterns = [runs] if isinstance(runs, str) else list(runs)
-        self.baseline, self.on, self.report, self.level = baseline, on, Report(report), level
+        self.runs, self.baseline, self.on = runs, baseline, on
+        self.report, self.level = Report(report), level
 
     def run(self) -> None:
         """Compare the runs, log the results and write the report."""
@@ -97,17 +97,13 @@ class Compare(Job):
 
     def compare(self) -> tuple[Differences, dict[str, Any]]:
         """The differences, and the content of ``comparison.json``."""
-        runs, failed = self._read()
-        configurations, twice = distinct(name_configurations(runs))
-        for one in failed + twice:
-            log.warning("left out: %s", one["reason"])
+        configurations, failed = finished_configurations(self.runs, self.on)
+        runs = [run for members in configurations.values() for run in members]
         if len(configurations) < 2:
             raise KidasrError(
                 f"runs: {len(runs)} finished run(s) of {len(configurations)} configuration(s); expected: two or more "
                 "configurations"
             )
-        for run in runs[1:]:
-            check_same_set(runs[0], run)
         differences = Differences(configurations, self._baseline_of(configurations), _factors(configurations), self.level)
         spread = differences.spread()
         return differences, {
@@ -120,46 +116,12 @@ class Compare(Job):
                 for configuration, members in configurations.items()
                 for run in members
             ],
-            "failed": failed + twice,
+            "failed": failed,
             "level": self.level,
             "spread": spread and vars(spread),
             "pairs": [{**pair, "set": runs[0].set_name} for pair in differences.pairs()],
             "effects": [{**effect, "set": runs[0].set_name} for effect in differences.effects()],
         }
-
-    def _read(self) -> tuple[list[Run], list[dict[str, str]]]:
-        runs, failed = [], []
-        folders = list(self._folders())
-        on = self.on or self._set_of_all(folders)
-        for folder in folders:
-            try:
-                runs.append(read_run(folder, on))
-            except KidasrError as error:
-                failed.append({"path": str(folder), "reason": str(error)})
-        return runs, failed
-
-    def _set_of_all(self, folders: Sequence[Path]) -> str:
-        """The test set if all finished runs have it, otherwise the validation set."""
-        finished = [folder for folder in folders if (folder / METRICS).is_file()]
-        tested = [folder for folder in finished if has_set(folder, "test")]
-        if tested and len(tested) < len(finished):
-            log.warning(
-                "compared on the validation set: %d of %d runs have transcripts of a test set", len(tested), len(finished)
-            )
-        return "test" if tested and len(tested) == len(finished) else "validation"
-
-    def _folders(self) -> Iterator[Path]:
-        seen = set()
-        for pattern in self.patterns:
-            found = [Path(pattern)]
-            if glob.has_magic(pattern):
-                found = in_order([path for path in map(Path, glob.glob(pattern)) if path.is_dir()])  # noqa: PTH207, absolute too
-            if not found:
-                raise KidasrError(f"runs: nothing matches {pattern}")
-            for folder in found:
-                if folder not in seen:
-                    seen.add(folder)
-                    yield folder
 
     def _baseline_of(self, configurations: Mapping[str, Sequence[Run]]) -> str:
         """The name of the baseline configuration."""
@@ -180,6 +142,62 @@ class Compare(Job):
             if self.baseline == name or Path(self.baseline) in [Path(run.folder) for run in members]:
                 return name
         raise KidasrError(f"baseline={self.baseline}: not among the runs; expected: {', '.join(configurations)}")
+
+
+def finished_configurations(
+    patterns: Text | Sequence[Text], on: Text | None
+) -> tuple[dict[str, list[Run]], list[dict[str, str]]]:
+    """The finished runs by configuration, each seed once and all on the same utterances.
+
+    Args:
+        patterns: Run folders or glob patterns.
+        on: The set; see :class:`Compare`.
+
+    Returns:
+        The runs, and what was left out: ``path`` and ``reason``.
+
+    Raises:
+        KidasrError: If they were scored on different sets, or a seed is there twice with different transcripts.
+    """
+    folders = list(_folders([patterns] if isinstance(patterns, str) else patterns))
+    set_name = on or _set_of_all(folders)
+    runs, failed = [], []
+    for folder in folders:
+        try:
+            runs.append(read_run(folder, set_name))
+        except KidasrError as error:
+            failed.append({"path": str(folder), "reason": str(error)})
+    configurations, twice = distinct(name_configurations(runs))
+    for one in failed + twice:
+        log.warning("left out: %s", one["reason"])
+    for run in runs[1:]:
+        check_same_set(runs[0], run)
+    return configurations, failed + twice
+
+
+def _set_of_all(folders: Sequence[Path]) -> str:
+    """The test set if all finished runs have it, otherwise the validation set."""
+    finished = [folder for folder in folders if (folder / METRICS).is_file()]
+    tested = [folder for folder in finished if has_set(folder, "test")]
+    if tested and len(tested) < len(finished):
+        log.warning(
+            "compared on the validation set: %d of %d runs have transcripts of a test set", len(tested), len(finished)
+        )
+    return "test" if tested and len(tested) == len(finished) else "validation"
+
+
+def _folders(patterns: Sequence[Text]) -> Iterator[Path]:
+    seen = set()
+    for pattern in patterns:
+        found = [Path(pattern)]
+        if glob.has_magic(pattern):
+            found = in_order([path for path in map(Path, glob.glob(pattern)) if path.is_dir()])  # noqa: PTH207, absolute too
+        if not found:
+            raise KidasrError(f"runs: nothing matches {pattern}")
+        for folder in found:
+            if folder not in seen:
+                seen.add(folder)
+                yield folder
 
 
 def _factors(configurations: Mapping[str, Sequence[Run]]) -> dict[str, frozenset[str]]:

@@ -133,7 +133,9 @@ def forest(title: str, rows: Mapping[str, Mapping[str, Any]], by_age: bool = Fal
 
 @rc_context(STYLE)
 def power_curves(
-    effect: float, curves: Mapping[str, Sequence[tuple[int, float]]], bounds: Mapping[str, Sequence[tuple[int, float, float]]]
+    effect: float,
+    curves: Mapping[str, Sequence[tuple[int, float]]],
+    bounds: Mapping[str, Sequence[tuple[int, float, float]]],
 ) -> Figure:
     """The probability of showing a difference, against the number of runs.
 
@@ -149,7 +151,9 @@ def power_curves(
     axes = figure.subplots()
     for number, (name, curve) in enumerate(curves.items()):
         runs = [one for one, _ in curve]
-        axes.plot(runs, [100 * one for _, one in curve], color=colours[name], marker=MARKERS[number], markersize=3, linewidth=1.4)
+        axes.plot(
+            runs, [100 * one for _, one in curve], color=colours[name], marker=MARKERS[number], markersize=3, linewidth=1.4
+        )
         low, high = ([100 * one[place] for one in bounds[name]] for place in (1, 2))
         axes.fill_between([one[0] for one in bounds[name]], low, high, color=colours[name], alpha=0.15, linewidth=0)
     axes.axhline(80, color=INK, linestyle="--", linewidth=0.8, zorder=0)
