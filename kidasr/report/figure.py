@@ -99,7 +99,11 @@ def forest(title: str, rows: Mapping[str, Mapping[str, Any]], by_age: bool = Fal
     heights = [1.3 + 0.85 * label.count("\n") if not of_age else 0.9 for label, _, of_age in lines]
     places = [-sum(heights[:number]) - height / 2 for number, height in enumerate(heights)]
     keys = [
-        _key("change, 95% interval", PALETTE[0], marker="s", linewidth=1.4),
+        *(
+            [_key("change, 95% interval", PALETTE[0], marker="s", linewidth=1.4)]
+            if any(one["ci95"] for _, one, _ in lines)
+            else []
+        ),
         *([_key("of one age", PALETTE[0], marker="o", markersize=3, linewidth=0.8)] if any(one[2] for one in lines) else []),
         *_no_interval([one["ci95"] for _, one, _ in lines], "s"),
         _key("no change", INK, linestyle="--", linewidth=0.8),
