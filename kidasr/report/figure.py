@@ -3,6 +3,7 @@
 All are as wide as a column of a two-column paper, with 8-point text, which is also legible on a phone.
 """
 
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -76,6 +77,7 @@ def save(figure: Figure, path: Path) -> None:
         figure: The figure.
         path: The file without its extension.
     """
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every glyph of a PDF
     with rc_context(STYLE):
         figure.savefig(f"{path}.png", dpi=200)
         figure.savefig(f"{path}.pdf", metadata={"CreationDate": None})

@@ -89,7 +89,7 @@ class Table:
 
     def _in_points(self) -> set[str]:
         """The columns in percentage points. In a table of differences, so is the interval."""
-        return {"detectable", "youngest - oldest", *(CHANGE[:2] if CHANGE[0] in self.columns else ())}
+        return {"would show", "youngest - oldest", *(CHANGE[:2] if CHANGE[0] in self.columns else ())}
 
     def _alignment(self) -> list[str] | None:
         return ["left", *["right"] * (len(self.columns) - 1)] if self.rows else None
