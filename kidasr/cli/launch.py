@@ -28,6 +28,7 @@ from kidasr.cli.factors import ABLATION_KEYS, ablation_jobs, check_factors, is_a
 from kidasr.cli.help import help_text
 from kidasr.cli.processes import quoted, run_in_processes, this_command
 from kidasr.cli.shorthand import augmentation_keys, overridden_groups, written_out
+from kidasr.cli.until import read_until
 from kidasr.config.checks import ConfigError, check_config, check_hydra, job_class, unknown_key
 from kidasr.config.secrets import check_overrides, hidden
 from kidasr.errors import KidasrError, Stopped, truncate
@@ -393,7 +394,9 @@ def planned_jobs(shared: DictConfig, overrides: list[str], folders: list[Path]) 
     if is_search(shared) or any(one.is_sweep_override() and not one.is_discrete_sweep() for one in parsed):
         yield _without_sweeps(overrides)
     elif is_ablation(shared):
-        yield from ablation_jobs(shared, overrides, read_seeds(shared), parser)
+        seeds = read_seeds(shared)
+        read_until(shared, len(seeds), len(ablation_jobs(shared, overrides, seeds[:1], parser)))
+        yield from ablation_jobs(shared, overrides, seeds, parser)
     else:
         params = [f"{key}={values}" for key, values in (shared.hydra.sweeper.params or {}).items()]
         for batch in BasicSweeper.split_arguments([*parser.parse_overrides(params), *parsed], max_batch_size=None):

@@ -31,6 +31,15 @@ class Identity(Group):
     ignored_keys: list[Text]
 
 
+class Ablation(Group):
+    """When an ablation adds seeds."""
+
+    until: Text | None
+    max_runs: PositiveInt | None
+    max_hours: PositiveFloat | None
+    looks: PositiveInt
+
+
 class Settings(Group):
     """Keys that belong to no particular job."""
 
@@ -43,6 +52,7 @@ class Settings(Group):
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
     ablated: list[Text] | None = None
     factors: dict[Text, Annotated[list[Any], Field(min_length=2)]] | None = None
+    ablation: Ablation | None = None
     baseline: Text | list[Text] | None = None
 
 

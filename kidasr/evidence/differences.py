@@ -185,6 +185,11 @@ class Differences:
         share, family = (MAIN_SHARE, mains) if is_main else (1 - MAIN_SHARE if mains else 1.0, len(self.weights) - mains)
         return detectable(float(self.found.errors[place]), float(self.found.degrees[place]), self.level * share / family)
 
+    def questions(self) -> list[int]:
+        """What the runs were made to answer, by number: the main effects of a factorial, otherwise the pairs."""
+        pairs = len(self.others)
+        return [*range(pairs, pairs + self.factorial.factors)] if self.factorial else [*range(pairs)]
+
     def verdict(self, place: int) -> Verdict:
         """What the data say of a pair or an effect, by its number."""
         if not self.knows_seeds:

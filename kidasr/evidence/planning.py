@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from scipy.stats import chi2, nct, t
+from scipy.stats import chi2, nct, norm, t
 
 #: The probability with which a planned experiment finds what is there.
 POWER = 0.8
@@ -151,30 +151,31 @@ def _seeds(most: int) -> Iterator[int]:
 
 
 @cache
-def nominal_levels(looks: tuple[int, ...], level: float = 0.05) -> tuple[float, ...]:
+def nominal_levels(looks: tuple[int, ...], level: float = 0.05, spent: tuple[float, ...] = ()) -> tuple[float, ...]:
     """The level of each look at growing data so that all looks together have the given one (O'Brien and Fleming, 1979).
 
     Args:
         looks: The size of the data at each look, growing; the information is in proportion to it.
         level: Probability that any look finds a difference where there is none, two-sided.
+        spent: The levels of the looks that have been taken, which remain as they are.
 
     Returns:
         Two-sided levels, one for each look: strict early ones, and a last one near ``level``.
     """
     fractions = np.array(looks, dtype=float) / looks[-1]
-    low, high = 1.0, 6.0
+    taken = norm.isf(np.array(spent) / 2)
+    bounds = np.array([])
+    low, high = 0.5, 8.0
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if _crossing(middle / np.sqrt(fractions), fractions) > level else (low, middle)
-    from scipy.stats import norm
-
-    return tuple(float(2 * norm.sf(high / np.sqrt(fraction))) for fraction in fractions)
+        bounds = np.concatenate([taken, middle / np.sqrt(fractions[len(spent) :])])
+        low, high = (middle, high) if _crossing(bounds, fractions) > level else (low, middle)
+    last = high / np.sqrt(fractions[len(spent) :])
+    return (*spent, *(float(2 * norm.sf(bound)) for bound in last))
 
 
 def _crossing(bounds: np.ndarray, fractions: np.ndarray, points: int = 401) -> float:
     """The probability that a Brownian motion's z values cross the bounds (Armitage, McPherson and Rowe, 1969)."""
-    from scipy.stats import norm
-
     grid = np.linspace(-bounds[0], bounds[0], points) * np.sqrt(fractions[0])
     density = norm.pdf(grid / np.sqrt(fractions[0])) / np.sqrt(fractions[0])
     for before, now, bound in zip(fractions, fractions[1:], bounds[1:], strict=False):

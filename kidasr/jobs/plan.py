@@ -167,7 +167,7 @@ class PlanAblation(Job):
         if self.runs is None:
             log.info("no runs are given: planned from the usual spread (docs/ablation.md)")
             return USUAL, self.children or CHILDREN, None
-        from kidasr.jobs.compare import finished_configurations
+        from kidasr.evidence.finished import finished_configurations
 
         configurations, _ = finished_configurations(self.runs, self.on)
         runs = [run for members in configurations.values() for run in members]

@@ -10,6 +10,8 @@ from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
 from kidasr.cli.factors import ablation_jobs, read_seeds
+from kidasr.cli.until import read_until
+from kidasr.sweep.until import run_until
 
 
 class Ablation:
@@ -31,7 +33,23 @@ class Ablation:
         sweep_dir = Path(str(self.config.hydra.sweep.dir))
         sweep_dir.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, sweep_dir / "multirun.yaml")
-        return self._launch(read_seeds(self.config))
+        first = read_seeds(self.config)
+        of_one_seed = len(ablation_jobs(self.config, self.arguments, first[:1], self.parser))
+        until = read_until(self.config, len(first), of_one_seed)
+        if until is None:
+            return self._launch(first)
+        returns: list[Sequence[JobReturn]] = []
+        known: set[int] = set()
+
+        def launch(seeds: Sequence[int]) -> None:
+            new = [seed for seed in seeds if seed not in known]
+            known.update(new)
+            if new:
+                returns.extend(self._launch(new))
+
+        baseline, on = self.config.get("baseline"), self.config.get("on")
+        run_until(until, sweep_dir, of_one_seed, [int(seed) for seed in first], launch, baseline, on)
+        return returns
 
     def _launch(self, seeds: Sequence[Any]) -> list[Sequence[JobReturn]]:
         """Run every configuration with these seeds; returns when the launcher does. Can be called again with other seeds."""
