@@ -52,7 +52,7 @@ def read_until(cfg: DictConfig, seeds: int, configurations: int) -> Until | None
         raise ConfigError(f"ablation.until={said}: should be decided, or width:POINTS, e.g. ablation.until=width:0.8")
     if node.max_runs is None and node.max_hours is None:
         raise ConfigError(
-            f"ablation.until={said}: may never end; expected: ablation.max_runs=64 or ablation.max_hours=24 too"
+            f"ablation.until={said}: may never end; expected: ablation.max_runs=64 or ablation.max_hours=24 as well"
         )
     if cfg.hydra.launcher.get("wait", True) is False:
         raise ConfigError(f"ablation.until={said}: needs the results of earlier runs; expected: hydra.launcher.wait=true")

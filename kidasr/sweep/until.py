@@ -42,10 +42,11 @@ class Looks:
         if self.seeds and self.seeds[-1] == last:
             return
         taken = self.seeds[: len(self.levels)]
-        start = max(first, taken[-1] + 1 if taken else first)
         left = max(1, looks - len(taken))
-        new = sorted({round(one) for one in np.linspace(start, last, left)}) if start <= last else []
-        self.seeds = [*taken, *new]
+        new = np.linspace(taken[-1], last, left + 1)[1:] if taken else np.linspace(first, last, left)
+        if not taken and left == 1:
+            new = np.array([last])
+        self.seeds = [*taken, *sorted({round(one) for one in new if not taken or one > taken[-1]})]
 
     def next_level(self) -> float:
         """The level of the next look."""
