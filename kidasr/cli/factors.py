@@ -26,7 +26,7 @@ from kidasr.runs.identity import overrides_with_effect
 #: Keys of an ablation: one value each, since each ablation is a multirun of its own.
 ABLATION_KEYS = ("ablation", "factors", "ablated", "seeds", "baseline")
 
-#: Neither are factors: an ablation sets them itself, or a config needs exactly one.
+#: Groups and keys that can't be factors: an ablation sets them itself, or all its runs share them.
 _NO_FACTORS = ("seed", "experiment", "hypotheses", "ablation", "job")
 
 EXAMPLE = "factors='{augment: [none, specaugment], optim.learning_rate: [1e-5, 5e-5]}'"
