@@ -5,20 +5,32 @@ for two-way clusters (Cameron, Gelbach and Miller, 2011, "Robust inference with 
 that of runs, minus that of single speakers in single runs, which both contain. Intervals and p-values use Student's t with
 Satterthwaite's (1946) degrees of freedom.
 
-The variance of runs is estimated from the residuals of all runs, and so assumed to be equal in all configurations. Runs that
-share a trajectory (the same training, but another checkpoint kept) are not independent: their common part is estimated
-separately, as in a split-plot design (Box, Hunter and Hunter, Statistics for Experimenters, chapter 9).
+The variance of runs is that of a configuration's own residuals, drawn to the mean of all, the more so the less the
+configurations' variances differ beyond chance (Smyth, 2004, "Linear models and empirical Bayes methods"): two seeds tell
+little, but a wild configuration must not pass for a calm one.
+
+Runs that share a trajectory (the same training, but another checkpoint kept) are not independent: their common part is
+estimated separately, as in a split-plot design (Box, Hunter and Hunter, Statistics for Experimenters, chapter 9).
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.stats import t
+from scipy.optimize import brentq
+from scipy.special import digamma, polygamma
+from scipy.stats import f, t
 
 #: Contrasts within trajectories use the spread within trajectories from this many degrees of freedom on (three seeds). With
 #: fewer, the spread of all runs has the narrower interval, though it is the larger one.
 WITHIN_DEGREES = 2
+
+
+#: Degrees of freedom that all configurations together lend to the variance of one: at least and at most.
+LENT = (2.0, 100.0)
+
+#: A configuration whose variance is this improbable among the others' is lent the least.
+WILD = 0.1
 
 
 @dataclass(frozen=True)
@@ -120,21 +132,52 @@ class Panel:
         residual, degrees = self._residual
         within, within_degrees = self._within
         squares = float(np.einsum("sr,rq,sq->", rows, residual, rows))
-        plain = weights @ weights.T
+        scale, lent = self._scale(rows)
+        of_each = self._degrees_of_each(weights, scale, lent, float(degrees - within_degrees))
+        scaled = weights * np.sqrt(scale)[None, :]
+        plain = scaled @ scaled.T
         if within_degrees == 0:
-            return squares / degrees * plain, np.full(len(weights), float(degrees))
+            return squares / degrees * plain, of_each
         of_choice = float(np.einsum("sr,rq,sq->", rows, within, rows)) / within_degrees
         shared = self._shared
         of_training = max(0.0, (squares - of_choice * degrees) / float(np.trace(residual @ shared)))
-        covariance = of_training * weights @ shared @ weights.T + of_choice * plain
-        between = float(degrees - within_degrees)
+        covariance = of_training * scaled @ shared @ scaled.T + of_choice * plain
         is_within = np.isclose(np.diag(weights @ shared @ weights.T), 0, atol=1e-12)
-        of_each = np.where(is_within, float(within_degrees), between)
-        if within_degrees < WITHIN_DEGREES:
-            alone = np.where(is_within)[0]
-            covariance[alone, alone] = (of_training + of_choice) * np.diag(plain)[alone]
-            of_each[alone] = between
+        enough = within_degrees >= WITHIN_DEGREES
+        alone = np.where(is_within)[0]
+        covariance[alone, alone] = (of_choice if enough else of_training + of_choice) * np.diag(plain)[alone]
+        if enough:
+            of_each[alone] = float(within_degrees)
         return covariance, of_each
+
+    def _scale(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each run's variance divided by the mean of all, and its degrees of freedom; one where no configuration repeats."""
+        if not ((self.design == 0) | (self.design == 1)).all() or (self.design.sum(axis=1) != 1).any():
+            return np.ones(len(self.design)), np.full(len(self.design), np.inf)
+        residual, degrees = self._residual
+        squares = ((rows @ residual) ** 2).sum(axis=0) @ self.design
+        own = self.design.sum(axis=0) - 1
+        pooled = squares.sum() / degrees
+        if pooled == 0:
+            return np.ones(len(self.design)), np.full(len(self.design), np.inf)
+        lent = np.full(len(own), _lent(squares, own, pooled))
+        # A configuration whose runs differ far more than the others' is judged by itself.
+        others = degrees - own
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = (squares / own) / ((squares.sum() - squares) / others)
+        lent[(own > 0) & (others > 0) & (f.sf(ratio, np.maximum(own, 1), np.maximum(others, 1)) < WILD)] = LENT[0]
+        of_configuration = (squares + lent * pooled) / (own + lent) / pooled
+        return self.design @ of_configuration, self.design @ (own + lent)
+
+    def _degrees_of_each(self, weights: np.ndarray, scale: np.ndarray, lent: np.ndarray, pooled: float) -> np.ndarray:
+        """Satterthwaite's degrees of freedom of each contrast, at most those of all runs together."""
+        if not np.isfinite(lent).all():
+            return np.full(len(weights), pooled)
+        parts = (weights**2 * scale[None, :]) @ self.design
+        of_configuration = np.minimum((self.design.T @ lent) / self.design.sum(axis=0), pooled)
+        spread = (parts**2 / of_configuration[None, :]).sum(axis=1)
+        found = np.divide(parts.sum(axis=1) ** 2, spread, out=np.full(len(weights), pooled), where=spread > 0)
+        return np.minimum(found, pooled)
 
 
 @dataclass(frozen=True)
@@ -181,6 +224,29 @@ class Contrasts:
         found = np.where(np.isfinite(found), found, 0.0)
         np.fill_diagonal(found, 1.0)
         return np.clip(found, -1, 1)
+
+
+def _lent(squares: np.ndarray, degrees: np.ndarray, pooled: float) -> float:
+    """Degrees of freedom of the common variance of several samples: the more alike their variances, the more (Smyth's d0).
+
+    Args:
+        squares: Sum of the squared residuals of each sample.
+        degrees: Their degrees of freedom.
+        pooled: The variance of all samples together.
+    """
+    repeated = degrees > 0
+    if repeated.sum() < 2:
+        return LENT[0]
+    half = degrees[repeated] / 2
+    variances = np.maximum(squares[repeated] / degrees[repeated], 1e-4 * pooled)
+    logs = np.log(variances) - digamma(half) + np.log(half)
+    beyond_chance = float(np.var(logs, ddof=1) - polygamma(1, half).mean())
+    least, most = LENT
+    if beyond_chance <= polygamma(1, most / 2):
+        return most
+    if beyond_chance >= polygamma(1, least / 2):
+        return least
+    return 2 * float(brentq(lambda one: polygamma(1, one) - beyond_chance, least / 2, most / 2))
 
 
 def _residual_projection(columns: np.ndarray) -> tuple[np.ndarray, int]:

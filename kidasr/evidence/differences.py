@@ -22,6 +22,12 @@ LEVEL = 0.05
 #: The share of it for the main effects of a factorial, which it was run for. Interactions and pairs have the rest.
 MAIN_SHARE = 0.8
 
+#: With fewer speakers the correlations of comparisons are not known well enough, and Holm's correction is used.
+SPEAKERS_FOR_CORRELATION = 10
+
+#: With fewer speakers there is no verdict.
+FEWEST_SPEAKERS = 3
+
 
 class Differences:
     """All differences of a comparison.
@@ -92,13 +98,29 @@ class Differences:
             families, shares = [main, np.setdiff1d(families[0], main)], [MAIN_SHARE, 1 - MAIN_SHARE]
         corrected = np.ones(len(self.weights))
         for family, share in zip(families, shares, strict=True):
+            family = family[[self._has_seeds(int(place)) for place in family]]
             degrees = self.found.degrees[family]
-            if not (degrees > 0).all():
+            if not len(family) or not (degrees > 0).all():
                 continue
-            correlation = self.found.correlation[np.ix_(family, family)]
-            of_family = step_down(self.found.p[family], correlation, float(np.median(degrees)))
+            p_values = self.found.p[family]
+            if self.speakers < SPEAKERS_FOR_CORRELATION:
+                of_family = np.array(holm(p_values))
+            else:
+                correlation = self.found.correlation[np.ix_(family, family)]
+                of_family = step_down(p_values, correlation, float(np.median(degrees)))
             corrected[family] = np.minimum(1.0, of_family / share)
         return corrected
+
+    @property
+    def speakers(self) -> int:
+        """Number of speakers with words."""
+        return int((self.panel.words > 0).sum())
+
+    def _has_seeds(self, place: int) -> bool:
+        """Whether the spread between seeds is known for a pair or an effect: a pair needs two seeds of both."""
+        if not self.knows_seeds or place >= len(self.others):
+            return self.knows_seeds
+        return min(len(self.groups[self.others[place]]), len(self.groups[self.baseline])) > 1
 
     def pairs(self) -> list[dict[str, Any]]:
         """Every configuration against the baseline, as in ``comparison.json``."""
@@ -167,7 +189,7 @@ class Differences:
 
     def _as_json(self, place: int) -> dict[str, Any]:
         value, reach = float(self.found.values[place]), float(self.found.reach[place])
-        known = self.knows_seeds and bool(np.isfinite(reach))
+        known = self._has_seeds(place) and bool(np.isfinite(reach))
         return {
             "delta_wer": value,
             "ci95": [value - reach, value + reach] if known else None,
@@ -192,9 +214,9 @@ class Differences:
 
     def verdict(self, place: int) -> Verdict:
         """What the data say of a pair or an effect, by its number."""
-        if not self.knows_seeds:
+        if not self._has_seeds(place):
             return "one seed"
-        if self.corrected[place] >= self.level or not np.isfinite(self.found.reach[place]):
+        if self.corrected[place] >= self.level or self.speakers < FEWEST_SPEAKERS:
             return "undecided"
         return "better" if self.found.values[place] < 0 else "worse"
 
@@ -210,7 +232,7 @@ class Differences:
 
     def _spread_of(self, place: int) -> dict[str, float] | None:
         """Standard errors of a pair by their source."""
-        if not self.knows_seeds or len(self.panel.words) < 2:
+        if not self._has_seeds(place) or self.speakers < 2:
             return None
         speakers, runs, both = (
             float(one[place, place]) for one in (self.found.of_speakers, self.found.of_runs, self.found.of_both)
@@ -235,11 +257,12 @@ class Differences:
         found = {age: panel.contrasts(weights) for age, panel in panels.items()}
         by_pair = []
         for place in range(pairs):
-            pooled = self._pooled(place, panels, found) if self.knows_seeds else None
+            pooled = self._pooled(place, panels, found) if self._has_seeds(place) else None
             by_pair.append(
                 {
                     age: {
                         "delta_wer": float(one.values[place]),
+                        "own_ci95": self._ends(one, place),
                         "pooled": pooled[number].value if pooled else None,
                         "ci95": pooled[number].ends if pooled else None,
                         "speakers": len(panels[age].words),
@@ -248,6 +271,10 @@ class Differences:
                 }
             )
         return by_pair
+
+    def _ends(self, found: Contrasts, place: int) -> list[float] | None:
+        value, reach = float(found.values[place]), float(found.reach[place])
+        return [value - reach, value + reach] if self._has_seeds(place) and np.isfinite(reach) else None
 
     def _pooled(self, place: int, panels: Mapping[str, Panel], found: Mapping[str, Contrasts]) -> Any:
         measured = []
@@ -301,15 +328,18 @@ def _spread(found: Contrasts, weights: np.ndarray, panel: Panel) -> Spread:
 def trajectories(runs: Sequence[Run]) -> np.ndarray:
     """A number for each run; the same for runs whose training was the same, step by step, where both had that step.
 
-    Such runs differ in the checkpoint that was kept, as ``checkpoint=aligned`` and ``legacy`` with the same seed.
+    Such runs differ in the checkpoint that was kept, as ``checkpoint=aligned`` and ``legacy`` with the same seed. Runs with
+    the same transcripts count as one training as well: a seed that changes nothing is no repetition.
     """
     numbers: list[int] = []
     kept: list[dict[int, Any]] = []
+    firsts: list[Run] = []
     for run in runs:
         losses = run.losses
         for number, known in enumerate(kept):
             common = losses.keys() & known.keys()
-            if common and all(losses[step] == known[step] for step in common):
+            same = bool(common) and all(losses[step] == known[step] for step in common)
+            if same or run.hypotheses == firsts[number].hypotheses:
                 numbers.append(number)
                 if len(losses) > len(known):
                     kept[number] = losses
@@ -317,4 +347,5 @@ def trajectories(runs: Sequence[Run]) -> np.ndarray:
         else:
             numbers.append(len(kept))
             kept.append(losses)
+            firsts.append(run)
     return np.array(numbers)

@@ -9,6 +9,7 @@ from typing import Any
 from kidasr.errors import KidasrError
 from kidasr.evidence.runs import Run, check_same_set, distinct, factors_on, has_set, name_configurations, read_run
 from kidasr.runs.files import METRICS
+from kidasr.runs.identity import key_of
 from kidasr.runs.sweeps import read_sweep
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ def baseline_of(configurations: Mapping[str, Sequence[Run]], wanted: str | Seque
         called = [name for name in configurations if name == "baseline"]
         return [*(without if len(without) == 1 else called), *configurations][0]
     if not isinstance(wanted, str):
-        found = [name for name in on if on[name] == frozenset(wanted)]
+        # A factor may be named with or without its level.
+        found = [name for name in on if frozenset(wanted) in (on[name], frozenset(map(key_of, on[name])))]
         if len(found) == 1:
             return found[0]
         raise KidasrError(

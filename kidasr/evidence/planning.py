@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from scipy.stats import chi2, nct, norm, t
+from scipy.special import ndtr
+from scipy.stats import chi2, norm, t
 
 #: The probability with which a planned experiment finds what is there.
 POWER = 0.8
@@ -101,10 +102,18 @@ def _power(effect: float, error: float, degrees: float, level: float) -> float:
         return 1.0 if effect else level
     critical = t.isf(level / 2, degrees)
     away = abs(effect) / error
-    if away > 30:  # where the noncentral distribution can't be computed
-        return 1.0
-    found = float(nct.sf(critical, degrees, away) + nct.cdf(-critical, degrees, away))
-    return 1.0 if np.isnan(found) else found
+    scale = _scales(degrees)
+    return float((ndtr(away - critical * scale) + ndtr(-critical * scale - away)).mean())
+
+
+@cache
+def _scales(degrees: float, points: int = 4000) -> np.ndarray:
+    """Quantiles of an estimated standard error divided by the true one.
+
+    A mixture of normal distributions over them is the noncentral t distribution (scipy's fails far from zero).
+    """
+    scales: np.ndarray = np.sqrt(chi2.ppf((np.arange(points) + 0.5) / points, degrees) / degrees)
+    return scales
 
 
 def smallest_shown(spread: Spread, children: int, comparisons: int, share: float = 1.0) -> float:
@@ -120,7 +129,9 @@ def detectable(error: float, degrees: float, level: float) -> float:
         degrees: Degrees of freedom.
         level: Level of the test, after correction.
     """
-    low, high = 0.0, error * float(t.isf(level / 2, degrees) + t.isf((1 - POWER) / 2, degrees))
+    low, high = 0.0, error * float(t.isf(level / 2, degrees))
+    while error and _power(high, error, degrees, level) < POWER:
+        high *= 2
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (low, middle) if _power(middle, error, degrees, level) >= POWER else (middle, high)

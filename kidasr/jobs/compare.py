@@ -8,12 +8,12 @@ from kidasr.config.job import Job
 from kidasr.config.schema import Text
 from kidasr.errors import KidasrError
 from kidasr.evidence.differences import LEVEL, Differences
+from kidasr.evidence.doubts import doubts
 from kidasr.evidence.finished import active_factors, baseline_of, finished_configurations
 from kidasr.evidence.rates import describe, describe_configurations
 from kidasr.report.about import about
 from kidasr.report.options import ReportOptions
-from kidasr.report.report import Report
-from kidasr.report.tables import comparison_table, effect_table, pair_table
+from kidasr.report.report import Report, comparison_tables
 from kidasr.report.verdict import about_seeds, about_set, about_spread, verdict
 from kidasr.runs.files import write_json
 
@@ -61,11 +61,12 @@ class Compare(Job):
         self.output_dir.mkdir(parents=True, exist_ok=True)
         write_json(self.output_dir / "comparison.json", comparison)
         self.report.write_comparison(self.output_dir, found.groups, comparison)
-        tables = [comparison_table(comparison["runs"], rate), pair_table(found.baseline, pairs)]
-        if effects:
-            tables.append(effect_table(effects))
-        for table in tables:
-            log.info("\n%s", table.text())
+        tables = comparison_tables(comparison)
+        for name in ("runs", "ages", "pairs", "effects"):
+            if name in tables:
+                log.info("\n%s", tables[name][0].text())
+        for doubt in comparison["doubts"]:
+            log.warning("%s", doubt)
         log.info("")
         children = comparison["runs"][0]["speakers"]
         for name, one in [(one["effect"], one) for one in effects] + [(pair["run"], pair) for pair in pairs]:
@@ -85,7 +86,9 @@ class Compare(Job):
                 "configurations"
             )
         baseline = baseline_of(configurations, self.baseline)
-        differences = Differences(configurations, baseline, active_factors(configurations), self.level)
+        on = active_factors(configurations)
+        differences = Differences(configurations, baseline, on, self.level)
+        warnings = list(doubts(differences, on))
         spread = differences.spread()
         return differences, {
             "rate": str(runs[0].metrics.get("rate", "WER")),
@@ -98,6 +101,7 @@ class Compare(Job):
                 for run in members
             ],
             "failed": failed,
+            "doubts": warnings,
             "level": self.level,
             "spread": spread and vars(spread),
             "pairs": [{**pair, "set": runs[0].set_name} for pair in differences.pairs()],

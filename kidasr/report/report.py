@@ -17,6 +17,7 @@ from kidasr.report.options import ReportOptions
 from kidasr.report.page import Page, Section
 from kidasr.report.tables import (
     Table,
+    age_table,
     comparison_table,
     configuration_table,
     effect_table,
@@ -46,9 +47,10 @@ HOW = (
 
 #: Note below the changes by age.
 HOW_BY_AGE = (
-    "The changes of single ages are partially pooled: an age with few children says little by itself, and its change is "
-    "drawn to that of all ages, the more so the less the ages differ beyond chance. An age is named only where the change "
-    "overall has a verdict."
+    "The figure shows pooled changes: an age with few children says little by itself, and its change is drawn to that of "
+    "all ages, the more so the less the ages differ beyond chance. Pooled intervals hold the truth in 95% of ages on "
+    "average; a large change in a single small age is drawn too far to the others, so compare it with that of the "
+    "age by itself. An age is named only where the change overall has a verdict."
 )
 
 
@@ -118,15 +120,12 @@ class Report:
             configurations: Runs by the name of their configuration, including the baseline.
             comparison: The content of ``comparison.json``.
         """
-        described, pairs, effects = comparison["runs"], comparison["pairs"], comparison["effects"]
+        described, pairs = comparison["runs"], comparison["pairs"]
         baseline = pairs[0]["baseline"]
-        rate = comparison["rate"]
-        tables = [pair_table(baseline, pairs), configuration_table(comparison["configurations"], rate)]
-        tables.append(comparison_table(described, rate))
-        if effects:
-            tables.insert(1, effect_table(effects))
-        (folder / "comparison.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
-        (folder / "comparison.tex").write_text(_as_latex(comparison), encoding="utf-8")
+        tables = comparison_tables(comparison)
+        (folder / "comparison.md").write_text("\n".join(table.markdown() for table, _ in tables.values()), encoding="utf-8")
+        latex = (table.latex(caption, f"tab:{name}") for name, (table, caption) in tables.items())
+        (folder / "comparison.tex").write_text("\n".join(latex), encoding="utf-8")
         (folder / "comparison.csv").write_text(_pairs_as_csv(pairs), encoding="utf-8")
         (folder / "runs.csv").write_text(_runs_as_csv(described), encoding="utf-8")
 
@@ -135,7 +134,7 @@ class Report:
             save(figure, folder / name)
         if self.html:
             page = Page(f"kidasr: {len(configurations)} configurations, {len(described)} runs", str(folder))
-            page.sections = list(self._comparison_sections(configurations, comparison, tables, figures))
+            page.sections = list(self._comparison_sections(configurations, comparison, figures))
             systems = {name: configurations[name] for name in [baseline, *(pair["run"] for pair in pairs)]}
             page.browser = browser_data(systems, folder, self.max_utterances, self.embed_audio_mb)
             page.write(folder / REPORT)
@@ -144,7 +143,6 @@ class Report:
         self,
         configurations: Mapping[str, Sequence[Run]],
         comparison: Mapping[str, Any],
-        tables: Sequence[Table],
         figures: Mapping[str, Figure],
     ) -> Sequence[Section]:
         described, pairs, effects = comparison["runs"], comparison["pairs"], comparison["effects"]
@@ -162,7 +160,8 @@ class Report:
         shares = "; main effects share four fifths of the error probability" if effects else ""
         main = {one["effect"]: one for one in effects if one["kind"] == "main"}
         what = "Each factor on against off" if main else f"Compared with {baseline}"
-        runs = ("run by run", tables[-1])
+        tables = {name: table for name, (table, _) in comparison_tables(comparison).items()}
+        runs = ("run by run", tables["runs"])
         sections = [
             Section(
                 "Did it help?",
@@ -174,7 +173,7 @@ class Report:
                 figures={f"effects on {rate}": figures["effects"]}
                 if main
                 else {f"change of {rate} against {baseline}": figures["forest"]},
-                table=effect_table(effects) if main else pair_table(baseline, pairs, by_age=False),
+                table=tables["effects" if main else "pairs"],
                 note=HOW.format(rate=rate, shares=shares, level=f"{comparison['level']:.3g}")
                 + (f" {_about_effects(effects, rate)}" if main else ""),
             ),
@@ -182,7 +181,7 @@ class Report:
         if main:
             figure = {f"change of {rate} against {baseline}": figures["forest"]}
             rows = [f"{pair['run']}: {verdict(pair, number, rate, children)}." for pair in pairs]
-            table = ("as a table", pair_table(baseline, pairs, by_age=False))
+            table = ("as a table", tables["pairs"])
             sections.append(
                 Section("Each configuration", rows if len(rows) <= MAX_DRAWN else (), figures=figure, details=table)
             )
@@ -191,7 +190,7 @@ class Report:
                 "Change by age",
                 _first_few(len(pairs)),
                 figures={f"change of {rate} against {baseline}, by age": figures["forest_by_age"]},
-                details=("by age, as a table", tables[0]),
+                details=("by age, as a table", tables["ages"]),
                 note=HOW_BY_AGE,
             )
         )
@@ -206,11 +205,15 @@ class Report:
         ]
         few = _first_few(len(configurations))
         drawn = {f"{rate} by age": figures["wer_by_age"]}
-        sections.append(Section(f"{rate} by age", [*few, counted], rows, figures=drawn, table=tables[-2], details=runs))
+        sections.append(
+            Section(f"{rate} by age", [*few, counted], rows, figures=drawn, table=tables["configurations"], details=runs)
+        )
         if "learning_curves" in figures:
             drawn = {f"{rate}, losses and learning rate by optimizer step": figures["learning_curves"]}
             note = "Means over seeds are at the steps that all seeds have; losses and learning rates are means."
             sections.append(Section("Training", few, figures=drawn, note=note))
+        if comparison["doubts"]:
+            sections.insert(1, Section("Doubts", items=comparison["doubts"]))
         if comparison["failed"]:
             sections.append(Section("Left out", items=[one["reason"] for one in comparison["failed"]]))
         return sections
@@ -259,15 +262,20 @@ def _first_few(number: int) -> list[str]:
     return [f"The figure shows the first {MAX_DRAWN} of {number} configurations."] if number > MAX_DRAWN else []
 
 
-def _as_latex(comparison: Mapping[str, Any]) -> str:
-    """The tables of a comparison for a paper."""
+def comparison_tables(comparison: Mapping[str, Any]) -> dict[str, tuple[Table, str]]:
+    """The tables of a comparison by name, each with a caption for a paper."""
     rate, pairs, effects = comparison["rate"], comparison["pairs"], comparison["effects"]
     baseline = pairs[0]["baseline"]
-    tables = [pair_table(baseline, pairs).latex(f"Change of {rate} against {baseline}, overall and by age.", "tab:changes")]
+    tables = {"pairs": (pair_table(baseline, pairs), f"Change of {rate} against {baseline}.")}
     if effects:
-        tables.append(effect_table(effects).latex(f"Main effects and interactions on {rate}.", "tab:effects"))
-    tables.append(comparison_table(comparison["runs"], rate).latex(f"{rate} of each run.", "tab:runs"))
-    return "\n".join(tables)
+        tables["effects"] = effect_table(effects), f"Main effects and interactions on {rate}."
+    tables["ages"] = age_table(baseline, pairs), f"Change of {rate} against {baseline} by age."
+    tables["configurations"] = (
+        configuration_table(comparison["configurations"], rate),
+        f"Mean {rate} of each configuration over its seeds, overall and by age.",
+    )
+    tables["runs"] = comparison_table(comparison["runs"], rate), f"{rate} of each run."
+    return tables
 
 
 def _title(folder: Path, run: Run) -> str:

@@ -89,7 +89,8 @@ class Table:
 
     def _in_points(self) -> set[str]:
         """The columns in percentage points. In a table of differences, so is the interval."""
-        return {"would show", "youngest - oldest", *(CHANGE[:2] if CHANGE[0] in self.columns else ())}
+        differences = CHANGE[0] in self.columns or "pooled" in self.columns
+        return {"would show", "youngest - oldest", "by itself", "pooled", *(CHANGE if differences else ())}
 
     def _alignment(self) -> list[str] | None:
         return ["left", *["right"] * (len(self.columns) - 1)] if self.rows else None
@@ -178,20 +179,24 @@ def configuration_table(configurations: Sequence[Mapping[str, Any]], rate: str =
     return table
 
 
-def pair_table(baseline: str, pairs: Sequence[Mapping[str, Any]], by_age: bool = True) -> Table:
-    """Each configuration of a comparison against the baseline, overall and optionally by age (partially pooled)."""
-    ages = ["age"] if by_age else []
-    table = Table([f"against {baseline}", *ages, *CHANGE, *JUDGED, "p, children only"])
+def pair_table(baseline: str, pairs: Sequence[Mapping[str, Any]]) -> Table:
+    """Each configuration of a comparison against the baseline."""
+    table = Table([f"against {baseline}", *CHANGE, *JUDGED, "p, children only"])
     for pair in pairs:
-        if by_age:
-            table.rule()
-        whole = (*_change(pair), *_judged(pair), _p_value(pair["children"]["p_mapsswe"]))
-        if not by_age:
-            table.add(pair["run"], *whole)
-            continue
-        table.add(pair["run"], "all", *whole)
-        for age, one in pair["by_age"].items():
-            table.add("", age, *_change(one), *[""] * (len(JUDGED) + 1))
+        table.add(pair["run"], *_change(pair), *_judged(pair), _p_value(pair["children"]["p_mapsswe"]))
+    return table
+
+
+def age_table(baseline: str, pairs: Sequence[Mapping[str, Any]]) -> Table:
+    """The changes by age: each age by itself, and partially pooled."""
+    table = Table([f"against {baseline}", "age", "children", "by itself", "95% interval", "pooled", "95% interval"])
+    for pair in pairs:
+        table.rule()
+        for number, (age, one) in enumerate(pair["by_age"].items()):
+            pooled = "-" if one["pooled"] is None else points(one["pooled"])
+            alone, together = (_ends(one[name]) for name in ("own_ci95", "ci95"))
+            name = "" if number else pair["run"]
+            table.add(name, age, str(one["speakers"]), points(one["delta_wer"]), alone, pooled, together)
     return table
 
 
@@ -204,8 +209,11 @@ def effect_table(effects: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _change(one: Mapping[str, Any]) -> tuple[str, str]:
-    ends = f"{points(one['ci95'][0])} to {points(one['ci95'][1])}" if one["ci95"] else "-"
-    return points(change_of(one)), ends
+    return points(change_of(one)), _ends(one["ci95"])
+
+
+def _ends(ci95: Sequence[float] | None) -> str:
+    return f"{points(ci95[0])} to {points(ci95[1])}" if ci95 else "-"
 
 
 def change_of(one: Mapping[str, Any]) -> float:

@@ -30,7 +30,8 @@ def verdict(pair: Mapping[str, Any], comparisons: int, rate: str = "WER", childr
     found = f"{found} (95% interval {points(low)} to {points(high)})"
     corrected = f" after correction for {comparisons} comparisons" if comparisons > 1 else ""
     if pair["verdict"] != "undecided":
-        return f"{found}: significantly {pair['verdict']} (p {_p(pair['p_corrected'])}{corrected})"
+        screened = "; or its interactions are: a screening design can't tell" if pair.get("is_screening") else ""
+        return f"{found}: significantly {pair['verdict']} (p {_p(pair['p_corrected'])}{corrected}{screened})"
     shown = f"a true difference of {100 * pair['detectable']:.1f} points would have been shown with 80% probability"
     if low <= 0 <= high:
         return f"{found}: undecided ({shown})"
@@ -84,7 +85,7 @@ def about_set(set_name: str, runs: Sequence[Mapping[str, Any]], rate: str = "WER
         if set_name == "validation":
             return "Compared on the validation set, which chose the checkpoints; a test set (data.test) has no such bias."
         return f"Compared on the set {set_name}."
-    evaluations, utterances = choices[0]["evaluations"], choices[0]["utterances"]
+    evaluations, utterances = (max(one[name] for one in choices) for name in ("evaluations", "utterances"))
     optimism, spread = (100 * float(np.mean([one[name] for one in choices])) for name in ("optimism", "spread"))
     luck = (
         f"Checkpoints were chosen among up to {evaluations} evaluations of {utterances} utterances. The kept ones' {rate} "

@@ -24,7 +24,7 @@ class World:
     both: float = 0.01
 
     def errors(
-        self, rng: np.random.Generator, runs_of: Sequence[int], change: Sequence[float] | None = None
+        self, rng: np.random.Generator, runs_of: Sequence[int] | np.ndarray, change: Sequence[float] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Errors, shape ``(speakers, runs)``, and the words of each speaker.
 

@@ -43,7 +43,7 @@ def run_folder(tmp_path: Path) -> Callable[..., str]:
                 "speaker_id": f"s{number // 10}",
                 "age_bucket": AGES[number // 10 % 3],
                 "normalized_reference": f"{number} red cats",
-                "normalized_hypothesis": "two red cats",
+                "normalized_hypothesis": f"two red cats {seed} {overrides}",
                 "words": 5,
                 "characters": 20,
                 "substitutions": int(rng.binomial(5, wer)),

@@ -127,7 +127,13 @@ def test_the_factors_of_an_ablation_name_its_configurations_and_have_effects(
         for seed in (1, 2):
             typed = ("hypotheses=[]", f"augment={augment}", f"optim.learning_rate={rate}")
             run = run_folder(f"{augment}{rate}{seed}", 0.2 if rate == "5e-5" else 0.3, *typed, seed=seed)
-            config = {"factors": factors, "hypotheses": [], "seed": seed, "augment": augment, "optim": {"lr": float(rate)}}
+            config: dict[str, Any] = {
+                "factors": factors,
+                "hypotheses": [],
+                "seed": seed,
+                "augment": augment,
+                "optim": {"lr": float(rate)},
+            }
             (Path(run) / "config.json").write_text(json.dumps(config), encoding="utf-8")
             runs.append(run)
     found = compared(tmp_path, *runs)

@@ -14,9 +14,14 @@ pytestmark = pytest.mark.figures
 
 
 def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Any:
-    assert run_here(monkeypatch, "job=plan", *overrides, f"hydra.run.dir={tmp_path / 'plan'}") == 0
-    assert (tmp_path / "plan" / "plan.png").read_bytes().startswith(b"\x89PNG")
-    return read_json(tmp_path / "plan" / "plan.json")
+    folder = next_folder(tmp_path)
+    assert run_here(monkeypatch, "job=plan", *overrides, f"hydra.run.dir={folder}") == 0
+    assert (folder / "plan.png").read_bytes().startswith(b"\x89PNG")
+    return read_json(folder / "plan.json")
+
+
+def next_folder(tmp_path: Path) -> Path:
+    return tmp_path / f"plan{len(list(tmp_path.glob('plan*')))}"
 
 
 def test_a_plan_from_what_is_usual(
@@ -52,7 +57,7 @@ def test_a_plan_from_runs_has_their_spread_and_their_hours(
             events = [("started", "10:00:00"), ("stopped", "10:30:00"), ("started", "12:00:00"), ("finished", "13:00:00")]
             lines = [json.dumps({"event": kind, "time": f"2026-11-24T{at}+00:00"}) for kind, at in events]
             (run / "attempts.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    plan = planned(tmp_path, monkeypatch, f"runs={tmp_path}/[abc]*", "effect=5")
+    plan = planned(tmp_path, monkeypatch, f"runs='{tmp_path}/[abc]*'", "effect=5")
     assert plan["children"] == 12 and plan["spread"]["seed_degrees"] == 6
     assert all(one["hours_per_run"] == pytest.approx(1.5) for one in plan["designs"])
     assert 0.005 < plan["spread"]["noise"] < 0.15
@@ -60,7 +65,7 @@ def test_a_plan_from_runs_has_their_spread_and_their_hours(
     planned(tmp_path, monkeypatch, f"runs=[{tmp_path}/a1,{tmp_path}/a2]", "children=30", "effect=5")
     assert "tell little about the spread between seeds" in capsys.readouterr().out
     assert run_here(monkeypatch, "job=plan", f"runs=[{tmp_path}/a1,{tmp_path}/b1]", f"hydra.run.dir={tmp_path / 'x'}") == 2
-    assert "each with one seed: the spread between seeds is unknown; expected: a second seed" in capsys.readouterr().out
+    assert "each with one seed: the spread between seeds is unknown; expected: a second seed" in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize(
