@@ -219,7 +219,7 @@ class Contrasts:
     @cached_property
     def correlation(self) -> np.ndarray:
         """Correlations between the estimates."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):  # of infinite or no variance
             found = self.covariance / self.errors[:, None] / self.errors[None, :]
         found = np.where(np.isfinite(found), found, 0.0)
         np.fill_diagonal(found, 1.0)
@@ -266,4 +266,4 @@ def _positive(matrix: np.ndarray) -> np.ndarray:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.ones_like(above), where=below > 0)
+    return np.divide(above, below, out=np.ones_like(above), where=(below > 0) & np.isfinite(below))

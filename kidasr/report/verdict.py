@@ -73,8 +73,8 @@ def about_seeds(pairs: Sequence[Mapping[str, Any]]) -> str:
             "significant. Expected: seeds=1,2 or more, or a factorial."
         )
     return (
-        "The intervals include the spread between children and between seeds. The spread between seeds is assumed equal in "
-        "all configurations and estimated from all of them."
+        "The intervals include the spread between children and between seeds. That of a configuration's seeds is estimated "
+        "from its own runs and, since these are few, from all others'."
     )
 
 
