@@ -1,4 +1,4 @@
-"""kidasr's launchers and sweeper, in the place where Hydra finds them; implemented in :mod:`kidasr.sweep`."""
+"""kidasr's launchers and sweepers, in the place where Hydra finds them; implemented in :mod:`kidasr.sweep`."""
 
 import os
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
@@ -94,3 +95,21 @@ class OptunaSweeper(HydraOptunaSweeper):
         from kidasr.sweep.study import search
 
         search(self.sweeper, arguments)
+
+
+class AblationSweeper(BasicSweeper):
+    """Runs the configurations of an ablation with each seed.
+
+    Args:
+        design: One of :data:`kidasr.cli.designs.DESIGNS`.
+        max_batch_size, params: As for Hydra's own sweeper.
+    """
+
+    def __init__(self, design: str, max_batch_size: int | None, params: dict[str, str] | None) -> None:
+        super().__init__(max_batch_size, params)
+        self.design = design
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from kidasr.sweep.ablation import Ablation
+
+        return Ablation(self, arguments).run()

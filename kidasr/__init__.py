@@ -104,17 +104,19 @@ def score(utterances: Sequence[Utterance], transcripts: Sequence[str], language:
     return score(utterances, transcripts, language)
 
 
-def compare(runs: Sequence[str | Path], output_dir: str | Path, baseline: str | None = None) -> dict[str, Any]:
+def compare(
+    runs: Sequence[str | Path], output_dir: str | Path, baseline: str | None = None, on: str | None = None
+) -> dict[str, Any]:
     """Compare finished runs, write the report, and return the content of ``comparison.json``.
 
     Args:
         runs: Run folders or glob patterns.
         output_dir: The folder of the report.
-        baseline: See ``conf/job/compare.yaml``.
+        baseline, on: See ``conf/job/compare.yaml``.
 
     Raises:
         KidasrError: If there are fewer than two configurations, or the runs were scored on different sets.
     """
     from kidasr.api import compare
 
-    return compare(runs, output_dir, baseline)
+    return compare(runs, output_dir, baseline, on)

@@ -77,12 +77,12 @@ def score(utterances: Sequence[Utterance], transcripts: Sequence[str], language:
     return score_predictions(compare_with_references(utterances, transcripts, scoring(language)), buckets)
 
 
-def compare(runs: Sequence[str | Path], output_dir: str | Path, baseline: str | None) -> dict[str, Any]:
+def compare(runs: Sequence[str | Path], output_dir: str | Path, baseline: str | None, on: str | None) -> dict[str, Any]:
     """See :func:`kidasr.compare`."""
     from kidasr.jobs.compare import Compare
 
     options = instantiate(_composed().report)
-    Compare(str(output_dir), [str(run) for run in runs], baseline, options).run()
+    Compare(str(output_dir), [str(run) for run in runs], baseline, on, options).run()
     comparison: dict[str, Any] = read_json(Path(output_dir) / "comparison.json")
     return comparison
 

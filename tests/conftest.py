@@ -136,8 +136,10 @@ def pytest_collection_finish() -> None:
 def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw figures only in tests that check them: they take a quarter of a short run."""
     if "kidasr.report.report" in sys.modules and not request.node.get_closest_marker("figures"):
-        for name in ("draw_learning_curve", "draw_wer_by_age", "draw_forest"):
-            monkeypatch.setattr(f"kidasr.report.report.{name}", lambda *_: None)
+        from matplotlib.figure import Figure
+
+        for name in ("learning_curve", "wer_by_age", "forest"):
+            monkeypatch.setattr(f"kidasr.report.report.{name}", lambda *_, **__: Figure())
 
 
 @pytest.fixture

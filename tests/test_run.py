@@ -1,5 +1,6 @@
 """The command line, as a user types it."""
 
+import json
 import os
 import re
 import shlex
@@ -247,7 +248,7 @@ def test_the_documented_commands_run(
         shutil.copy(CORPUS / f"{source}.jsonl", tmp_path / name)
     (tmp_path / "audio").symlink_to(CORPUS / "audio")
     arguments = shlex.split(command.removeprefix("python run.py"))
-    if "job=compare" in arguments:
+    if {"job=compare", "job=plan"} & set(arguments):
         write_finished_runs(tmp_path / "outputs")
     for stand_in in ("openai/whisper-small", "openai/whisper-tiny.en"):  # no hub here
         arguments = [one.replace(stand_in, str(MICRO)) for one in arguments]
@@ -255,8 +256,11 @@ def test_the_documented_commands_run(
         arguments.append(f"model.name_or_path={MICRO}")
     if "job=status" in arguments:
         add_runs(tmp_path / "outputs" / "multirun" / "mine", [PlannedRun("seed=1-0a1b2c3d", ("seed=1",))])
-    if not {"--help", "--cfg", "job=compare", "job=status"} & set(arguments):
+    if not {"--help", "--cfg", "job=compare", "job=plan", "job=status"} & set(arguments):
         arguments = [re.sub(r"^(seeds?)=1,2$", r"\1=1", one) for one in arguments]
+        if any(one.startswith("ablation.until=") for one in arguments):  # one hypothesis, and the first look is the last
+            arguments = [re.sub(r"max_runs=\d+$", "max_runs=4", one) for one in arguments] + ["hypotheses=[h4]"]
+            arguments = [re.sub(r"width:.*$", "width:1000", one) for one in arguments]
         arguments += [
             "debug=smoke",
             "trainer.max_steps=1",
@@ -272,13 +276,19 @@ def test_the_documented_commands_run(
 
 
 def write_finished_runs(outputs: Path) -> None:
-    """The runs that the documentation compares, all copied from one real run."""
+    """The runs that the documentation compares, all copied from one real run, with one more error for each seed."""
     job(outputs / "run", "debug=smoke").run()
-    for name, override in (("a", "seed=1"), ("b", "x=2"), ("c/0", "experiment=baseline"), ("c/1", "experiment=h4")):
-        folder = outputs / name.replace("c", "multirun/mine")
+    mine = [(f"multirun/mine/{name}{seed}", f"experiment={name}", seed) for name in ("baseline", "h4") for seed in (1, 2)]
+    for name, override, seed in (("a", "x=1", 1), ("b", "x=2", 1), *mine):
+        folder = outputs / name
         shutil.copytree(outputs / "run", folder, ignore=shutil.ignore_patterns("config.json"))
         (folder / ".hydra").mkdir()
-        (folder / ".hydra" / "overrides.yaml").write_text(f"- {override}\n", encoding="utf-8")
+        (folder / ".hydra" / "overrides.yaml").write_text(f"- {override}\n- seed={seed}\n", encoding="utf-8")
+        first, *rest = read_jsonl(folder / "predictions.jsonl")
+        first |= {"normalized_hypothesis": name, "substitutions": first["substitutions"] + seed}
+        (folder / "predictions.jsonl").write_text("\n".join(map(json.dumps, [first, *rest])), encoding="utf-8")
+        metrics = read_json(folder / "metrics.json")  # without the history: copies are not runs of one training
+        (folder / "metrics.json").write_text(json.dumps({**metrics, "history": []}), encoding="utf-8")
 
 
 def test_what_the_readme_promises_of_the_repository() -> None:

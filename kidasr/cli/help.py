@@ -23,7 +23,9 @@ Examples:
   python run.py augment=specaugment freeze=none        one option per hypothesis
   python run.py --multirun experiment=baseline,h4 seed=1,2
   python run.py --multirun experiment=baseline,h4 seed=1,2 hydra/launcher=slurm         the same on a cluster
-  python run.py ablation=one_at_a_time seeds=1,2       each hypothesis by itself, with a comparison
+  python run.py ablation=half_factorial seeds=1,2      what does each hypothesis change? with a comparison
+  python run.py ablation=one_at_a_time                 a first look: each hypothesis by itself
+  python run.py ablation=factorial seeds=1,2 factors='{augment: [none, specaugment], optim.learning_rate: [1e-5, 5e-5]}'
   python run.py job=status                             state of the newest sweep
   python run.py job=compare --help                     groups, keys and examples of another job
 """
@@ -67,7 +69,7 @@ def _comments(path: Path) -> tuple[list[str], list[tuple[str, str]]]:
         if block and not first:
             first = [one for one in block if not one.startswith("@package")]
             block = []
-        key = re.match(r"(\w+): ", line)
+        key = re.match(r'"?(\w+)"?: ', line)
         if key and key[1] not in ("defaults", "job", "hydra"):
             keys.append((key[1], " ".join(block)))
         block = []

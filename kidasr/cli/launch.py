@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import json
 import logging
 import os
 import re
@@ -23,9 +24,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
+from kidasr.cli.factors import ABLATION_KEYS, ablation_jobs, check_factors, is_ablation, read_seeds
 from kidasr.cli.help import help_text
 from kidasr.cli.processes import quoted, run_in_processes, this_command
 from kidasr.cli.shorthand import augmentation_keys, overridden_groups, written_out
+from kidasr.cli.until import read_until
 from kidasr.config.checks import ConfigError, check_config, check_hydra, job_class, unknown_key
 from kidasr.config.secrets import check_overrides, hidden
 from kidasr.errors import KidasrError, Stopped, truncate
@@ -228,6 +231,7 @@ def _check_command_line(conf: Path, folders: list[Path]) -> int:
     logging.disable(logging.WARNING)  # each job logs its warnings to its own run.log later
     try:
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+            _check_sweeper(arguments.overrides)
             shared = _compose(_without_sweeps(arguments.overrides))
             if arguments.help:
                 print(help_text(shared, folders))
@@ -311,11 +315,15 @@ def _check_multirun(shared: DictConfig, overrides: list[str], folders: list[Path
     base = _compose([])
     named: dict[str, dict[str, Any]] = {}
     composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}
+    known: dict[str, tuple[str, ...]] = {}
     jobs = list(planned_jobs(shared, overrides, folders))
     for number, job in enumerate(tqdm(jobs, desc="checking configs", unit="run", leave=False, disable=None, delay=1)):
         whole = _compose(job)
         name = name_run(sweep_dir, whole, base, number)
         what = identity(resolved(whole))
+        words = tuple(one for one in job if not one.lstrip("+~").startswith("hydra"))
+        if is_ablation(shared):
+            _check_is_new(words, what, known)
         if named.setdefault(name, what) != what:
             raise ConfigError(
                 f"hydra.sweep.subdir: two runs would share {sweep_dir / name}; expected: a folder for each run, which is "
@@ -328,9 +336,20 @@ def _check_multirun(shared: DictConfig, overrides: list[str], folders: list[Path
             )
         check_nodes(cfg, here=not str(hydra.launcher.get("_target_")).endswith("SlurmLauncher"))
         check_run_folder(sweep_dir / name, cfg)
-        composed[tuple(one for one in job if not one.lstrip("+~").startswith("hydra"))] = name, cfg
+        composed[words] = name, cfg
     remember_runs(composed)
     sys.argv.append(f"hydra.sweep.dir={quoted(sweep_dir)}")
+
+
+def _check_is_new(job: tuple[str, ...], what: dict[str, Any], known: dict[str, tuple[str, ...]]) -> None:
+    """Refuse a job of an ablation that is the same run as an earlier one: one of the factors has no effect."""
+    other = known.setdefault(json.dumps(what, sort_keys=True), job)
+    ours, theirs = ([one for one in job if one not in other], [one for one in other if one not in job])
+    if ours:
+        raise ConfigError(
+            f"{' '.join(ours)}: the same run as {' '.join(theirs)}; expected: factors that change the result, whatever the "
+            "levels of the others"
+        )
 
 
 def _compose(overrides: list[str]) -> DictConfig:
@@ -361,40 +380,38 @@ def planned_jobs(shared: DictConfig, overrides: list[str], folders: list[Path]) 
         folders: Config folders.
 
     Raises:
-        ConfigError: If the command line sets something that the ablation varies.
+        ConfigError: If an ablation can't be run as asked.
     """
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     parsed = parser.parse_overrides(overrides)
-    design = shared.hydra.runtime.choices.get("ablation", "none")
-    varied = {"seed", "experiment", "hypotheses"}
-    if design != "none":
-        _check_ablated(list(shared.ablated), folders)
-        varied |= {group.lstrip("/") for name in shared.ablated for group in overridden_groups(folders, name)}
     for one in parsed:
-        if one.key_or_group == "ablation" and one.is_sweep_override():
+        if one.key_or_group in ABLATION_KEYS and one.is_sweep_override():
             raise ConfigError(f"{one.input_line}: each ablation is a multirun of its own; expected: one of them")
-        if design != "none" and one.key_or_group in varied:
-            raise ConfigError(
-                f"{one.input_line}: ablation={design} sets that; expected: seeds=1,2 and options that all runs share, "
-                "e.g. model=whisper or trainer.num_train_epochs=5"
-            )
-    parsed = (
-        parser.parse_overrides([f"{key}={values}" for key, values in (shared.hydra.sweeper.params or {}).items()]) + parsed
-    )
-    of_the_basic_sweeper = str(shared.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
-    if not of_the_basic_sweeper or any(one.is_sweep_override() and not one.is_discrete_sweep() for one in parsed):
+    if is_ablation(shared):
+        if shared.hydra.runtime.choices.get("ablation", "none") == "none":
+            raise ConfigError("hydra/sweeper=ablation: an ablation chooses it; expected: ablation=half_factorial")
+        check_factors(shared, parsed, folders)
+    if is_search(shared) or any(one.is_sweep_override() and not one.is_discrete_sweep() for one in parsed):
         yield _without_sweeps(overrides)
-        return
-    for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None):
-        yield from batch
+    elif is_ablation(shared):
+        seeds = read_seeds(shared)
+        read_until(shared, len(seeds), len(ablation_jobs(shared, overrides, seeds[:1], parser)))
+        yield from ablation_jobs(shared, overrides, seeds, parser)
+    else:
+        params = [f"{key}={values}" for key, values in (shared.hydra.sweeper.params or {}).items()]
+        for batch in BasicSweeper.split_arguments([*parser.parse_overrides(params), *parsed], max_batch_size=None):
+            yield from batch
 
 
-def _check_ablated(names: list[str], folders: list[Path]) -> None:
-    if len(names) != len(set(names)):
-        raise ConfigError(f"ablated={names}: a hypothesis is listed twice; expected: each once")
-    known = sorted({path.stem for folder in folders for path in (folder / "hypotheses").glob("*.yaml")})
-    if unknown := [name for name in names if name not in known]:
-        raise ConfigError(f"hypotheses=[{unknown[0]}]: no such choice; expected: {', '.join(known)}")
+def is_search(cfg: DictConfig) -> bool:
+    """Whether the sweeper of a multirun chooses runs by the results of earlier ones."""
+    return not is_ablation(cfg) and not str(cfg.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
+
+
+def _check_sweeper(overrides: list[str]) -> None:
+    typed = [one for one in overrides if one.startswith("hydra/sweeper=")]
+    if typed and any(one.startswith("ablation=") and one != "ablation=none" for one in overrides):
+        raise ConfigError(f"{typed[0]}: an ablation has a sweeper of its own; expected: only one of them")
 
 
 def _check_hypotheses(overrides: list[str], folders: list[Path]) -> None:

@@ -6,7 +6,6 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from kidasr.cli.designs import swept
 from kidasr.corpus.age import AGE_ORDER
 from kidasr.runs.identity import sweep_name, words_of
 
@@ -35,8 +34,7 @@ def register() -> None:
             ConfigStore.instance().repo["hydra"][group].pop(f"{name}.yaml", None)
     OmegaConf.register_new_resolver("embedded", lambda path: str(EMBEDDED / path), replace=True)
     OmegaConf.register_new_resolver("age_order", lambda: ListConfig(list(AGE_ORDER)), replace=True)
-    OmegaConf.register_new_resolver("design", swept, replace=True)
-    OmegaConf.register_new_resolver("comma_separated", lambda values: ",".join(map(str, values)), replace=True)
+    OmegaConf.register_new_resolver("all_on", lambda names, factors: ListConfig([*names, *(factors or ())]), replace=True)
     OmegaConf.register_new_resolver("scaled_steps", scaled_steps, replace=True)
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
     OmegaConf.register_new_resolver("job_name", lambda folder: words_of(Path(folder).name) or "kidasr", replace=True)

@@ -17,7 +17,7 @@ def written_out(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """Expand a command line to Hydra's syntax.
 
     - ``seeds=1,2`` becomes a list: one ablation with both seeds, not one ablation per seed.
-    - With ``ablation=``, ``hypotheses=[h1,h4]`` sets the hypotheses to vary (``ablated``).
+    - With ``ablation=``, ``hypotheses=[h1,h4]`` sets the hypotheses to vary (``ablated``); with ``factors=`` alone, none.
     - ``augment.freq_mask_param=27`` becomes ``augment.specaugment.freq_mask_param=27``: the augmentation that has the key.
     - Flags are moved to the front: Hydra does not recognise them after an override.
 
@@ -28,14 +28,22 @@ def written_out(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
     Raises:
         KidasrError: If several augmentations have the key.
     """
-    has_design = any(one.startswith("ablation=") and one != "ablation=none" for one in arguments)
+    # A run of an ablation that is started in several processes has hypotheses of its own.
+    has_design = "hydra.mode=RUN" not in arguments and any(
+        one.startswith("ablation=") and one != "ablation=none" for one in arguments
+    )
     keys = augmentations(folders)
     out = []
     for one in arguments:
         one = re.sub(r"^(seeds|ablated)=([^\[\]]+)$", r"\1=[\2]", one)
         if has_design:
             one = re.sub(r"^hypotheses=\[?([^\[\]]*)\]?$", r"ablated=[\1]", one)
+        if one.startswith("factors="):
+            one = re.sub(r"(?<=[{,\s])augment\.\w+(?=\s*:)", lambda key: _augmentation_key(f"{key[0]}=", keys)[:-1], one)
         out.append(_augmentation_key(one, keys))
+    typed = {one.partition("=")[0] for one in out}
+    if has_design and "factors" in typed and "ablated" not in typed:
+        out.append("ablated=[]")
     return sorted(out, key=lambda one: one not in _FLAGS)
 
 

@@ -31,6 +31,15 @@ class Identity(Group):
     ignored_keys: list[Text]
 
 
+class Ablation(Group):
+    """When an ablation adds seeds."""
+
+    until: Text | None
+    max_runs: PositiveInt | None
+    max_hours: PositiveFloat | None
+    looks: PositiveInt
+
+
 class Settings(Group):
     """Keys that belong to no particular job."""
 
@@ -41,7 +50,9 @@ class Settings(Group):
     step_scale: PositiveFloat = 1.0
     # Used by ablations.
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
-    ablated: Annotated[list[Text], Field(min_length=1)] | None = None
+    ablated: list[Text] | None = None
+    factors: dict[Text, Annotated[list[Any], Field(min_length=2)]] | None = None
+    ablation: Ablation | None = None
     baseline: Text | list[Text] | None = None
 
 
@@ -94,8 +105,14 @@ class OptunaSweeper(OfHydra):
     params: dict[Text, Any]
 
 
+class AblationSweeper(OfHydra):
+    design: Text
+    max_batch_size: PositiveInt | None
+    params: dict[Text, Any] | None
+
+
 #: Schemas of the choices of ``hydra/launcher`` and ``hydra/sweeper``, by node and by the class name in ``_target_``.
 PLUGIN_SCHEMAS: dict[str, dict[str, type[OfHydra]]] = {
     "hydra.launcher": {"LocalLauncher": SubmititLauncher, "SlurmLauncher": SlurmLauncher},
-    "hydra.sweeper": {"OptunaSweeper": OptunaSweeper},
+    "hydra.sweeper": {"OptunaSweeper": OptunaSweeper, "AblationSweeper": AblationSweeper},
 }

@@ -3,27 +3,39 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from kidasr.errors import KidasrError
 from kidasr.recognition.score import is_runaway
-from kidasr.runs.files import METRICS, PREDICTIONS
+from kidasr.runs.files import EVALUATIONS, METRICS, PREDICTIONS, predictions_of
 from kidasr.runs.folder import read_config
 from kidasr.runs.identity import configuration, ignored_keys, key_of, overrides_with_effect
 from kidasr.runs.record import failure
 
 #: Fields of a prediction that a comparison needs.
 TEXTS = ("utterance_id", "speaker_id", "age_bucket", "normalized_reference", "normalized_hypothesis")
+#: Fields that the pages show where they are recorded.
+OPTIONAL_TEXTS = ("audio_path", "reference", "hypothesis")
 COUNTS = ("words", "characters", "substitutions", "deletions", "insertions", "character_errors")
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """What a run measured during its training."""
+
+    utterance_ids: list[str]
+    #: By step, the errors in each of the utterances.
+    errors: Mapping[int, list[int]]
 
 
 @dataclass(frozen=True)
@@ -43,13 +55,37 @@ class Run:
     ages: np.ndarray
     references: list[str]
     hypotheses: list[str]
-    #: Empty strings if the run did not record them.
+    #: Empty strings if the run did not record them. The texts are as they were before normalization.
     audio_paths: list[str]
+    raw_references: list[str]
+    raw_hypotheses: list[str]
     words: np.ndarray
     characters: np.ndarray
     #: Substitutions, deletions, insertions, shape ``(3, utterances)``.
     kinds: np.ndarray
     character_errors: np.ndarray
+    #: The set that was scored: ``"validation"`` or the name of a test set.
+    set_name: str = "validation"
+    #: The evaluations that chose the checkpoint; None if they are not recorded.
+    evaluations: Evaluations | None = None
+    #: The validation set, on which the checkpoint was chosen.
+    validation_ids: Sequence[str] = ()
+    validation_speakers: np.ndarray = field(default_factory=lambda: np.array([]))
+    validation_words: np.ndarray = field(default_factory=lambda: np.array([]))
+
+    @cached_property
+    def losses(self) -> dict[int, Any]:
+        """The training loss by step; empty if it is not recorded."""
+        history = self.metrics.get("history") or []
+        return {entry["step"]: (entry["loss"], entry.get("grad_norm")) for entry in history if "loss" in entry}
+
+    @property
+    def saved_steps(self) -> Collection[int]:
+        """The evaluated steps that had a checkpoint, among which one was chosen."""
+        config = self.config or {}
+        steps = (config.get("checkpoint") or {}).get("save_steps") or 1
+        evaluated = self.evaluations.errors if self.evaluations else {}
+        return {step for step in evaluated if step % steps == 0 or step == self.metrics.get("steps")}
 
     @cached_property
     def errors(self) -> np.ndarray:
@@ -71,11 +107,12 @@ class Run:
         )
 
 
-def read_run(folder: Path) -> Run:
-    """Read a run folder: its predictions, its metrics and its config.
+def read_run(folder: Path, set_name: str = "validation") -> Run:
+    """Read a run folder: its predictions of a set, its metrics and its config.
 
     Raises:
-        KidasrError: If it is not a run folder, the run is not finished, or its files can't be read.
+        KidasrError: If it is not a run folder, the run is not finished, it did not score the set, or its files can't be
+            read.
     """
     if not folder.is_dir():
         raise KidasrError(f"{folder}: no such folder; expected: run folders, or patterns such as 'outputs/multirun/*/*/*'")
@@ -83,11 +120,38 @@ def read_run(folder: Path) -> Run:
         failed = failure(folder)
         how = f"failed: {failed.get('error')}" if failed else f"not finished: it has no {METRICS}"
         raise KidasrError(f"{folder}: {how}")
+    metrics = _read_json(folder / METRICS)
+    path = folder / predictions_of(set_name)
+    if not path.is_file() and set_name != "validation":
+        raise KidasrError(f"{folder}: no transcripts of the set {set_name!r} ({path.name}); expected: {_sets_in(folder)}")
+    rows = _read_rows(path)
     try:
-        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        run = make_run(folder, metrics, rows, set_name)
+        validation = rows if set_name == "validation" else _read_rows(folder / PREDICTIONS)
+        return _with_evaluations(run, folder, validation)
+    except (KeyError, TypeError, ValueError) as error:
+        raise KidasrError(f"{path}: not predictions: {error}") from error
+
+
+def has_set(folder: Path, set_name: str) -> bool:
+    """Whether a run has transcripts of a set."""
+    return (folder / predictions_of(set_name)).is_file()
+
+
+def _sets_in(folder: Path) -> str:
+    known = [path.name for path in sorted(folder.glob("predictions*.jsonl"))]
+    names = [name.removeprefix("predictions").removesuffix(".jsonl").lstrip("_") or "validation" for name in known]
+    return ", ".join(f"on={name}" for name in names) or "a finished run"
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise KidasrError(f"{folder / METRICS}: can't be read: {error}") from error
-    path = folder / PREDICTIONS
+        raise KidasrError(f"{path}: can't be read: {error}") from error
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
     rows = []
     try:
         # Not splitlines(), which also splits at characters that are valid inside a JSON string.
@@ -99,45 +163,71 @@ def read_run(folder: Path) -> Run:
             continue
         try:
             row = json.loads(text)
-            rows.append({name: row[name] for name in TEXTS + COUNTS} | {"audio_path": row.get("audio_path", "")})
+            optional = {name: row.get(name, "") for name in OPTIONAL_TEXTS}
+            rows.append({name: row[name] for name in TEXTS + COUNTS} | optional)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise KidasrError(f"{path}:{line}: not a prediction: {type(error).__name__} {error}") from error
     if not rows:
         raise KidasrError(f"{path}: no prediction in it")
-    try:
-        return make_run(folder, metrics, rows)
-    except ValueError as error:
-        raise KidasrError(f"{path}: not predictions: {error}") from error
+    return rows
 
 
-def make_run(folder: Path, metrics: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Run:
+def make_run(
+    folder: Path, metrics: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], set_name: str = "validation"
+) -> Run:
     """A run from what is in its files.
 
     Args:
         folder: Its folder, whose config and overrides are read.
         metrics: What ``metrics.json`` holds.
         rows: Predictions, as in ``predictions.jsonl``.
+        set_name: The set that they are of.
     """
     in_order = sorted(rows, key=lambda row: str(row["utterance_id"]))
     words, characters, *kinds, character_errors = np.array([[int(row[name]) for name in COUNTS] for row in in_order]).T
     config = read_config(folder)
+    overrides = _overrides(folder)
     return Run(
         folder=str(folder),
         config=config,
-        overrides=_overrides(folder),
-        seed=config.get("seed") if config else None,
+        overrides=overrides,
+        seed=config.get("seed") if config else _typed_seed(overrides),
         metrics=metrics,
         utterance_ids=[str(row["utterance_id"]) for row in in_order],
         speakers=np.array([str(row["speaker_id"]) for row in in_order]),
         ages=np.array([str(row["age_bucket"]) for row in in_order]),
         references=[str(row["normalized_reference"]) for row in in_order],
         hypotheses=[str(row["normalized_hypothesis"]) for row in in_order],
-        audio_paths=[str(row["audio_path"]) for row in in_order],
+        audio_paths=[str(row.get("audio_path") or "") for row in in_order],
+        raw_references=[str(row.get("reference") or "") for row in in_order],
+        raw_hypotheses=[str(row.get("hypothesis") or "") for row in in_order],
         words=words,
         characters=characters,
         kinds=np.array(kinds),
         character_errors=character_errors,
+        set_name=set_name,
     )
+
+
+def _with_evaluations(run: Run, folder: Path, validation: Sequence[Mapping[str, Any]]) -> Run:
+    path = folder / EVALUATIONS
+    if not path.is_file():
+        return run
+    recorded = _read_json(path)
+    return replace(
+        run,
+        evaluations=Evaluations(
+            list(map(str, recorded["utterance_ids"])), {int(step): errors for step, errors in recorded["errors"].items()}
+        ),
+        validation_ids=[str(row["utterance_id"]) for row in validation],
+        validation_speakers=np.array([str(row["speaker_id"]) for row in validation]),
+        validation_words=np.array([int(row["words"]) for row in validation]),
+    )
+
+
+def _typed_seed(overrides: frozenset[str] | None) -> int | None:
+    typed = next((one.partition("=")[2] for one in overrides or () if key_of(one) == "seed"), "")
+    return int(typed) if typed.isdigit() else None
 
 
 def _overrides(folder: Path) -> frozenset[str] | None:
@@ -151,8 +241,8 @@ def _overrides(folder: Path) -> frozenset[str] | None:
 def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs by their configuration, which is named by the overrides that not all of them have, or is the default.
 
-    ``hypotheses=[h1,h4]`` is named ``h1+h4``, and none of them ``baseline``. Where no config is recorded, the overrides are
-    the configuration.
+    ``hypotheses=[h1,h4]`` is named ``h1+h4``, and none of them ``baseline``; a factor of an ablation is named by its level
+    where it is on. Where no config is recorded, the overrides are the configuration.
     """
     # One list for all, also where it was extended between two of them.
     ignored = frozenset[str]().union(*(ignored_keys(run.config or {}) for run in runs))
@@ -164,7 +254,11 @@ def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
     common = frozenset.intersection(*typed.values()) if runs else frozenset()
     named: dict[str, list[Run]] = {}
     for members in grouped.values():
-        name = " ".join(map(_short, sorted(typed[members[0].folder] - common))) or "default"
+        words = sorted(typed[members[0].folder] - common)
+        short = [_short(one) for one in words]
+        if len(short) > 1:
+            short = [one for one in short if one != "baseline"]
+        name = " ".join(short) or ("baseline" if factors_of(members[0]) else "default")
         number = 2
         while name in named:  # the same words, but with other files in conf/
             name = f"{name.removesuffix(f' ({number - 1})')} ({number})"
@@ -173,11 +267,51 @@ def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return named
 
 
+def distinct(configurations: Mapping[str, Sequence[Run]]) -> tuple[dict[str, list[Run]], list[dict[str, str]]]:
+    """Each configuration's runs, each seed once.
+
+    Returns:
+        The runs, and what was left out: ``path`` and ``reason``.
+
+    Raises:
+        KidasrError: If a seed is there twice with different transcripts: neither a repetition nor the same run.
+    """
+    kept: dict[str, list[Run]] = {}
+    dropped = []
+    for name, members in configurations.items():
+        kept[name] = []
+        for run in members:
+            same = next((one for one in kept[name] if one.hypotheses == run.hypotheses and one.seed == run.seed), None)
+            if same is not None:
+                seed = "an unknown seed" if run.seed is None else f"seed {run.seed}"
+                dropped.append(
+                    {"path": run.folder, "reason": f"{run.folder}: {seed} of {name} again, as in {same.folder}: one run"}
+                )
+                continue
+            twice = next((one for one in kept[name] if run.seed is not None and one.seed == run.seed), None)
+            if twice is not None:
+                raise KidasrError(
+                    f"{run.folder}: seed {run.seed} of {name} is in {twice.folder} too, with other transcripts; expected: "
+                    "each seed once (leave one of the two out of runs=)"
+                )
+            kept[name].append(run)
+    return kept, dropped
+
+
 def _typed(run: Run, ignored: frozenset[str]) -> frozenset[str]:
     """What was typed for a configuration; where that is not known, its folder stands for it."""
     if run.overrides is None:
         return frozenset([run.folder])
-    return frozenset(one for one in overrides_with_effect(run.overrides, ignored) if key_of(one) != "seed")
+    factors = factors_of(run)
+    return frozenset(
+        one for one in overrides_with_effect(run.overrides, ignored) if key_of(one) != "seed" and not _is_off(one, factors)
+    )
+
+
+def _is_off(override: str, factors: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether an override sets a factor to its first level."""
+    levels = factors.get(key_of(override))
+    return levels is not None and bool(OverridesParser.create().parse_override(override).value() == levels[0])
 
 
 def _short(override: str) -> str:
@@ -190,8 +324,25 @@ def _short(override: str) -> str:
     return value if key == "experiment" else override
 
 
-def hypotheses_on(run: Run) -> frozenset[str] | None:
-    """Which hypotheses an ablation has switched on in a run; None for a run of no ablation."""
+def factors_of(run: Run) -> dict[str, list[Any]]:
+    """The factors of the ablation that a run belongs to, besides its hypotheses: their levels by name, the first is off."""
+    recorded = (run.config or {}).get("factors")
+    if not isinstance(recorded, Mapping):
+        return {}
+    return {str(name): list(levels) for name, levels in recorded.items() if isinstance(levels, list) and levels}
+
+
+def factors_on(run: Run) -> frozenset[str] | None:
+    """What an ablation has switched on in a run: hypotheses by name, factors as ``key=level``. None for a run of none."""
+    factors = factors_of(run)
+    on = _hypotheses_on(run)
+    if on is None and not factors:
+        return None
+    levels = {one for one in run.overrides or () if key_of(one) in factors and not _is_off(one, factors)}
+    return (on or frozenset()) | levels
+
+
+def _hypotheses_on(run: Run) -> frozenset[str] | None:
     recorded = (run.config or {}).get("hypotheses")
     if isinstance(recorded, list):
         return frozenset(map(str, recorded))

@@ -15,6 +15,7 @@ from kidasr.errors import KidasrError
 from kidasr.processes import is_first_process
 from kidasr.runs.sweeps import LOCK, read_sweep
 from kidasr.sweep.state import ENDED, run_state, slurm_queue
+from kidasr.sweep.until import read_looks
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ class CompareRuns(Callback):
     def _compare(self, config: DictConfig) -> None:
         if not job_class(config).is_compared:
             return
-        from kidasr.jobs.compare import Compare, in_order  # heavy: imports the report's libraries
+        from kidasr.evidence.finished import in_order
+        from kidasr.jobs.compare import Compare  # heavy: imports the report's libraries
 
         folder = Path(config.hydra.sweep.dir)
         started = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
@@ -49,6 +51,7 @@ class CompareRuns(Callback):
             return
         try:
             report = instantiate(config.report)
-            Compare(str(folder), [str(job) for job in jobs], config.get("baseline"), report).run()
+            level = read_looks(folder).level
+            Compare(str(folder), [str(job) for job in jobs], config.get("baseline"), config.get("on"), report, level).run()
         except KidasrError as error:
             log.warning("no comparison of these runs: %s", error)

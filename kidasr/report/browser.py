@@ -20,25 +20,29 @@ MIME = {"WAV": "audio/wav", "FLAC": "audio/flac", "OGG": "audio/ogg", "MP3": "au
 LETTERS = {"equal": "=", "substitute": "S", "delete": "D", "insert": "I"}
 
 
-def browser_data(systems: Mapping[str, Run], folder: Path, max_utterances: int, embed_audio_mb: float) -> dict[str, Any]:
+def browser_data(
+    systems: Mapping[str, Sequence[Run]], folder: Path, max_utterances: int, embed_audio_mb: float
+) -> dict[str, Any]:
     """The data of the browser.
 
     Args:
-        systems: Runs on the same utterances, by display name. With several runs the first is the baseline.
+        systems: Runs on the same utterances, by the name of their configuration. The first of several is the baseline.
         folder: The folder of the page. Links to recordings are relative to it.
-        max_utterances: Number of utterances: those with the most errors, or with several runs, those whose errors differ
-            most.
+        max_utterances: Number of utterances: those with the most errors, or with several configurations, those whose errors
+            differ most.
         embed_audio_mb: Megabytes of recordings to embed in the page; the rest is linked.
 
     Returns:
-        ``utterances``: id, speaker, age, words, audio (a URL, or null). ``systems``: name, and for each utterance ``heard``,
-        a list of ``[operation, reference, hypothesis]``, and ``runaway``. ``total``: number of utterances in the set.
+        ``utterances``: id, speaker, age, words, reference (before normalization, where it is recorded), audio (a URL, or
+        null). ``systems``: name, and ``runs``: seed, and for each utterance ``heard``, a list of ``[operation, reference,
+        hypothesis]``, ``raw``, the transcript before normalization, and ``runaway``. ``total``: number of utterances in the
+        set.
     """
-    runs = list(systems.values())
-    errors = np.array([run.errors for run in runs])
-    weight = errors[0] if len(runs) == 1 else np.abs(errors - errors[0]).sum(axis=0)
+    errors = np.array([np.mean([run.errors for run in runs], axis=0) for runs in systems.values()])
+    weight = errors[0] if len(systems) == 1 else np.abs(errors - errors[0]).sum(axis=0)
     chosen = np.lexsort((-errors.max(axis=0), -weight))[:max_utterances]
-    first = runs[0]
+    first = next(iter(systems.values()))[0]
+    references = _raw(first, "raw_references")
     audio = _Audio(folder, embed_audio_mb)
     return {
         "total": len(first.utterance_ids),
@@ -49,17 +53,27 @@ def browser_data(systems: Mapping[str, Run], folder: Path, max_utterances: int, 
                 "speaker": str(first.speakers[place]),
                 "age": str(first.ages[place]),
                 "words": int(first.words[place]),
+                "reference": references[place] or first.references[place],
                 "audio": audio.url(first.audio_paths[place]),
             }
             for place in chosen
         ],
-        "systems": [{"name": name, **_heard(run, chosen)} for name, run in systems.items()],
+        "systems": [{"name": name, "runs": [_heard(run, chosen) for run in runs]} for name, runs in systems.items()],
     }
 
 
+def _raw(run: Run, name: str) -> list[str]:
+    """Texts before normalization; empty strings where they are not recorded."""
+    texts: list[str] = getattr(run, name, None) or [""] * len(run.utterance_ids)
+    return texts
+
+
 def _heard(run: Run, chosen: np.ndarray) -> dict[str, Any]:
+    raw = _raw(run, "raw_hypotheses")
     references, hypotheses = ([texts[place] for place in chosen] for texts in (run.references, run.hypotheses))
     return {
+        "seed": run.seed,
+        "raw": [raw[place] for place in chosen],
         "heard": [align(*pair) for pair in zip(references, hypotheses, strict=True)],
         "runaway": [bool(run.runaways[place]) for place in chosen],
     }

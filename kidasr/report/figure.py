@@ -1,63 +1,349 @@
-"""Figures for papers: PNG or PDF, chosen by the file name."""
+"""The figures of reports and papers (matplotlib).
 
-import textwrap
-from collections.abc import Mapping, Sequence
+All are as wide as a column of a two-column paper, with 8-point text, which is also legible on a phone.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from kidasr.report.tables import change_of
+
+#: Width of a column, in inches.
+WIDTH = 3.4
+
+#: Text, axes and grid are drawn in ink and open markers are filled with paper. A page replaces both by its own colours.
+INK, PAPER = "#1d1d1f", "#ffffff"
+
+#: Okabe and Ito's palette, which is safe for colour-blind readers, and a marker for each colour.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+#: Height of a line of text, in inches.
+LINE = 0.145
+
+#: Columns of points side by side that fit into the width.
+MAX_COLUMNS = 24
+
+#: Width of a line of text, in points: across the figure, in a legend, in a legend of two columns, and beside the axes.
+ACROSS, KEY, HALF_KEY, BESIDE = 232, 205, 88, 105
+
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "figure.labelsize": 8,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": INK,
+    "grid.alpha": 0.15,
+    "axes.linewidth": 0.6,
+    "grid.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a dollar sign is a dollar sign
+    "pdf.fonttype": 42,  # text that can be selected and edited
+    "svg.fonttype": "none",
+    "svg.hashsalt": "kidasr",  # the same ids every time
+}
 
 
-def draw_learning_curve(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Draw WER (above), losses and learning rate (below) against optimizer steps; marks the kept step and the frozen steps.
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as ``.png`` and as ``.pdf``.
 
     Args:
-        path: Image file; its extension sets the format.
-        metrics: The content of ``metrics.json``.
+        figure: The figure.
+        path: The file without its extension.
     """
-    history: Sequence[Mapping[str, Any]] = metrics["history"]
-    best_step, frozen_steps = metrics["best_step"], metrics["frozen_steps"]
-    evaluations = [entry for entry in history if "eval_wer" in entry]
-    losses = [entry for entry in history if "loss" in entry]
-    figure = Figure(figsize=(7, 5.5), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every glyph of a PDF
+    with rc_context(STYLE):
+        figure.savefig(f"{path}.png", dpi=200)
+        figure.savefig(f"{path}.pdf", metadata={"CreationDate": None})
 
-    points = wer_points(metrics)
-    above.plot([step for step, _ in points], [100 * wer for _, wer in points], marker="o", markersize=3, color="tab:blue")
-    best = dict(points).get(best_step)
-    if best is not None:
-        above.plot(best_step, 100 * best, marker="*", markersize=14, color="tab:orange", linestyle="none")
-        above.annotate(f"kept: {100 * best:.1f}%", (best_step, 100 * best), (0, 12), textcoords="offset points", ha="center")
-    above.set_ylabel(f"validation {rate_of(metrics)} (%)")
-    above.set_ylim(bottom=0)
 
-    below.plot([entry["step"] for entry in losses], [entry["loss"] for entry in losses], label="training loss")
-    below.plot(
-        [entry["step"] for entry in evaluations], [entry["eval_loss"] for entry in evaluations], label="validation loss"
+@rc_context(STYLE)
+def forest(title: str, rows: Mapping[str, Mapping[str, Any]], by_age: bool = False) -> Figure:
+    """Forest plot of WER differences with 95% intervals.
+
+    Args:
+        title: Title of the axis.
+        rows: By name: ``delta_wer`` and ``ci95`` (or None) as fractions; with ``by_age``, that of each age too.
+        by_age: Whether to draw the ages, below each row.
+    """
+    # Label, difference, and whether it is that of an age.
+    lines: list[tuple[str, Mapping[str, Any], bool]] = []
+    for name, row in rows.items():
+        lines.append(("\n".join(wrapped(name, BESIDE)), row, False))
+        ages = row.get("by_age", {}).items() if by_age else ()
+        lines += [(_plain(age), one, True) for age, one in ages if one["delta_wer"] is not None]
+    heights = [1.3 + 0.85 * label.count("\n") if not of_age else 0.9 for label, _, of_age in lines]
+    places = [-sum(heights[:number]) - height / 2 for number, height in enumerate(heights)]
+    keys = [
+        *(
+            [_key("change, 95% interval", PALETTE[0], marker="s", linewidth=1.4)]
+            if any(one["ci95"] for _, one, _ in lines)
+            else []
+        ),
+        *([_key("of one age", PALETTE[0], marker="o", markersize=3, linewidth=0.8)] if any(one[2] for one in lines) else []),
+        *_no_interval([one["ci95"] for _, one, _ in lines], "s"),
+        _key("no change", INK, linestyle="--", linewidth=0.8),
+    ]
+    axis = _across(title)
+    figure = _figure(0.4 + LINE * (axis.count("\n") + 1) + 0.17 * sum(heights), keys)
+    axes = figure.subplots()
+    for place, (_, one, of_age) in zip(places, lines, strict=True):
+        _interval(
+            axes.errorbar,
+            100 * change_of(one),
+            place,
+            xerr=reach(change_of(one), one["ci95"]),
+            color=PALETTE[0],
+            marker="o" if of_age else "s",
+            markersize=3 if of_age else 4.5,
+            elinewidth=0.8 if of_age else 1.4,
+            alpha=0.8 if of_age else 1,
+        )
+    axes.axvline(0, color=INK, linestyle="--", linewidth=0.8, zorder=0)
+    axes.set_yticks(places, [label for label, _, _ in lines])
+    for tick, (_, _, of_age) in zip(axes.get_yticklabels(), lines, strict=True):
+        tick.set_alpha(0.75 if of_age else 1)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-sum(heights), 0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10], min_n_ticks=3))
+    axes.grid(axis="x")
+    figure.supxlabel(axis)
+    return _laid_out(figure)
+
+
+@rc_context(STYLE)
+def power_curves(
+    effect: float,
+    curves: Mapping[str, Sequence[tuple[int, float]]],
+    bounds: Mapping[str, Sequence[tuple[int, float, float]]],
+) -> Figure:
+    """The probability of showing a difference, against the number of runs.
+
+    Args:
+        effect: The difference, as a fraction.
+        curves: By design, runs and probability.
+        bounds: By design, runs and the probabilities with the upper and the lower bound of the spread between seeds.
+    """
+    colours = dict(zip(curves, PALETTE, strict=False))
+    keys = [_key(name, colours[name], marker=MARKERS[number], linewidth=1.4) for number, name in enumerate(curves)]
+    keys.append(_key("80%", INK, linestyle="--", linewidth=0.8))
+    figure = _figure(2.4, keys)
+    axes = figure.subplots()
+    for number, (name, curve) in enumerate(curves.items()):
+        runs = [one for one, _ in curve]
+        axes.plot(
+            runs, [100 * one for _, one in curve], color=colours[name], marker=MARKERS[number], markersize=3, linewidth=1.4
+        )
+        low, high = ([100 * one[place] for one in bounds[name]] for place in (1, 2))
+        axes.fill_between([one[0] for one in bounds[name]], low, high, color=colours[name], alpha=0.15, linewidth=0)
+    axes.axhline(80, color=INK, linestyle="--", linewidth=0.8, zorder=0)
+    axes.set_ylim(0, 100)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("runs")
+    axes.set_ylabel(f"power to show\n{100 * effect:g} points (%)")
+    axes.grid()
+    return _laid_out(figure)
+
+
+@rc_context(STYLE)
+def wer_by_age(
+    configurations: Mapping[str, Mapping[str, Any]],
+    seeds: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    rate: str = "WER",
+) -> Figure:
+    """The WER of each age bucket with its 95% interval, configurations side by side.
+
+    Args:
+        configurations: By name: ``wer``, ``ci95`` (or None) and ``by_age`` with the same, averaged over seeds.
+        seeds: By name, the same of each run. Drawn as small dots where there are several.
+        rate: Name of the error rate.
+    """
+    seeds = seeds or {}
+    ages = [*dict.fromkeys(age for one in configurations.values() for age in one["by_age"]), ""]
+    per_panel = max(2, MAX_COLUMNS // len(configurations))
+    panels = [ages[start : start + per_panel] for start in range(0, len(ages), per_panel)]
+    known = [one for each in configurations.values() for age in ages if (one := _of_age(each, age)) is not None]
+    several_seeds = any(len(runs) > 1 for runs in seeds.values())
+    what = "mean over seeds, " if several_seeds else ""
+    keys = [
+        *(
+            [_key(f"{what}95% interval", PALETTE[0] if len(configurations) == 1 else INK, marker="o", linewidth=1.2)]
+            if any(one["ci95"] for one in known)
+            else []
+        ),
+        *_no_interval([one["ci95"] for one in known], "o", what),
+        *([_key("one seed", INK, marker="o", markersize=1.8, markeredgewidth=0)] if several_seeds else []),
+    ]
+    names = [
+        _key("\n".join(wrapped(name, KEY)), PALETTE[number % len(PALETTE)], marker=MARKERS[number % len(MARKERS)])
+        for number, name in enumerate(configurations)
+    ]
+    figure = _figure(0.2 + 1.5 * len(panels), names if len(names) > 1 else [], keys)
+    grid = figure.subplots(len(panels), 1, sharey=True, squeeze=False)[:, 0]
+    width = 0.76 / len(configurations)
+    for axes, of_panel in zip(grid, panels, strict=True):
+        for number, (name, configuration) in enumerate(configurations.items()):
+            for place, age in enumerate(of_panel):
+                where = place + (number - (len(configurations) - 1) / 2) * width
+                one = _of_age(configuration, age)
+                if one is None:
+                    continue
+                _interval(
+                    axes.errorbar,
+                    where,
+                    100 * one["wer"],
+                    yerr=reach(one["wer"], one["ci95"]),
+                    color=PALETTE[number % len(PALETTE)],
+                    marker=MARKERS[number % len(MARKERS)],
+                    markersize=4,
+                    elinewidth=1.2,
+                )
+                runs = [found for run in seeds.get(name, ()) if (found := _of_age(run, age)) is not None]
+                if len(runs) > 1:
+                    axes.plot(
+                        [where + 0.32 * width] * len(runs),
+                        [100 * run["wer"] for run in runs],
+                        linestyle="none",
+                        marker="o",
+                        markersize=1.8,
+                        markeredgewidth=0,
+                        color=PALETTE[number % len(PALETTE)],
+                    )
+        axes.set_xticks(range(len(of_panel)), [_plain(age) or "all" for age in of_panel])
+        axes.set_xlim(-0.5, per_panel - 0.5 if len(panels) > 1 else len(of_panel) - 0.5)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel(f"{rate} (%)")
+        axes.grid(axis="y")
+        axes.tick_params(axis="x", length=0)
+    grid[-1].set_xlabel("age in years")
+    return _laid_out(figure)
+
+
+def _of_age(rates: Mapping[str, Any], age: str) -> Mapping[str, Any] | None:
+    """The rates of an age, or of all ages (``""``); None if there are none."""
+    found: Mapping[str, Any] | None = rates["by_age"].get(age) if age else rates
+    return found if found is not None and found["wer"] is not None else None
+
+
+@rc_context(STYLE)
+def learning_curve(configurations: Mapping[str, Sequence[Mapping[str, Any]]], rate: str = "WER") -> Figure:
+    """WER, losses and learning rate against optimizer steps, with the kept step of each run and the frozen steps.
+
+    Args:
+        configurations: The content of ``metrics.json`` of each run, by the name of its configuration.
+        rate: Name of the error rate.
+    """
+    several_seeds = any(len(runs) > 1 for runs in configurations.values())
+    everything = [metrics for runs in configurations.values() for metrics in runs]
+    names = [
+        _key("\n".join(wrapped(name, KEY)), PALETTE[number % len(PALETTE)], linewidth=1.6)
+        for number, name in enumerate(configurations)
+    ]
+    keys = [
+        _key("validation", INK, linewidth=1.2),
+        _key("training (loss)", INK, linewidth=1.2, linestyle=":"),
+        _key(_kept(everything), INK, marker="*", markersize=7),
+    ]
+    if several_seeds:
+        keys[:1] = [_key("validation, mean over seeds", INK, linewidth=1.6), _key("one seed", INK, linewidth=0.6, alpha=0.6)]
+    # The line is in the colour of a configuration if only that one is frozen.
+    frozen: dict[int, str] = {}
+    for number, runs in enumerate(configurations.values()):
+        for steps in sorted({metrics.get("frozen_steps", 0) for metrics in runs} - {0}):
+            frozen[steps] = INK if steps in frozen or len(configurations) == 1 else PALETTE[number % len(PALETTE)]
+    keys += [_key(f"encoder frozen until step {one}", frozen[one], linewidth=0.8, linestyle="--") for one in sorted(frozen)]
+    figure = _figure(3.7, names if len(names) > 1 else [], keys)
+    wers, losses, rates = figure.subplots(3, 1, sharex=True, height_ratios=(1.5, 1, 0.8))
+    for number, runs in enumerate(configurations.values()):
+        colour = PALETTE[number % len(PALETTE)]
+        curves = [wer_points(metrics) for metrics in runs]
+        _seeds_and_mean(wers, [[(step, 100 * wer) for step, wer in curve] for curve in curves], colour, marker=".")
+        for metrics, curve in zip(runs, curves, strict=True):
+            kept = dict(curve).get(metrics["best_step"])
+            if kept is not None:
+                wers.plot(
+                    metrics["best_step"],
+                    100 * kept,
+                    marker="*",
+                    markersize=9,
+                    color=colour,
+                    markeredgecolor=INK,
+                    markeredgewidth=0.5,
+                    linestyle="none",
+                    zorder=4,
+                )
+        for axes, key, style in ((losses, "loss", ":"), (losses, "eval_loss", "-"), (rates, "learning_rate", "-")):
+            mean = mean_curve([_points(metrics, key) for metrics in runs])
+            axes.plot([step for step, _ in mean], [value for _, value in mean], color=colour, linestyle=style, linewidth=1.2)
+    for axes in (wers, losses, rates):
+        axes.grid()
+        axes.set_ylim(bottom=0)
+        for steps, colour in frozen.items():
+            axes.axvline(steps, color=colour, linestyle="--", linewidth=0.8, zorder=0)
+    wers.set_ylabel(f"validation {rate} (%)")
+    losses.set_ylabel("loss")
+    rates.set_ylabel("learning rate")
+    rates.yaxis.set_major_locator(MaxNLocator(3))
+    rates.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("e-0", "e-")))
+    rates.set_xlabel("optimizer step")
+    rates.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    figure.align_ylabels()
+    return _laid_out(figure)
+
+
+def _kept(everything: Sequence[Mapping[str, Any]]) -> str:
+    if len(everything) > 1:
+        return "kept step"
+    wer = dict(wer_points(everything[0])).get(everything[0]["best_step"])
+    return f"kept: step {everything[0]['best_step']}" + (f", {100 * wer:.1f}%" if wer is not None else "")
+
+
+def _seeds_and_mean(axes: Axes, curves: Sequence[Sequence[tuple[int, float]]], colour: str, marker: str) -> None:
+    """A line for a single run; for several, a thin line for each and a thick one for their mean."""
+    if len(curves) > 1:
+        for curve in curves:
+            axes.plot(*_unzipped(curve), color=colour, linewidth=0.6, alpha=0.6)
+    axes.plot(
+        *_unzipped(mean_curve(curves)), color=colour, linewidth=1.6 if len(curves) > 1 else 1.2, marker=marker, markersize=4
     )
-    below.set_ylabel("loss")
-    below.set_xlabel("optimizer step")
-    below.set_ylim(bottom=0)
-    rate = below.twinx()
-    rate.plot(
-        [entry["step"] for entry in losses],
-        [entry["learning_rate"] for entry in losses],
-        color="tab:gray",
-        linestyle=":",
-        label="learning rate",
-    )
-    rate.set_ylabel("learning rate")
-    rate.set_ylim(bottom=0)
-    for axes in (above, below):
-        axes.grid(alpha=0.3)
-        if frozen_steps:
-            axes.axvspan(0, frozen_steps, color="tab:cyan", alpha=0.15, label="encoder frozen")
-    lines, labels = below.get_legend_handles_labels()
-    more_lines, more_labels = rate.get_legend_handles_labels()
-    below.legend(lines + more_lines, labels + more_labels, loc="upper right", fontsize="small")
-    below.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.savefig(path, dpi=120)
+
+
+def _unzipped(curve: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    return [step for step, _ in curve], [value for _, value in curve]
+
+
+def mean_curve(curves: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
+    """The mean of several curves, at the steps that all of them have."""
+    by_step = [dict(curve) for curve in curves]
+    common = sorted(set.intersection(*map(set, by_step))) if by_step else []
+    return [(step, math.fsum(one[step] for one in by_step) / len(by_step)) for step in common]
 
 
 def rate_of(metrics: Mapping[str, Any]) -> str:
@@ -66,81 +352,119 @@ def rate_of(metrics: Mapping[str, Any]) -> str:
 
 
 def wer_points(metrics: Mapping[str, Any]) -> list[tuple[int, float]]:
-    """Step and WER of each evaluation, with zero-shot as step 0."""
-    points = [(entry["step"], entry["eval_wer"]) for entry in metrics.get("history", []) if "eval_wer" in entry]
+    """Step and WER of each evaluation, with zero-shot as step 0 if it was scored on the same number of utterances."""
     zero_shot = metrics.get("zero_shot")
-    return ([(0, zero_shot["wer"])] if zero_shot else []) + points
+    evaluated = metrics.get("evaluated_utterances")
+    points = _points(metrics, "eval_wer")
+    if not zero_shot or zero_shot.get("wer") is None or (evaluated is not None and zero_shot.get("utterances") != evaluated):
+        return points
+    return [(0, zero_shot["wer"]), *points]
 
 
-def draw_wer_by_age(path: Path, runs: Mapping[str, Mapping[str, Any]], rate: str = "WER") -> None:
-    """Draw the WER of each age bucket with its 95% interval, runs side by side.
+def _points(metrics: Mapping[str, Any], key: str) -> list[tuple[int, float]]:
+    return [(entry["step"], entry[key]) for entry in metrics.get("history", []) if entry.get(key) is not None]
+
+
+def _interval(errorbar: Callable[..., Any], x: float, y: float, color: str, **options: Any) -> None:
+    """Draw a value with its interval, or as an open marker without one."""
+    options["xerr"], options["yerr"] = options.get("xerr"), options.get("yerr")
+    known = options["xerr"] is not None or options["yerr"] is not None
+    errorbar(x, y, color=color, markerfacecolor=color if known else PAPER, markeredgewidth=0.8, **options)
+
+
+def _no_interval(intervals: Sequence[Any], marker: str, what: str = "") -> list[Line2D]:
+    """The key of open markers, if there are any."""
+    return (
+        [_key(f"{what}no interval", INK, marker=marker, markerfacecolor=PAPER)]
+        if any(one is None for one in intervals)
+        else []
+    )
+
+
+def _key(label: str, colour: str, **options: Any) -> Line2D:
+    """An entry of a legend: a line, a marker, or both."""
+    linestyle = "-" if "linewidth" in options else "none"
+    return Line2D(
+        [], [], **{"linestyle": linestyle, "markersize": 4.5, "markeredgewidth": 0.8, **options}, color=colour, label=label
+    )
+
+
+def _figure(height: float, *legends: Sequence[Line2D]) -> Figure:
+    """An empty figure with legends: the first above the axes, and the second below them if both have entries.
 
     Args:
-        path: Image file; its extension sets the format.
-        runs: Results of :func:`kidasr.evidence.rates.describe` by run name.
-        rate: Name of the error rate.
+        height: Its height without legends, in inches.
+        legends: Their entries.
     """
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
-    axes = figure.subplots()
-    ages = [*next(iter(runs.values()))["by_age"], "all"]
-    for number, (name, run) in enumerate(runs.items()):
-        of_age = [(run if age == "all" else run["by_age"][age]) for age in ages]
-        known = [(place, one) for place, one in enumerate(of_age) if one["wer"] is not None]
-        axes.errorbar(
-            [place + (number - (len(runs) - 1) / 2) * 0.7 / len(runs) for place, _ in known],
-            [100 * one["wer"] for _, one in known],
-            yerr=reach([(one["wer"], one["ci95"]) for _, one in known]),
-            fmt="o",
-            markersize=4,
-            capsize=2,
-            label="\n".join(wrapped(_plain(name))),
+    shown = [keys for keys in legends if keys]
+    labels = [[str(key.get_label()).split("\n") for key in keys] for keys in shown]
+    columns = [2 if max(_length(line) for label in one for line in label) <= HALF_KEY else 1 for one in labels]
+    lines = sum(sum(map(len, one)) / number for one, number in zip(labels, columns, strict=True))
+    figure = Figure(figsize=(WIDTH, height + LINE * lines), layout="constrained")
+    places: Sequence[Any] = ("outside upper left", "outside lower left")
+    for keys, number, place in zip(shown, columns, places, strict=False):
+        figure.legend(
+            handles=keys,
+            loc=place,
+            ncols=number,
+            handlelength=1.6,
+            columnspacing=1,
+            labelspacing=0.3,
+            borderpad=0.1,
         )
-    axes.set_xticks(range(len(ages)), ages)
-    axes.set_xlabel("age in years")
-    axes.set_ylabel(f"{rate} (%)")
-    axes.set_ylim(bottom=0)
-    axes.grid(axis="y", alpha=0.3)
-    if len(runs) > 1:
-        axes.legend(fontsize="small")
-    figure.savefig(path, dpi=150)
+    return figure
 
 
-def draw_forest(path: Path, title: str, differences: Mapping[str, Mapping[str, Any]]) -> None:
-    """Draw a forest plot of WER differences with 95% intervals.
+def _laid_out(figure: Figure) -> Figure:
+    """Lay out a figure once, for all formats."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
+def reach(value: float, ci95: Sequence[float] | None) -> list[list[float]] | None:
+    """Lengths of the error bar below and above a value, in percentage points; None without an interval."""
+    return None if ci95 is None else [[max(0.0, 100 * (value - ci95[0]))], [max(0.0, 100 * (ci95[1] - value))]]
+
+
+def wrapped(text: str, width: float, max_lines: int = 6) -> list[str]:
+    """A text in lines: broken between words, and within one only if it is too long for a line.
 
     Args:
-        path: Image file; its extension sets the format.
-        title: Title of the axis.
-        differences: By name: ``delta_wer`` and ``ci95`` as fractions.
+        text: The text.
+        width: Width of a line, in points.
+        max_lines: Number of lines; what is left becomes an ellipsis.
     """
-    names = [wrapped(_plain(name)) for name in differences]
-    figure = Figure(figsize=(7, 1.2 + 0.35 * sum(len(lines) for lines in names)), layout="constrained")
-    axes = figure.subplots()
-    values = [(one["delta_wer"], one["ci95"]) for one in differences.values()]
-    places = range(len(differences), 0, -1)
-    axes.errorbar([100 * value for value, _ in values], places, xerr=reach(values), fmt="s", markersize=5, capsize=3)
-    axes.axvline(0, color="gray", linestyle="--", linewidth=1)
-    axes.set_yticks(places, ["\n".join(lines) for lines in names])
-    axes.set_ylim(0.3, len(differences) + 0.7)
-    axes.set_xlabel(_plain(title))
-    axes.grid(axis="x", alpha=0.3)
-    figure.savefig(path, dpi=150)
+    lines = [""]
+    for word in _plain(text).split():
+        pieces = [word] if _length(word) <= width else re.findall(r"[^=./,+_-]*[=./,+_-]|[^=./,+_-]+", word)
+        pieces = [part for piece in pieces for part in ([piece] if _length(piece) <= width else piece)]
+        for number, piece in enumerate(pieces):
+            joined = f"{lines[-1]}{'' if number or not lines[-1] else ' '}{piece}"
+            if lines[-1] and _length(joined) > width:
+                lines.append(piece)
+            else:
+                lines[-1] = joined
+    return lines if len(lines) <= max_lines else [*lines[: max_lines - 1], "…"]
 
 
-def reach(values: Sequence[tuple[float, Sequence[float] | None]]) -> list[list[float]]:
-    """Lengths of the error bars below and above the values, in percentage points; 0 without an interval."""
-    ends = [(value, ci95 or (value, value)) for value, ci95 in values]
-    return [
-        [max(0.0, 100 * (value - low)) for value, (low, _) in ends],
-        [max(0.0, 100 * (high - value)) for value, (_, high) in ends],
-    ]
+def _across(title: str) -> str:
+    """The title of an axis, wrapped to the width of the figure."""
+    return "\n".join(part for line in title.split("\n") for part in wrapped(line, ACROSS))
 
 
-def wrapped(name: str) -> list[str]:
-    """A configuration's name, wrapped between its overrides."""
-    return textwrap.wrap(name, 40, break_long_words=False, break_on_hyphens=False) or [name]
+def _length(text: str) -> float:
+    """Width of a text in points."""
+    return math.fsum(map(_advance, text))
+
+
+@cache
+def _advance(character: str) -> float:
+    font = FontProperties(family=STYLE["font.family"], size=STYLE["font.size"])
+    width, _, _ = text_to_path.get_text_width_height_descent(character, font, ismath=False)
+    return float(width)
 
 
 def _plain(text: str) -> str:
-    """Escape dollar signs, which matplotlib takes for mathematics."""
-    return text.replace("$", r"\$")
+    """Text without the characters that an SVG can't hold."""
+    return re.sub(r"[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", " ", text)

@@ -8,11 +8,9 @@ class ReportOptions:
 
     Args:
         html: Whether to write ``report.html``.
-        replicates: Bootstrap replicates behind each interval.
         max_utterances: Number of utterances in the error browser.
         embed_audio_mb: Megabytes of recordings to embed in the page; the others are linked.
     """
 
-    def __init__(self, html: bool, replicates: PositiveInt, max_utterances: PositiveInt, embed_audio_mb: NonNegativeFloat):
-        self.html, self.replicates = html, replicates
-        self.max_utterances, self.embed_audio_mb = max_utterances, embed_audio_mb
+    def __init__(self, html: bool, max_utterances: PositiveInt, embed_audio_mb: NonNegativeFloat):
+        self.html, self.max_utterances, self.embed_audio_mb = html, max_utterances, embed_audio_mb

@@ -7,26 +7,30 @@ escaped, and insert it into the page as text, never as HTML.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
+from matplotlib.figure import Figure
 
 from kidasr.durable import write_text
+from kidasr.report.svg import inline_svg
 from kidasr.report.tables import Table
 
 
 @dataclass
 class Section:
-    """A section of a page: title, text, and optionally a chart and a table."""
+    """A section of a page: title, text, and optionally facts, figures and a table."""
 
     title: str
     paragraphs: Sequence[str] = ()
     items: Sequence[str] = ()
-    chart: go.Figure | None = None
+    #: Names and values, as a list of definitions.
+    facts: Mapping[str, str] = field(default_factory=dict)
+    #: Figures by what they show, for readers who can't see them.
+    figures: Mapping[str, Figure] = field(default_factory=dict)
     table: Table | None = None
     #: A collapsed table, with its title.
     details: tuple[str, Table] | None = None
@@ -38,6 +42,8 @@ class Page:
     """The content of a report."""
 
     title: str
+    #: The folder of the run or comparison.
+    folder: str = ""
     sections: list[Section] = field(default_factory=list)
     #: See :func:`kidasr.report.browser.browser_data`.
     browser: Mapping[str, Any] | None = None
@@ -47,12 +53,12 @@ class Page:
         loader = PackageLoader("kidasr.report")
         environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         files = {name: Markup(loader.get_source(environment, f"report.{name}")[0]) for name in ("css", "js")}
+        numbers = count()
         page = environment.get_template("report.html").render(
             page=self,
             css=files["css"],
             js=files["js"],
-            plotly=Markup(get_plotlyjs()) if any(section.chart for section in self.sections) else "",
-            charts=[_json(section.chart.to_json()) if section.chart else None for section in self.sections],
+            svg=lambda label, figure: Markup(inline_svg(figure, label, f"f{next(numbers)}-")),
             data=_json(json.dumps(self.browser, ensure_ascii=False)) if self.browser else None,
         )
         write_text(path, page)

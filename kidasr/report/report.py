@@ -2,21 +2,24 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from kidasr.evidence.rates import describe
 from kidasr.evidence.runs import Run
 from kidasr.report.browser import browser_data, changes
-from kidasr.report.chart import forest_chart, learning_chart, wer_by_age_chart
-from kidasr.report.figure import draw_forest, draw_learning_curve, draw_wer_by_age, rate_of
+from kidasr.report.figure import MARKERS, forest, learning_curve, rate_of, save, wer_by_age
 from kidasr.report.options import ReportOptions
 from kidasr.report.page import Page, Section
 from kidasr.report.tables import (
     Table,
+    age_table,
     comparison_table,
+    configuration_table,
     effect_table,
     interval,
     pair_table,
@@ -26,19 +29,28 @@ from kidasr.report.tables import (
     result_table,
     to_csv,
 )
-from kidasr.report.verdict import about_seeds, ages_that_differ, verdict
+from kidasr.report.verdict import about_seeds, about_set, about_spread, ages_that_differ, verdict
 from kidasr.runs.files import ENVIRONMENT, LEARNING_CURVE, REPORT, WER_BY_AGE
 
-#: More curves or bars than this are hard to tell apart.
-MAX_DRAWN = 7
+#: More curves or points than this are hard to tell apart.
+MAX_DRAWN = len(MARKERS)
 
 #: Note below the tables of pairs.
 HOW = (
-    "Change: {rate} minus the baseline's {rate}, in percentage points; below zero is better. Interval: 95%, from a paired "
-    "bootstrap over speakers, with seed variance if there are several seeds. Improved: share of bootstrap replicates with "
-    "a lower {rate}. MAPSSWE: p-value of the matched-pairs test with speakers as segments, averaged over seeds. Holm: the "
-    "same, corrected for the number of comparisons. Detectable: the smallest true difference that this test set would find "
-    "with 80% probability. Intervals of single ages are not corrected for their number."
+    "Change: {rate} minus the baseline's {rate}, in percentage points; below zero is better. Interval and p: for other "
+    "children and other seeds, by Student's t, from speakers and runs as crossed samples. Corrected: p for all pairs and "
+    "effects of this comparison together (step-down, with their correlations{shares}); below {level} it is a verdict. Would "
+    "show: the smallest true difference that would have got a verdict with 80% probability. p, children only: the "
+    "matched-pairs test MAPSSWE with speakers as segments. It knows nothing of seeds: it tells whether these very runs "
+    "would differ on other children."
+)
+
+#: Note below the changes by age.
+HOW_BY_AGE = (
+    "The figure shows pooled changes: an age with few children says little by itself, and its change is drawn to that of "
+    "all ages, the more so the less the ages differ beyond chance. Pooled intervals hold the truth in 95% of ages on "
+    "average; a large change in a single small age is drawn too far to the others, so compare it with that of the "
+    "age by itself. An age is named only where the change overall has a verdict."
 )
 
 
@@ -50,42 +62,52 @@ class Report:
     """
 
     def __init__(self, options: ReportOptions):
-        self.html, self.replicates = options.html, options.replicates
+        self.html = options.html
         self.max_utterances, self.embed_audio_mb = options.max_utterances, options.embed_audio_mb
 
     def write_run(self, folder: Path, run: Run) -> None:
-        """Write ``learning_curve.png``, ``wer_by_age.png`` and ``report.html`` of a run."""
+        """Write ``report.html`` and the figures (``.png``, ``.pdf``) of a run."""
         metrics = run.metrics
-        described = describe(run, self.replicates)
-        draw_learning_curve(folder / LEARNING_CURVE, metrics)
+        described = describe(run)
         rate = rate_of(metrics)
-        draw_wer_by_age(folder / WER_BY_AGE, {rate: described}, rate)
+        curve = learning_curve({"": [metrics]}, rate)
+        by_age = wer_by_age({"": described}, rate=rate)
+        save(curve, folder / LEARNING_CURVE)
+        save(by_age, folder / WER_BY_AGE)
         if not self.html:
             return
         before = metrics["zero_shot"]
         zero_shot = f", from {percent(before['wer'])} before training" if before else ""
         gap = described["gap_youngest_oldest"]
         said = [
-            f"{percent(described['wer'])} {rate}{zero_shot}; 95% interval {interval(described['ci95'])}, by resampling "
-            f"{described['speakers']} speakers. The model was kept at step {metrics['best_step']} of {metrics['steps']}."
+            f"{percent(described['wer'])} {rate}{zero_shot}; 95% interval {interval(described['ci95'])}, for other "
+            f"children than these {described['speakers']}. The model was kept at step {metrics['best_step']} of "
+            f"{metrics['steps']}."
         ]
+        if described["choice"]:
+            choice = described["choice"]
+            said.append(
+                f"It was chosen among {choice['evaluations']} evaluations of {choice['utterances']} utterances. Its {rate} "
+                f"on these, {percent(choice['wer'])}, is expected to be {100 * choice['optimism']:.1f} points too low "
+                "for that."
+            )
         if gap is not None:
             ends = described["gap_ci95"]
             known = f" (95% interval {points(ends[0])} to {points(ends[1])})" if ends else ""
             said.append(f"Youngest minus oldest children: {points(gap)} points of {rate}{known}.")
-        page = Page(f"kidasr: {folder.name}")
+        page = Page(_title(folder, run), str(folder))
         page.sections = [
             Section(
                 f"{rate} by age",
                 said,
-                chart=wer_by_age_chart({rate: described}, rate),
+                figures={f"{rate} by age": by_age},
                 table=rates_table(described, rate),
                 details=("Before and after training", result_table(before, metrics["final"], rate)) if before else None,
             ),
-            Section("Training", chart=learning_chart({rate: metrics})),
+            Section("Training", figures={f"{rate}, losses and learning rate by optimizer step": curve}),
             Section("Environment", items=_how_it_was_run(folder)),
         ]
-        page.browser = browser_data({folder.name: run}, folder, self.max_utterances, self.embed_audio_mb)
+        page.browser = browser_data({"": [run]}, folder, self.max_utterances, self.embed_audio_mb)
         page.write(folder / REPORT)
 
     def write_comparison(
@@ -98,34 +120,22 @@ class Report:
             configurations: Runs by the name of their configuration, including the baseline.
             comparison: The content of ``comparison.json``.
         """
-        described, pairs, effects = comparison["runs"], comparison["pairs"], comparison["effects"]
+        described, pairs = comparison["runs"], comparison["pairs"]
         baseline = pairs[0]["baseline"]
-        rate = comparison["rate"]
-        tables = [pair_table(baseline, pairs), comparison_table(described, rate)]
-        if effects:
-            tables.insert(1, effect_table(effects))
-        (folder / "comparison.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
-        (folder / "comparison.tex").write_text("\n".join(table.latex() for table in tables), encoding="utf-8")
+        tables = comparison_tables(comparison)
+        (folder / "comparison.md").write_text("\n".join(table.markdown() for table, _ in tables.values()), encoding="utf-8")
+        latex = (table.latex(caption, f"tab:{name}") for name, (table, caption) in tables.items())
+        (folder / "comparison.tex").write_text("\n".join(latex), encoding="utf-8")
         (folder / "comparison.csv").write_text(_pairs_as_csv(pairs), encoding="utf-8")
         (folder / "runs.csv").write_text(_runs_as_csv(described), encoding="utf-8")
 
-        differences = {pair["run"]: pair for pair in pairs}
-        axis = f"change of {rate} against {baseline} (percentage points; below zero is better)"
-        # The first run of each configuration; the baseline comes first.
-        first: dict[str, Mapping[str, Any]] = {}
-        for one in sorted(described, key=lambda one: one["configuration"] != baseline):
-            first.setdefault(one["configuration"], one)
-        drawn = dict(list(first.items())[:MAX_DRAWN])
-        for ending in ("png", "pdf"):
-            draw_forest(folder / f"forest.{ending}", axis, differences)
-            draw_wer_by_age(folder / f"wer_by_age.{ending}", drawn, rate)
-            if effects:
-                effect_axis = f"effect on {rate} (percentage points; below zero is better)"
-                draw_forest(folder / f"effects.{ending}", effect_axis, {one["effect"]: one for one in effects})
+        figures = _comparison_figures(configurations, comparison)
+        for name, figure in figures.items():
+            save(figure, folder / name)
         if self.html:
-            page = Page(f"kidasr: {len(first)} configurations, {len(described)} runs")
-            page.sections = list(self._comparison_sections(configurations, comparison, tables, axis, drawn))
-            systems = {name: configurations[name][0] for name in [baseline, *differences]}
+            page = Page(f"kidasr: {len(configurations)} configurations, {len(described)} runs", str(folder))
+            page.sections = list(self._comparison_sections(configurations, comparison, figures))
+            systems = {name: configurations[name] for name in [baseline, *(pair["run"] for pair in pairs)]}
             page.browser = browser_data(systems, folder, self.max_utterances, self.embed_audio_mb)
             page.write(folder / REPORT)
 
@@ -133,54 +143,152 @@ class Report:
         self,
         configurations: Mapping[str, Sequence[Run]],
         comparison: Mapping[str, Any],
-        tables: Sequence[Table],
-        axis: str,
-        drawn: Mapping[str, Mapping[str, Any]],
+        figures: Mapping[str, Figure],
     ) -> Sequence[Section]:
         described, pairs, effects = comparison["runs"], comparison["pairs"], comparison["effects"]
         baseline, rate = pairs[0]["baseline"], comparison["rate"]
-        found = []
-        for pair in pairs:
-            ages = ages_that_differ(pair)
-            by_age = f" Single ages whose interval excludes zero: {'; '.join(ages)}." if ages else ""
-            found.append(f"{pair['run']}: {verdict(pair, len(pairs), rate)}.{by_age}")
         whole = described[0]
+        number, children = len(pairs) + len(effects), whole["speakers"]
+        found = [f"{one['effect']}: {verdict(one, number, rate, children)}." for one in effects if one["kind"] == "main"]
+        for pair in pairs if not found else ():
+            ages = ages_that_differ(pair)
+            by_age = f" Ages that stand out: {'; '.join(ages)}." if ages else ""
+            found.append(f"{pair['run']}: {verdict(pair, number, rate, children)}.{by_age}")
         unit = "characters" if rate == "CER" else "words"
         size = f"{whole['utterances']} utterances ({whole['words']} {unit}) of {whole['speakers']} children"
+        lines = (about_seeds(pairs), about_spread(pairs), about_set(comparison["set"], described, rate))
+        shares = "; main effects share four fifths of the error probability" if effects else ""
+        main = {one["effect"]: one for one in effects if one["kind"] == "main"}
+        what = "Each factor on against off" if main else f"Compared with {baseline}"
+        tables = {name: table for name, (table, _) in comparison_tables(comparison).items()}
+        runs = ("run by run", tables["runs"])
         sections = [
             Section(
                 "Did it help?",
-                [f"Compared with {baseline}, on {size}. {about_seeds(pairs)}"],
+                [
+                    f"{what}, on {size}.",
+                    *filter(None, lines),
+                ],
                 found,
-                forest_chart(axis, {pair["run"]: pair for pair in pairs}),
-                pair_table(baseline, pairs, by_age=False),
-                ("by age", tables[0]),
-                HOW.format(rate=rate),
-            )
+                figures={f"effects on {rate}": figures["effects"]}
+                if main
+                else {f"change of {rate} against {baseline}": figures["forest"]},
+                table=tables["effects" if main else "pairs"],
+                note=HOW.format(rate=rate, shares=shares, level=f"{comparison['level']:.3g}")
+                + (f" {_about_effects(effects, rate)}" if main else ""),
+            ),
         ]
-        if effects:
-            note = (
-                f"Main effect: mean {rate} with a hypothesis on minus the mean with it off, averaged over the others. "
-                "Interaction a x b: half the difference between the effect of a with b on and with b off; below zero they "
-                "help each other."
+        if main:
+            figure = {f"change of {rate} against {baseline}": figures["forest"]}
+            rows = [f"{pair['run']}: {verdict(pair, number, rate, children)}." for pair in pairs]
+            table = ("as a table", tables["pairs"])
+            sections.append(
+                Section("Each configuration", rows if len(rows) <= MAX_DRAWN else (), figures=figure, details=table)
             )
-            chart = forest_chart(f"effect on {rate} (percentage points)", {one["effect"]: one for one in effects})
-            sections.append(Section("Effects and interactions", chart=chart, table=tables[1], note=note))
-        drawn_only = f" The charts show the first {MAX_DRAWN} configurations." if len(pairs) >= MAX_DRAWN else ""
-        which = f"The charts and counts use the first run of each configuration.{drawn_only}"
+        sections.append(
+            Section(
+                "Change by age",
+                _first_few(len(pairs)),
+                figures={f"change of {rate} against {baseline}, by age": figures["forest_by_age"]},
+                details=("by age, as a table", tables["ages"]),
+                note=HOW_BY_AGE,
+            )
+        )
+        if comparison.get("about"):
+            sections.append(Section("What was compared", facts=comparison["about"]))
+        counted = "The utterances are counted in the first run of each configuration."
         rows = [
             f"{name}: {fixed} utterances fixed (wrong in the baseline, right here), {broken} broken (the reverse)."
             for name, (fixed, broken) in {
                 pair["run"]: changes(configurations[baseline][0], configurations[pair["run"]][0]) for pair in pairs
             }.items()
         ]
-        sections.append(Section("Runs by age", [which], rows, wer_by_age_chart(drawn, rate), tables[-1]))
-        curves = {name: configurations[name][0].metrics for name in drawn if configurations[name][0].metrics.get("history")}
-        if curves:
-            sections.append(Section("Training", chart=learning_chart(curves)))
+        few = _first_few(len(configurations))
+        drawn = {f"{rate} by age": figures["wer_by_age"]}
+        sections.append(
+            Section(f"{rate} by age", [*few, counted], rows, figures=drawn, table=tables["configurations"], details=runs)
+        )
+        if "learning_curves" in figures:
+            drawn = {f"{rate}, losses and learning rate by optimizer step": figures["learning_curves"]}
+            note = "Means over seeds are at the steps that all seeds have; losses and learning rates are means."
+            sections.append(Section("Training", few, figures=drawn, note=note))
+        if comparison["doubts"]:
+            sections.insert(1, Section("Doubts", items=comparison["doubts"]))
         if comparison["failed"]:
             sections.append(Section("Left out", items=[one["reason"] for one in comparison["failed"]]))
         return sections
+
+
+def _about_effects(effects: Sequence[Mapping[str, Any]], rate: str) -> str:
+    if effects[0]["is_screening"]:
+        return (
+            f"Effect: mean {rate} with a factor on minus the mean with it off. In a screening design two-way interactions "
+            "are spread over the effects of other factors: confirm what it finds."
+        )
+    return (
+        f"Main effect: mean {rate} with a hypothesis on minus the mean with it off, averaged over the others. Interaction "
+        "a x b: half the difference between the effect of a with b on and with b off; below zero they help each other."
+    )
+
+
+def _comparison_figures(configurations: Mapping[str, Sequence[Run]], comparison: Mapping[str, Any]) -> Mapping[str, Figure]:
+    """The figures of a comparison by their file name."""
+    pairs, effects, rate = comparison["pairs"], comparison["effects"], comparison["rate"]
+    baseline = pairs[0]["baseline"]
+    direction = "(percentage points; ← better, worse →)"
+    axis = f"change of {rate} against {baseline}\n{direction}"
+    differences = {pair["run"]: pair for pair in pairs}
+    seeds: dict[str, list[Mapping[str, Any]]] = {}
+    for run in comparison["runs"]:
+        seeds.setdefault(run["configuration"], []).append(run)
+    means = {one["configuration"]: one for one in comparison["configurations"]}
+    # The baseline comes first.
+    drawn = [baseline, *(name for name in configurations if name != baseline)][:MAX_DRAWN]
+    figures = {
+        "forest": forest(axis, differences),
+        "forest_by_age": forest(axis, dict(list(differences.items())[:MAX_DRAWN]), by_age=True),
+        "wer_by_age": wer_by_age({name: means[name] for name in drawn}, seeds, rate),
+    }
+    if effects:
+        figures["effects"] = forest(f"effect on {rate}\n{direction}", {one["effect"]: one for one in effects})
+    curves = {name: [run.metrics for run in configurations[name] if run.metrics.get("history")] for name in drawn}
+    if any(curves.values()):
+        figures["learning_curves"] = learning_curve({name: one for name, one in curves.items() if one}, rate)
+    return figures
+
+
+def _first_few(number: int) -> list[str]:
+    """Says that a figure shows only the first of many configurations."""
+    return [f"The figure shows the first {MAX_DRAWN} of {number} configurations."] if number > MAX_DRAWN else []
+
+
+def comparison_tables(comparison: Mapping[str, Any]) -> dict[str, tuple[Table, str]]:
+    """The tables of a comparison by name, each with a caption for a paper."""
+    rate, pairs, effects = comparison["rate"], comparison["pairs"], comparison["effects"]
+    baseline = pairs[0]["baseline"]
+    tables = {"pairs": (pair_table(baseline, pairs), f"Change of {rate} against {baseline}.")}
+    if effects:
+        tables["effects"] = effect_table(effects), f"Main effects and interactions on {rate}."
+    tables["ages"] = age_table(baseline, pairs), f"Change of {rate} against {baseline} by age."
+    tables["configurations"] = (
+        configuration_table(comparison["configurations"], rate),
+        f"Mean {rate} of each configuration over its seeds, overall and by age.",
+    )
+    tables["runs"] = comparison_table(comparison["runs"], rate), f"{rate} of each run."
+    return tables
+
+
+def _title(folder: Path, run: Run) -> str:
+    """What a run is: the overrides that were typed, its seed and its date."""
+    path, record = folder / ".hydra" / "overrides.yaml", folder / ENVIRONMENT
+    typed = [str(one) for one in OmegaConf.load(path)] if path.is_file() else []
+    words = [" ".join(one for one in typed if one.partition("=")[0] != "seed") or "default run"]
+    if run.seed is not None:
+        words.append(f"seed {run.seed}")
+    if record.is_file():
+        started = datetime.fromisoformat(json.loads(record.read_text(encoding="utf-8"))["started"])
+        words.append(f"{started:%Y-%m-%d}")
+    return f"kidasr: {', '.join(words)}"
 
 
 def _how_it_was_run(folder: Path) -> list[str]:
@@ -206,10 +314,12 @@ def _how_it_was_run(folder: Path) -> list[str]:
 
 
 def _pairs_as_csv(pairs: Sequence[Mapping[str, Any]]) -> str:
-    header = ["baseline", "run", "age", "delta_wer", "low", "high", "p_improvement", "p_mapsswe", "p_holm", "detectable"]
+    judged = ["p", "p_corrected", "verdict", "detectable"]
+    header = ["baseline", "run", "set", "age", "delta_wer", "pooled", "low", "high", *judged, "p_mapsswe"]
     rows = [
-        [pair["baseline"], pair["run"], age, one["delta_wer"], *(one["ci95"] or ("", "")), one["p_improvement"]]
-        + [one.get(name, "") for name in header[-3:]]
+        [pair["baseline"], pair["run"], pair["set"], age, one["delta_wer"], one.get("pooled"), *(one["ci95"] or ("", ""))]
+        + [one.get(name, "") for name in judged]
+        + [one["children"]["p_mapsswe"] if age == "all" else ""]
         for pair in pairs
         for age, one in (("all", pair), *pair["by_age"].items())
     ]

@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
-from tabulate import tabulate
+from tabulate import LATEX_ESCAPE_RULES, tabulate
 
 if TYPE_CHECKING:  # slow to import
     from kidasr.model.components import Component
@@ -23,7 +23,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 #: Columns that describe a difference.
-CHANGE = ("change", "95% interval", "improved")
+CHANGE = ("change", "95% interval")
+#: Columns that judge it.
+JUDGED = ("p", "corrected", "verdict", "would show")
 
 
 @dataclass
@@ -65,9 +67,30 @@ class Table:
         ]
         return tabulate(rows, columns, "github", disable_numparse=True, colalign=self._alignment()) + "\n"
 
-    def latex(self) -> str:
-        """Render as LaTeX, with the booktabs package."""
-        return tabulate(self.rows, self.columns, "latex_booktabs", disable_numparse=True, colalign=self._alignment()) + "\n"
+    def latex(self, caption: str, label: str) -> str:
+        """Render as a LaTeX ``table``, with the booktabs package. Differences are in percentage points: pp.
+
+        Args:
+            caption: Plain text above the table.
+            label: Label for references, for example ``tab:changes``.
+        """
+        columns = [f"{column} (pp)" if column in self._in_points() else column for column in self.columns]
+        rows = [[" ".join(cell.split()) for cell in row] for row in self.rows]
+        body = tabulate(rows, columns, "latex_booktabs", disable_numparse=True, colalign=self._alignment()).split("\n")
+        # After the end of a row, LaTeX would take a bracket or a star for an argument.
+        body = [f"{{}}{line}" if line.lstrip().startswith(("[", "*")) else line for line in body]
+        first = body.index(r"\midrule") + 1
+        for place in sorted(self.rules, reverse=True):
+            if 0 < place < len(rows):
+                body.insert(first + place, r"\midrule")
+        plain = "".join(LATEX_ESCAPE_RULES.get(character, character) for character in " ".join(caption.split()))
+        head = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering", r"\small"]
+        return "\n".join([*head, rf"\caption{{{plain}}}", rf"\label{{{label}}}", *body, r"\end{table}", ""])
+
+    def _in_points(self) -> set[str]:
+        """The columns in percentage points. In a table of differences, so is the interval."""
+        differences = CHANGE[0] in self.columns or "pooled" in self.columns
+        return {"would show", "youngest - oldest", "by itself", "pooled", *(CHANGE if differences else ())}
 
     def _alignment(self) -> list[str] | None:
         return ["left", *["right"] * (len(self.columns) - 1)] if self.rows else None
@@ -146,35 +169,63 @@ def _kinds(one: Mapping[str, Any]) -> list[str]:
     return [str(one[kind]) for kind in ("substitutions", "deletions", "insertions", "runaways")]
 
 
-def pair_table(baseline: str, pairs: Sequence[Mapping[str, Any]], by_age: bool = True) -> Table:
-    """Each configuration of a comparison against the baseline, overall and optionally by age."""
-    ages = ["age"] if by_age else []
-    table = Table([f"against {baseline}", *ages, *CHANGE, "MAPSSWE", "Holm", "detectable"])
+def configuration_table(configurations: Sequence[Mapping[str, Any]], rate: str = "WER") -> Table:
+    """The mean of each configuration over its seeds, with the interval for other children and other seeds."""
+    ages = list(configurations[0]["by_age"])
+    table = Table(["configuration", "seeds", rate, "95% interval", *ages])
+    for one in configurations:
+        of_ages = [percent(one["by_age"][age]["wer"]) for age in ages]
+        table.add(one["configuration"], str(len(one["seeds"])), percent(one["wer"]), interval(one["ci95"]), *of_ages)
+    return table
+
+
+def pair_table(baseline: str, pairs: Sequence[Mapping[str, Any]]) -> Table:
+    """Each configuration of a comparison against the baseline."""
+    table = Table([f"against {baseline}", *CHANGE, *JUDGED, "p, children only"])
     for pair in pairs:
-        if by_age:
-            table.rule()
-        detectable = "-" if pair["detectable"] is None else points(pair["detectable"]).lstrip("+")
-        whole = (*_change(pair), _p_value(pair["p_mapsswe"]), _p_value(pair["p_holm"]), detectable)
-        if not by_age:
-            table.add(pair["run"], *whole)
-            continue
-        table.add(pair["run"], "all", *whole)
-        for age, one in pair["by_age"].items():
-            table.add("", age, *_change(one), "", "", "")
+        table.add(pair["run"], *_change(pair), *_judged(pair), _p_value(pair["children"]["p_mapsswe"]))
+    return table
+
+
+def age_table(baseline: str, pairs: Sequence[Mapping[str, Any]]) -> Table:
+    """The changes by age: each age by itself, and partially pooled."""
+    table = Table([f"against {baseline}", "age", "children", "by itself", "95% interval", "pooled", "95% interval"])
+    for pair in pairs:
+        table.rule()
+        for number, (age, one) in enumerate(pair["by_age"].items()):
+            pooled = "-" if one["pooled"] is None else points(one["pooled"])
+            alone, together = (_ends(one[name]) for name in ("own_ci95", "ci95"))
+            name = "" if number else pair["run"]
+            table.add(name, age, str(one["speakers"]), points(one["delta_wer"]), alone, pooled, together)
     return table
 
 
 def effect_table(effects: Sequence[Mapping[str, Any]]) -> Table:
     """Main effects and interactions of a factorial."""
-    table = Table(["effect", *CHANGE])
+    table = Table(["effect", *CHANGE, *JUDGED])
     for effect in effects:
-        table.add(effect["effect"], *_change(effect))
+        table.add(effect["effect"], *_change(effect), *_judged(effect))
     return table
 
 
-def _change(one: Mapping[str, Any]) -> tuple[str, str, str]:
-    ends = f"{points(one['ci95'][0])} to {points(one['ci95'][1])}" if one["ci95"] else "-"
-    return points(one["delta_wer"]), ends, percent(one["p_improvement"])
+def _change(one: Mapping[str, Any]) -> tuple[str, str]:
+    return points(change_of(one)), _ends(one["ci95"])
+
+
+def _ends(ci95: Sequence[float] | None) -> str:
+    return f"{points(ci95[0])} to {points(ci95[1])}" if ci95 else "-"
+
+
+def change_of(one: Mapping[str, Any]) -> float:
+    """The change of a pair, an effect, or an age; that of an age is partially pooled where there is an interval."""
+    pooled = one.get("pooled")
+    return float(one["delta_wer"] if pooled is None else pooled)
+
+
+def _judged(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    shown = "-" if one["detectable"] is None else points(one["detectable"]).lstrip("+")
+    p, corrected = ("-" if one[name] is None else _p_value(one[name]) for name in ("p", "p_corrected"))
+    return p, corrected, one["verdict"], shown
 
 
 def _p_value(p: float) -> str:

@@ -3,47 +3,129 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from kidasr.evidence.planning import USUAL, Plan, seeds_needed
 from kidasr.report.tables import points
 
+#: More seeds than anybody runs.
+MANY_SEEDS = 50
 
-def verdict(pair: Mapping[str, Any], comparisons: int, rate: str = "WER") -> str:
-    """The conclusion that the data support about a configuration against the baseline.
 
-    "Significant" needs both: a 95% interval (speakers and seeds) without zero, and p < 0.05 after Holm's correction.
+def verdict(pair: Mapping[str, Any], comparisons: int, rate: str = "WER", children: int | None = None) -> str:
+    """The conclusion that the data support about a configuration against the baseline, or about an effect.
 
     Args:
-        pair: One of the ``pairs`` in ``comparison.json``.
-        comparisons: Number of pairs.
+        pair: One of the ``pairs`` or ``effects`` in ``comparison.json``.
+        comparisons: Number of pairs and effects, for which the p-value is corrected.
         rate: Name of the error rate.
+        children: Number of speakers, to say how many seeds would tell where there is only one.
     """
+    found = f"{points(pair['delta_wer'])} points of {rate}"
+    if pair["verdict"] == "one seed":
+        return f"{found}, with one seed: {_of_these_runs(pair)}{_seeds_that_tell(pair, comparisons, children)}"
     if pair["ci95"] is None:
-        return f"{points(pair['delta_wer'])} points of {rate}: a single speaker, so no interval"
+        return f"{found}: a single speaker, so no interval"
     low, high = pair["ci95"]
-    found = f"{points(pair['delta_wer'])} points of {rate} (95% interval {points(low)} to {points(high)})"
+    found = f"{found} (95% interval {points(low)} to {points(high)})"
+    corrected = f" after correction for {comparisons} comparisons" if comparisons > 1 else ""
+    if pair["verdict"] != "undecided":
+        screened = "; or its interactions are: a screening design can't tell" if pair.get("is_screening") else ""
+        return f"{found}: significantly {pair['verdict']} (p {_p(pair['p_corrected'])}{corrected}{screened})"
+    shown = f"a true difference of {100 * pair['detectable']:.1f} points would have been shown with 80% probability"
     if low <= 0 <= high:
-        detectable = f"a true difference of {100 * pair['detectable']:.1f} points would have been found with 80% probability"
-        return f"{found}: no difference found ({detectable})"
-    direction = "better" if high < 0 else "worse"
-    if pair["p_holm"] >= 0.05:
-        test = f"MAPSSWE, Holm-corrected for {comparisons} comparisons" if comparisons > 1 else "MAPSSWE"
-        return f"{found}: {direction}, but not significantly so (p = {pair['p_holm']:.2f}, {test})"
-    return f"{found}: significantly {direction}"
+        return f"{found}: undecided ({shown})"
+    return f"{found}: undecided, p {_p(pair['p_corrected'])}{corrected} ({shown})"
+
+
+def _of_these_runs(pair: Mapping[str, Any]) -> str:
+    children = pair.get("children")
+    if not children:
+        return "the spread between seeds is unknown"
+    if children["p_holm"] < 0.05:
+        return (
+            f"these very runs differ on these children (p {_p(children['p_holm'])} over children), but another seed may "
+            "change that"
+        )
+    return f"not even these very runs differ by more than chance among these children (p {_p(children['p_holm'])})"
+
+
+def _seeds_that_tell(pair: Mapping[str, Any], comparisons: int, children: int | None) -> str:
+    if not children or not pair["delta_wer"]:
+        return ""
+    plan = Plan("one_at_a_time", comparisons + 1, 1, comparisons)
+    needed = seeds_needed(plan, abs(pair["delta_wer"]), USUAL, children, MANY_SEEDS)
+    spread = f"if seeds differ as usual, by {100 * USUAL.of_runs(children):.1f} points"
+    if needed is None:
+        return f". More than {MANY_SEEDS} seeds would be needed to tell so small a difference ({spread})"
+    return f". About {needed} seeds each would tell ({spread})"
+
+
+def _p(p: float) -> str:
+    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def about_seeds(pairs: Sequence[Mapping[str, Any]]) -> str:
     """How the intervals treat seed variance."""
-    if all(max(pair["seeds"]) == 1 for pair in pairs):
-        return "One seed each: seed variance is not included, so the intervals are too narrow."
+    if any(pair["verdict"] == "one seed" for pair in pairs):
+        return (
+            "One seed each: how far seeds differ is unknown, so there are no intervals, and nothing can be called "
+            "significant. Expected: seeds=1,2 or more, or a factorial."
+        )
     return (
-        "The intervals include the variance between speakers and between seeds. Seed variance is assumed equal in all "
-        "configurations and estimated from all of them."
+        "The intervals include the spread between children and between seeds. That of a configuration's seeds is estimated "
+        "from its own runs and, since these are few, from all others'."
+    )
+
+
+def about_set(set_name: str, runs: Sequence[Mapping[str, Any]], rate: str = "WER") -> str:
+    """Which set is compared, and what the choice of checkpoints does to it."""
+    choices = [run["choice"] for run in runs if run.get("choice")]
+    if not choices:
+        if set_name == "validation":
+            return "Compared on the validation set, which chose the checkpoints; a test set (data.test) has no such bias."
+        return f"Compared on the set {set_name}."
+    evaluations, utterances = (max(one[name] for one in choices) for name in ("evaluations", "utterances"))
+    optimism, spread = (100 * float(np.mean([one[name] for one in choices])) for name in ("optimism", "spread"))
+    luck = (
+        f"Checkpoints were chosen among up to {evaluations} evaluations of {utterances} utterances. The kept ones' {rate} "
+        f"there is about {optimism:.1f} points lower than it would be on other utterances, and with other children to "
+        f"choose by, a run's {rate} would vary by {spread:.1f} points."
+    )
+    if set_name != "validation":
+        return f"Compared on the set {set_name}, which chose no checkpoint. {luck}"
+    size = runs[0]["utterances"]
+    share = "which" if utterances >= size else f"{utterances} of whose {size} utterances"
+    return f"Compared on the validation set, {share} chose the checkpoints; a test set (data.test) has no such bias. {luck}"
+
+
+def about_spread(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Where the uncertainty of the pairs comes from, and what would shrink it; empty if it is unknown."""
+    known = [pair["spread"] for pair in pairs if pair.get("spread")]
+    if not known:
+        return ""
+    parts = {
+        name: 100 * float(np.sqrt(np.mean([one[name] ** 2 for one in known]))) for name in ("children", "seeds", "both")
+    }
+    remedies = {
+        "children": "more children in the set",
+        "seeds": "more seeds, or a factorial, in which every run counts for every effect",
+        "both": "more children or more seeds",
+    }
+    largest = max(parts, key=parts.__getitem__)
+    return (
+        f"Of a pair's standard error, children who profit more or less make {parts['children']:.1f} points, seeds "
+        f"{parts['seeds']:.1f}, and single children in single runs {parts['both']:.1f} (they add up as squares). "
+        f"What would shrink it most: {remedies[largest]}."
     )
 
 
 def ages_that_differ(pair: Mapping[str, Any]) -> Sequence[str]:
-    """The age buckets whose own, uncorrected 95% interval excludes zero, each as ``"3-4: -2.0 (-3.5 to -0.4)"``."""
+    """The ages whose interval excludes zero, each as ``"3-4: -2.0 (-3.5 to -0.4)"``; none unless the pair itself differs."""
+    if pair["verdict"] not in ("better", "worse"):
+        return []
     return [
-        f"{age}: {points(one['delta_wer'])} ({points(one['ci95'][0])} to {points(one['ci95'][1])})"
+        f"{age}: {points(one['pooled'])} ({points(one['ci95'][0])} to {points(one['ci95'][1])})"
         for age, one in pair["by_age"].items()
         if one["ci95"] and not one["ci95"][0] <= 0 <= one["ci95"][1]
     ]

@@ -27,8 +27,10 @@ BAD_AUDIO = "bad_audio.jsonl"
 ZERO_SHOT = "zero_shot.json"
 #: Software and hardware of the run.
 ENVIRONMENT = "environment.json"
-#: The report of a run or a comparison, and the figures of a run.
-REPORT, LEARNING_CURVE, WER_BY_AGE = "report.html", "learning_curve.png", "wer_by_age.png"
+#: The report of a run or a comparison.
+REPORT = "report.html"
+#: The figures of a run, without the extensions ``.png`` and ``.pdf``.
+LEARNING_CURVE, WER_BY_AGE = "learning_curve", "wer_by_age"
 #: The folders of the kept model and of the checkpoints.
 MODEL, CHECKPOINTS = "model", "checkpoints"
 #: The run's id in Weights & Biases, and TensorBoard's folder (``logger.logging_dir``).
@@ -46,8 +48,7 @@ RUN_ARTIFACTS = (
     PREDICTIONS,
     TEST_PREDICTIONS,
     EVALUATIONS,
-    LEARNING_CURVE,
-    WER_BY_AGE,
+    *(f"{figure}.{ending}" for figure in (LEARNING_CURVE, WER_BY_AGE) for ending in ("png", "pdf")),
     REPORT,
     BAD_AUDIO,
     ENVIRONMENT,
@@ -60,6 +61,11 @@ RUN_ARTIFACTS = (
     ATTEMPTS,
     CONFIG,
 )
+
+
+def predictions_of(set_name: str) -> str:
+    """The file with a set's transcripts."""
+    return PREDICTIONS if set_name == "validation" else f"predictions_{set_name}.jsonl"
 
 
 def read_json(path: Path) -> Any:

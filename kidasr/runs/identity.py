@@ -131,7 +131,8 @@ def run_name(cfg: DictConfig, base: DictConfig) -> str:
 def sweep_name(typed: Iterable[str], ignored: Collection[str]) -> str:
     """A sweep's name: the overrides without seeds and swept values, so that adding seeds or values extends the same sweep.
 
-    The name of a search contains all overrides, because a study has one search space and one seed.
+    The name of a search contains all overrides, because a study has one search space and one seed. The name of an ablation
+    contains its factors, because other factors make another design.
 
     Args:
         typed: The overrides of the command line.
@@ -142,12 +143,20 @@ def sweep_name(typed: Iterable[str], ignored: Collection[str]) -> str:
     words = [one for one in overrides_with_effect(typed, ignored) if one not in sweepers]
     if sweepers:
         words += sweepers
-    else:
-        parser = OverridesParser.create()
-        words = [
-            key_of(one) if parser.parse_override(one).is_sweep_override() else one for one in words if key_of(one) != "seed"
-        ]
-    return _name(sorted(words), sorted(words))
+        return _name(sorted(words), sorted(words))
+    parser = OverridesParser.create()
+    words = [
+        key_of(one) if parser.parse_override(one).is_sweep_override() else one for one in words if key_of(one) != "seed"
+    ]
+    varied = [parser.parse_override(one) for one in typed if key_of(one) in ("factors", "ablated")]
+    if "ablation=screening" not in typed and not any(one.key_or_group == "factors" for one in varied):
+        varied = []  # in the other designs, more hypotheses extend the sweep
+    content = [*words, *(f"{one.key_or_group}={one.get_value_element_as_str()}" for one in varied)]
+    for one in varied:
+        names = one.value()
+        if isinstance(names, dict | list) and names:
+            words.append(f"{one.key_or_group}={'+'.join(map(str, names))}")
+    return _name(sorted(words), sorted(content))
 
 
 def digest_of(name: str) -> str:

@@ -76,6 +76,22 @@ def failure(run_dir: Path) -> dict[str, Any] | None:
     return last if last and last["event"] == "failed" else None
 
 
+def duration_sec(run_dir: Path) -> float | None:
+    """How long a finished run took, all attempts together; None if it is not finished or an attempt was killed."""
+    begun, total = None, 0.0
+    for row in read_attempts(run_dir):
+        if row["event"] == "started":
+            if begun is not None:
+                return None
+            begun = datetime.fromisoformat(row["time"])
+        elif row["event"] in ("stopped", "failed", "finished") and begun is not None:
+            total += (datetime.fromisoformat(row["time"]) - begun).total_seconds()
+            begun = None
+            if row["event"] == "finished":
+                return total
+    return None
+
+
 def is_expected(run_dir: Path) -> bool:
     """Whether the run is queued, or stopped and due to be resumed, and has not started since."""
     last = newest(read_attempts(run_dir))

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import OmegaConf, open_dict
 
-from kidasr.cli.launch import USER_ERROR, nothing_to_do
+from kidasr.cli.launch import USER_ERROR, is_search, nothing_to_do
 from kidasr.cli.processes import quoted, run_in_processes, this_command
 from kidasr.config.checks import job_class
 from kidasr.errors import STOPPED, KidasrError, Stopped
@@ -18,7 +18,7 @@ from kidasr.runs.folder import check_run_folder
 from kidasr.runs.identity import words_of
 from kidasr.runs.record import failure, record
 from kidasr.runs.sweeps import FailedRun, note_failed
-from kidasr.sweep.plan import SweepRun, is_basic, plan_sweep
+from kidasr.sweep.plan import SweepRun, plan_sweep
 
 log = logging.getLogger(__name__)
 
@@ -95,13 +95,13 @@ def _run_in_processes(launcher: Any, run: SweepRun) -> JobReturn:
 def returned(launcher: Any, run: SweepRun, result: JobReturn) -> JobReturn:
     """The result of a run for the sweeper.
 
-    A failure is noted for the exit code, but not passed to Hydra's own sweeper, which would stop.
+    A failure is noted for the exit code, but not passed to a sweeper that would stop there. A search needs it.
     """
     if result.status != JobStatus.FAILED:
         return result
     error: Any = result._return_value
     mistake = bool((failure(run.folder) or {}).get("mistake")) or isinstance(error, KidasrError)
     note_failed(FailedRun(words_of(run.name), " ".join(str(error).split()) or type(error).__name__, mistake))
-    if not is_basic(launcher.config):
+    if is_search(launcher.config):
         return result
     return JobReturn(overrides=run.typed, status=JobStatus.COMPLETED, _return_value=None)

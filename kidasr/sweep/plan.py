@@ -64,8 +64,3 @@ def plan_sweep(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_jo
     if is_first_process():
         add_runs(sweep_dir, [PlannedRun(run.name, tuple(run.typed)) for run in runs])
     return runs
-
-
-def is_basic(config: DictConfig) -> bool:
-    """Whether Hydra's own sweeper is used, which stops at the first failed run."""
-    return str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")

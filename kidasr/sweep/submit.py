@@ -16,13 +16,14 @@ from hydra.core.utils import JobReturn, JobStatus
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from tqdm import tqdm
 
+from kidasr.cli.launch import is_search
 from kidasr.errors import KidasrError, truncate
 from kidasr.report.tables import percent
 from kidasr.runs.folder import finished_wer, prepare_run_folder
 from kidasr.runs.identity import words_of
 from kidasr.runs.record import record
 from kidasr.sweep.local import returned
-from kidasr.sweep.plan import SweepRun, is_basic, plan_sweep
+from kidasr.sweep.plan import SweepRun, plan_sweep
 from kidasr.sweep.state import ENDED, RunState, run_state, slurm_queue
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def launch_jobs(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
             "hydra/launcher=slurm: there is no sbatch on this machine; expected: a login node of the cluster, or "
             "hydra/launcher=submitit_local"
         )
-    if not launcher.wait and not is_basic(launcher.config):
+    if not launcher.wait and is_search(launcher.config):
         raise KidasrError("hydra.launcher.wait=false: a search needs the results of earlier runs; expected: wait=true")
     runs = plan_sweep(launcher, job_overrides, initial_job_idx)
     queue = slurm_queue() if cluster == "slurm" else None

@@ -167,6 +167,7 @@ class FineTune:
                 raise KidasrError("data.validation: every reference is empty after normalization, so WER is undefined")
             zero_shot = self._zero_shot(trainer, sets)
             trainer.train_from(trainer.first_process(trainer.checkpoints.newest() if arguments.should_save else None))
+            self._report_early_stop(trainer)
             self.checkpoint.report_kept(trainer.state, trainer.scoring.rate)
 
             kept_step = self.checkpoint.kept_step(trainer.state)
@@ -209,6 +210,14 @@ class FineTune:
         log.info("run folder: %s", self.run_dir)
         assert final["wer"] is not None, "the same words as before training"
         return final["wer"]
+
+    def _report_early_stop(self, trainer: ChildSpeechTrainer) -> None:
+        """Log that early stopping (H2) has ended the run, if it has."""
+        state, stopping = trainer.state, self.early_stopping
+        if stopping is None or state.global_step >= state.max_steps:
+            return
+        evaluations = stopping.early_stopping_patience
+        log.info("early stopping: step %d, no lower WER in %d evaluations", state.global_step, evaluations)
 
     def _record_environment(self) -> None:
         """Write ``environment.json``; warn if a resumed run has a different environment, which may round differently."""
@@ -278,13 +287,18 @@ class FineTune:
         return arguments
 
     def _describe(self, sets: Sets) -> None:
-        """Log padding, objective, order and augmentation."""
+        """Log padding, objective, order, augmentation, schedule and early stopping."""
         log.info("padding: %s", self.padding.describe())
         if self.objective is not None:
             log.info("objective: %s", self.objective.describe())
         self.curriculum.describe(TrainingSet(sets.train, self.data.buckets))
         for line in self.augment.describe():
             log.info("augment: %s", line)
+        log.info(
+            "schedule: %s after a warm-up of %d steps", self.schedule["lr_scheduler_type"], self.schedule["warmup_steps"]
+        )
+        if self.early_stopping is not None:
+            log.info("early stopping: after %d evaluations without a lower WER", self.early_stopping.early_stopping_patience)
 
     def _batches(self, arguments: TrainingArguments, utterances: Sequence[Utterance], window_sec: float) -> EpochBatches:
         return EpochBatches(

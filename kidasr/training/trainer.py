@@ -199,7 +199,8 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         metrics = {f"{metric_key_prefix}_{name}": rate for name, rate in found.items() if rate is not None}
         self.log(metrics)
         # For the checkpoint's state, but not for the loggers, which take single numbers.
-        self.state.log_history[-1][ERRORS] = [one.errors for one in self.evaluated_last[1]]
+        logged: dict[str, Any] = self.state.log_history[-1]
+        logged[ERRORS] = [one.errors for one in self.evaluated_last[1]]
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 

@@ -66,6 +66,32 @@ MISTAKES = {
         "early_stopping.patience=5: the run's 10 steps end before the first evaluation; expected: checkpoint.eval_steps"
     ),
     "~job._target_": "job._target_ is missing",
+    # ablations
+    "ablation=factorial factors={augmnt:[none,specaugment]}": "augmnt: no such key; did you mean augment?",
+    "ablation=factorial factors={augment:[none,specaug]}": "augment=specaug: no such choice; expected: none, specaugment, specaugment_strong",
+    "ablation=factorial factors={augment:[none,3]}": "augment=3: no such choice; expected: none, specaugment, specaugment_strong",
+    "ablation=factorial factors={optim.lr:[1e-5,5e-5]}": "optim.lr: no such key; expected in optim: optim, learning_rate",
+    "ablation=factorial factors={optim.learning_rate:[1e-5,-1]}": "optim.learning_rate=-1: should be greater than 0",
+    "ablation=factorial factors={augment:[none]}": "factors.augment=['none']: should be two levels or more, of which the first is off;",
+    "ablation=factorial factors={augment:none}": "factors.augment=none: should be two levels or more, of which the first is off;",
+    "ablation=factorial factors=augment": "factors=augment: should be names with their levels; expected: factors='{augment: [none,",
+    "ablation=factorial factors={}": "ablation=factorial: nothing to vary; expected: hypotheses=[h1,h4], or factors='{augment: [",
+    "ablation=factorial hypotheses=[]": "ablation=factorial: nothing to vary; expected: hypotheses=[h1,h4], or factors='{augment: [",
+    "ablation=factorial factors={augment:[none,none]}": "factors.augment=['none', 'none']: a level is listed twice; expected: each once",
+    "ablation=factorial factors={augment:[none,specaugment],augment:[none]}": "factors: augment is a factor twice; expected: once",
+    "ablation=factorial factors={seed:[1,2]}": "factors.seed: can't be a factor; expected: a config group or a key, as in factors='{",
+    "ablation=factorial factors={logger:[none,wandb]}": "factors.logger: does not change the result (identity.ignored_keys); expected: ",
+    "ablation=factorial hypotheses=[h4] factors={augment:[none,specaugment]}": "factors.augment: h4 overrides augment too; expected: either",
+    "ablation=factorial factors={augment:[none,specaugment]} augment=none": "augment=none: ablation=factorial sets that; expected: seeds=1,2",
+    "ablation=factorial factors={augment:[none,specaugment,specaugment_strong]}": (
+        "factors.augment=[none,specaugment,specaugment_strong]: ablation=factorial takes two levels; expected: [OFF, ON], or "
+        "ablation=one_at_a_time"
+    ),
+    "ablation=half_factorial hypotheses=[h1,h2,h3,h4]": "ablation=half_factorial: with 4 factors it confounds main effects or pairs",
+    "ablation=screening hypotheses=[h1,h2,h3,h4]": "ablation=screening: with 4 factors it repeats a configuration; expected: ablation=",
+    "ablation=one_at_a_time freeze.freeze_encoder_steps=0": "hypotheses=[h3]: the same run as hypotheses=[]; expected: factors that",
+    "ablation=factorial hydra/sweeper=optuna": "hydra/sweeper=optuna: an ablation has a sweeper of its own; expected: only one of them",
+    "factors={augment:[none,specaugment]}": "factors: no such key with this choice of job or ablation",
     # data
     "data.on_bad_audio=ignore": "data.on_bad_audio=ignore: should be 'error' or 'skip'",
     "data.max_bad_fraction=1.1": "data.max_bad_fraction=1.1: should be less than or equal to 1",

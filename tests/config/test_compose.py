@@ -57,7 +57,7 @@ def values(*overrides: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
-    needed = {"job=compare": ["runs=[a,b]"], "job=status": []}.get(choice, MANIFESTS)
+    needed = {"job=compare": ["runs=[a,b]"], "job=status": [], "job=plan": []}.get(choice, MANIFESTS)
     check_config(composed(choice, *needed))
 
 

@@ -8,63 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from kidasr.errors import KidasrError
-from kidasr.evidence.bootstrap import wer_difference
 from kidasr.evidence.significance import mapsswe
 from kidasr.jobs.compare import Compare
 from kidasr.report.options import ReportOptions
-from kidasr.runs.folder import prepare_run_folder
 from tests.conftest import composed, read_json, run_here
-
-AGES = ("3-4", "9-10", "13+")
-
-
-@pytest.fixture
-def run_folder(tmp_path: Path) -> Callable[..., str]:
-    """Writes what a comparison reads of a run folder, for twelve invented speakers of ten utterances.
-
-    ``recorded`` is whether its config is there, as a run writes it, or only what was typed.
-    """
-
-    def write(
-        name: str,
-        wer: float,
-        *overrides: str,
-        seed: int = 1,
-        finished: bool = True,
-        recorded: bool = False,
-        **change: Any,
-    ) -> str:
-        rng = np.random.default_rng([seed, int(1000 * wer)])
-        folder = tmp_path / name
-        (folder / ".hydra").mkdir(parents=True)
-        (folder / ".hydra" / "overrides.yaml").write_text(json.dumps([*overrides, f"seed={seed}"]), encoding="utf-8")
-        if recorded:
-            prepare_run_folder(folder, composed(*overrides, f"seed={seed}"))
-        rows = []
-        for number in range(120):
-            row = {
-                "utterance_id": f"u{number:03}",
-                "speaker_id": f"s{number // 10}",
-                "age_bucket": AGES[number // 10 % 3],
-                "normalized_reference": f"{number} red cats",
-                "normalized_hypothesis": "two red cats",
-                "words": 5,
-                "characters": 20,
-                "substitutions": int(rng.binomial(5, wer)),
-                "deletions": 0,
-                "insertions": int(rng.binomial(1, 0.1)),
-                "character_errors": 3,
-            }
-            rows.append({**row, **change} if number == 7 else row)
-        rng.shuffle(rows)  # the order is of no importance
-        (folder / "predictions.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-        if finished:
-            (folder / "metrics.json").write_text("{}", encoding="utf-8")
-        return str(folder)
-
-    return write
+from tests.jobs.conftest import AGES
 
 
 def errors(folder: str) -> np.ndarray:
@@ -74,30 +25,32 @@ def errors(folder: str) -> np.ndarray:
     return np.array([row["substitutions"] + row["insertions"] for row in rows])
 
 
-def compared(tmp_path: Path, *runs: str, baseline: str | list[str] | None = None) -> Any:
-    Compare(str(tmp_path / "report"), list(runs), baseline, ReportOptions(True, 2000, 100, 1)).run()
+def compared(tmp_path: Path, *runs: str, baseline: str | list[str] | None = None, on: str | None = None) -> Any:
+    Compare(str(tmp_path / "report"), list(runs), baseline, on, ReportOptions(True, 100, 1)).run()
     return read_json(tmp_path / "report" / "comparison.json")
 
 
-def test_two_runs_are_compared_as_the_bootstrap_and_the_test_say(tmp_path: Path, run_folder: Callable[..., str]) -> None:
+def test_two_runs_of_one_seed_are_compared_and_nothing_is_called_significant(
+    tmp_path: Path, run_folder: Callable[..., str]
+) -> None:
     a, b = run_folder("a", 0.3, "experiment=baseline"), run_folder("b", 0.2, "augment=specaugment")
     found = compared(tmp_path, b, a)
     (pair,) = found["pairs"]
-    assert (pair["baseline"], pair["run"]) == ("baseline", "augment=specaugment")
-    speakers = [f"s{number // 10}" for number in range(120)]
-    expected = wer_difference(speakers, errors(b), errors(a), [5] * 120, replicates=2000)
-    assert pair["delta_wer"] == pytest.approx((errors(b).sum() - errors(a).sum()) / 600) == pytest.approx(expected.value)
-    assert pair["ci95"] == pytest.approx([expected.low, expected.high])
+    assert (pair["baseline"], pair["run"], pair["set"]) == ("baseline", "augment=specaugment", "validation")
+    assert pair["delta_wer"] == pytest.approx((errors(b).sum() - errors(a).sum()) / 600)
+    assert pair["ci95"] is pair["p"] is pair["p_corrected"] is None and pair["verdict"] == "one seed"
     of_speakers = (errors(b) - errors(a)).reshape(12, 10).sum(axis=1)
-    assert pair["p_mapsswe"] == pair["p_holm"] == pytest.approx(mapsswe(of_speakers))
-    assert pair["p_improvement"] > 0.99 and list(pair["by_age"]) == list(AGES)
+    assert pair["children"]["p_mapsswe"] == pair["children"]["p_holm"] == pytest.approx(mapsswe(of_speakers))
+    expected = ttest_1samp(of_speakers / 50, 0).confidence_interval()
+    assert pair["children"]["ci95"] == pytest.approx([expected.low, expected.high])
+    assert list(pair["by_age"]) == list(AGES) and all(one["ci95"] is None for one in pair["by_age"].values())
     of_a = next(run for run in found["runs"] if run["path"] == a)
     assert of_a["wer"] == pytest.approx(errors(a).sum() / 600)
     assert of_a["ci95"][0] < of_a["wer"] < of_a["ci95"][1]
     assert of_a["gap_youngest_oldest"] == pytest.approx(of_a["by_age"]["3-4"]["wer"] - of_a["by_age"]["13+"]["wer"])
     with (tmp_path / "report" / "comparison.csv").open() as file:
         assert [row["age"] for row in csv.DictReader(file)] == ["all", *AGES]
-    assert (tmp_path / "report" / "comparison.md").read_text().count("augment=specaugment") == 2
+    assert "significantly" not in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_configuration_is_named_by_what_not_all_runs_have_in_common(
@@ -108,19 +61,95 @@ def test_a_configuration_is_named_by_what_not_all_runs_have_in_common(
     assert (pair["baseline"], pair["run"]) == ("default", "augment=specaugment freeze=none")
 
 
-def test_seeds_of_a_configuration_are_pooled_and_widen_the_interval(tmp_path: Path, run_folder: Callable[..., str]) -> None:
+def test_seeds_of_a_configuration_are_pooled_and_get_a_verdict(tmp_path: Path, run_folder: Callable[..., str]) -> None:
     baseline = [run_folder(f"a{seed}", 0.3, "experiment=baseline", seed=seed) for seed in (1, 2, 3)]
-    others = [
-        run_folder(f"b{seed}", wer, "augment=specaugment", seed=seed) for seed, wer in ((1, 0.16), (2, 0.2), (3, 0.24))
+    others = [run_folder(f"b{seed}", 0.2, "augment=specaugment", seed=seed) for seed in (1, 2, 3)]
+    found = compared(tmp_path, *baseline, *others)
+    (pair,) = found["pairs"]
+    assert pair["seeds"] == [3, 3] and pair["verdict"] == "better" and pair["p"] == pair["p_corrected"] < 0.05
+    ours, theirs = (np.mean([errors(one).sum() / 600 for one in some]) for some in (others, baseline))
+    assert pair["delta_wer"] == pytest.approx(ours - theirs)
+    assert pair["ci95"][1] < 0 and set(pair["spread"]) == {"children", "seeds", "both"}
+    assert all(one["ci95"] and one["pooled"] < 0 for one in pair["by_age"].values())
+    assert [(one["configuration"], one["seeds"]) for one in found["configurations"]] == [
+        ("baseline", [1, 2, 3]),
+        ("augment=specaugment", [1, 2, 3]),
     ]
-    pooled = compared(tmp_path, *baseline, *others)["pairs"]
-    assert len(pooled) == 1 and pooled[0]["seeds"] == [3, 3]
-    ours, theirs = (np.mean([errors(one) for one in some], axis=0) for some in (others, baseline))
-    speakers = [f"s{number // 10}" for number in range(120)]
-    without = wer_difference(speakers, ours, theirs, [5] * 120, replicates=2000)
-    assert pooled[0]["delta_wer"] == pytest.approx(without.value)
-    low, high = pooled[0]["ci95"]
-    assert high - low > 1.3 * (without.high - without.low), "the seeds differ by as much as the configurations"
+    assert found["configurations"][1]["wer"] == pytest.approx(ours)
+    wide = compared(tmp_path, *baseline, run_folder("c", 0.1, "x=1", seed=1), run_folder("d", 0.34, "x=1", seed=2))
+    assert wide["pairs"][0]["verdict"] == "undecided", "the seeds differ by more than the configurations"
+
+
+def test_a_seed_counts_once(tmp_path: Path, run_folder: Callable[..., str]) -> None:
+    a, b = run_folder("a", 0.3, "x=1"), run_folder("b", 0.2, "x=2")
+    again = run_folder("again", 0.2, "x=2")
+    found = compared(tmp_path, a, b, again)
+    assert found["pairs"][0]["seeds"] == [1, 1] and found["pairs"][0]["verdict"] == "one seed"
+    assert [(one["path"], "again, as in" in one["reason"]) for one in found["failed"]] == [(again, True)]
+    rows = [json.loads(line) | {"normalized_hypothesis": "x"} for line in (Path(b) / "predictions.jsonl").open()]
+    (Path(again) / "predictions.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(
+        KidasrError, match=r"again: seed 1 of x=2 is in .*b too, with other transcripts; expected: each seed"
+    ):
+        compared(tmp_path, a, b, again)
+
+
+def test_the_test_set_is_compared_where_all_runs_have_one(
+    tmp_path: Path, run_folder: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = (run_folder(name, wer, f"x={name}") for name, wer in (("a", 0.3), ("b", 0.2)))
+    for run in (a, b):
+        rows = [json.loads(line) for line in (Path(run) / "predictions.jsonl").open()][:60]
+        (Path(run) / "predictions_test.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    rows_of = {name: (tmp_path / name / "predictions_test.jsonl") for name in "ab"}
+    kept = {json.loads(line)["utterance_id"] for line in rows_of["a"].open()}
+    rows = [line for line in (tmp_path / "b" / "predictions.jsonl").open() if json.loads(line)["utterance_id"] in kept]
+    rows_of["b"].write_text("".join(one.rstrip("\n") + "\n" for one in rows), encoding="utf-8")
+    found = compared(tmp_path, a, b)
+    assert found["set"] == found["pairs"][0]["set"] == "test" and found["runs"][0]["utterances"] == 60
+    assert compared(tmp_path, a, b, on="validation")["runs"][0]["utterances"] == 120
+    c = run_folder("c", 0.2, "x=c")
+    with caplog.at_level("WARNING"):
+        assert compared(tmp_path, a, b, c)["set"] == "validation"
+    assert "compared on the validation set: 2 of 3 runs have transcripts of a test set" in caplog.text
+    found = compared(tmp_path, a, b, c, on="test")
+    assert (
+        "no transcripts of the set 'test' (predictions_test.jsonl); expected: on=validation" in found["failed"][0]["reason"]
+    )
+
+
+def test_the_factors_of_an_ablation_name_its_configurations_and_have_effects(
+    tmp_path: Path, run_folder: Callable[..., str]
+) -> None:
+    factors = {"augment": ["none", "specaugment"], "optim.learning_rate": [1e-5, 5e-5]}
+    runs = []
+    for augment, rate in (("none", "1e-5"), ("specaugment", "1e-5"), ("none", "5e-5"), ("specaugment", "5e-5")):
+        for seed in (1, 2):
+            typed = ("hypotheses=[]", f"augment={augment}", f"optim.learning_rate={rate}")
+            run = run_folder(f"{augment}{rate}{seed}", 0.2 if rate == "5e-5" else 0.3, *typed, seed=seed)
+            config: dict[str, Any] = {
+                "factors": factors,
+                "hypotheses": [],
+                "seed": seed,
+                "augment": augment,
+                "optim": {"lr": float(rate)},
+            }
+            (Path(run) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+            runs.append(run)
+    found = compared(tmp_path, *runs)
+    assert [pair["run"] for pair in found["pairs"]] == [
+        "augment=specaugment",
+        "optim.learning_rate=5e-5",
+        "augment=specaugment optim.learning_rate=5e-5",
+    ]
+    effects = {one["effect"]: one for one in found["effects"]}
+    assert list(effects) == [
+        "augment=specaugment",
+        "optim.learning_rate=5e-5",
+        "augment=specaugment x optim.learning_rate=5e-5",
+    ]
+    assert effects["optim.learning_rate=5e-5"]["verdict"] == "better"
+    assert effects["augment=specaugment"]["verdict"] == "undecided" and found["pairs"][0]["baseline"] == "baseline"
 
 
 def test_seeds_with_other_threads_or_by_an_extended_list_are_repetitions_and_no_treatment(

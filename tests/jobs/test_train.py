@@ -111,9 +111,14 @@ def test_h2_the_learning_rate_follows_a_cosine(tmp_path: Path, trainers: list[Ch
     assert drawn == pytest.approx(expected)
 
 
-def test_h2_patience_ends_the_run_and_its_best_model_is_kept(tmp_path: Path, scripted_wer: Any) -> None:
+def test_h2_patience_ends_the_run_and_its_best_model_is_kept(
+    tmp_path: Path, scripted_wer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     scripted_wer(0.9, 0.5, 0.6, 0.6, 0.5, 0.4, 0.4, 0.4)
-    job(tmp_path, *SHORT, EVERY_STEP, "early_stopping=patience_5", "early_stopping.patience=3").run()
+    with caplog.at_level("INFO"):
+        job(tmp_path, *SHORT, EVERY_STEP, "early_stopping=patience_5", "early_stopping.patience=3").run()
+    assert "early stopping: after 3 evaluations without a lower WER" in caplog.text
+    assert "early stopping: step 5, no lower WER in 3 evaluations" in caplog.text
     assert {key: read_json(tmp_path / "metrics.json")[key] for key in ("best_step", "steps")} == {"best_step": 2, "steps": 5}
 
 

@@ -3,11 +3,11 @@
 import csv
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -20,8 +20,10 @@ from kidasr.evidence.runs import make_run
 from kidasr.jobs.compare import Compare
 from kidasr.recognition.score import Scoring, compare, is_runaway
 from kidasr.report.browser import align
+from kidasr.report.figure import PAPER, forest, learning_curve, mean_curve, wer_by_age, wer_points
 from kidasr.report.options import ReportOptions
 from kidasr.report.report import Report
+from kidasr.report.svg import inline_svg
 from kidasr.report.tables import Table, to_csv
 from tests.conftest import read_json, run_here, sweep_runs
 
@@ -64,12 +66,10 @@ def opened(chromium: webdriver.Chrome, page: Path) -> None:
     chromium.get("about:blank")
     chromium.get_log("performance")  # discard the browser's own messages
     chromium.get(page.as_uri())
-    deadline = time.monotonic() + 30
-    charts = chromium.find_elements(By.CLASS_NAME, "chart")
-    while any(not chart.find_elements(By.CSS_SELECTOR, ".main-svg") for chart in charts):
-        assert time.monotonic() < deadline, "a chart was not drawn"
-        time.sleep(0.1)
-    assert charts
+    figures = chromium.find_elements(By.CSS_SELECTOR, "figure svg")
+    assert figures and all(figure.size["height"] > 50 for figure in figures)
+    ids = [one.get_attribute("id") for one in chromium.find_elements(By.CSS_SELECTOR, "[id]")]
+    assert len(ids) == len(set(ids)), "two figures in a page must not share an id"
     assert chromium.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
     urls = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
@@ -104,7 +104,7 @@ def test_the_embedded_ablation_ends_in_a_report_that_a_browser_shows(
         ("baseline", name, [1, 1]) for name in ("h1", "h2", "h3", "h4", "h5")
     ]
     assert len(comparison["runs"]) == 6 and not comparison["failed"] and not comparison["effects"]
-    for stem in ("forest", "wer_by_age"):
+    for stem in ("forest", "forest_by_age", "wer_by_age", "learning_curves"):
         assert (tmp_path / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
         assert (tmp_path / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
 
@@ -156,6 +156,97 @@ def a_run(folder: Path, utterances: list[Utterance], hypotheses: list[str], *ove
     return str(folder)
 
 
+def test_a_phone_shows_a_whole_page_and_each_seed_of_a_configuration(
+    tmp_path: Path, chromium: webdriver.Chrome, utterance: Callable[..., Utterance]
+) -> None:
+    utterances = [utterance(f"u{number}", speaker_id=f"s{number}") for number in range(4)]
+    long = "data.train=/home/someone/corpora/of_children/recorded_at_school/manifest_of_all.jsonl"
+    runs = [
+        a_run(tmp_path / f"{name}{seed}", utterances, [f"{seed} {name} cats"] * 4, f"{override}", f"seed={seed}")
+        for name, override in (("a", "x=1"), ("b", long))
+        for seed in (1, 2)
+    ]
+    for number, run in enumerate(runs):
+        (Path(run) / "config.json").write_text(json.dumps({"seed": 1 + number % 2, "x": number // 2}), encoding="utf-8")
+    Compare(str(tmp_path / "report"), runs, "x=1", None, ReportOptions(True, 100, 0)).run()
+    size = {"width": 360, "height": 640, "deviceScaleFactor": 1, "mobile": True}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        opened(chromium, tmp_path / "report" / "report.html")
+        assert chromium.execute_script("return document.documentElement.scrollWidth") == 360
+        tables = chromium.find_elements(By.CLASS_NAME, "wide")
+        for table in tables:
+            cut = chromium.execute_script(
+                "const s = arguments[0].lastChild; return s.scrollWidth > s.clientWidth + 1", table
+            )
+            assert table.find_element(By.CLASS_NAME, "hint").is_displayed() == (cut and table.is_displayed())
+        assert any(table.find_element(By.CLASS_NAME, "hint").is_displayed() for table in tables)
+        Select(chromium.find_element(By.ID, "seed")).select_by_visible_text("2")
+        assert all(f"reference {utterances[0].text}" in text for text in shown(chromium))
+        assert all("x=1, seed 2" in text and f"{long}, seed 2" in text for text in shown(chromium))
+    finally:
+        chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def some_rates(wer: float | None, ci95: list[float] | None = None) -> dict[str, Any]:
+    return {"wer": wer, "ci95": ci95, "by_age": {age: {"wer": wer, "ci95": ci95} for age in ("3-4", "5-6")}}
+
+
+@pytest.mark.parametrize(
+    "name", ["h1", HOSTILE, "$a_{b}$ " * 8, "x=" + "W" * 300, " ".join(["optim.learning_rate=1e-5"] * 20)]
+)
+def test_nothing_in_a_figure_is_cut_and_names_are_as_they_are(name: str) -> None:
+    by_age = {"5-6": {"delta_wer": 0.1, "ci95": None}}
+    rows: dict[str, Any] = {
+        name: {"delta_wer": -0.02, "ci95": [-0.9, 0.8], "by_age": by_age},
+        "h2": {"delta_wer": 1.0, "ci95": None},
+    }
+    metrics = [
+        {"history": [{"step": 1, "eval_wer": 0.5, "eval_loss": 1.0}], "best_step": 1, "frozen_steps": frozen}
+        for frozen in (0, 123456)
+    ]
+    for figure in (
+        forest(f"change of WER against {name}\n(percentage points; ← better, worse →)", rows, by_age=True),
+        wer_by_age({name: some_rates(0.1, [0.0, 0.2]), "h2": some_rates(None)}, {name: [some_rates(0.1)] * 2}),
+        learning_curve({name: metrics, "h2": metrics[:1]}),
+    ):
+        width, height = figure.get_size_inches()
+        box = figure.get_tightbbox()
+        assert min(box.x0, box.y0) > -0.01 and box.x1 < width + 0.01 and box.y1 < height + 0.01
+        svg = ElementTree.fromstring(inline_svg(figure, name, "f1-"))
+        assert "".join(name.split())[:20] in "".join("".join(svg.itertext()).split())
+        assert svg.get("aria-label") == name and "width" not in svg.attrib
+
+
+def test_a_figure_shows_the_mean_over_seeds_and_marks_what_has_no_interval() -> None:
+    figure = wer_by_age({"a": some_rates(0.2)}, {"a": [some_rates(0.1), some_rates(0.3)]})
+    lines: Any = figure.axes[0].get_lines()
+    means = [line for line in lines if line.get_markersize() > 3]
+    assert [line.get_ydata()[0] for line in means] == pytest.approx([20, 20, 20])
+    assert {line.get_markerfacecolor() for line in means} == {PAPER}, "open: no interval"
+    assert sorted(lines[1].get_ydata()) == pytest.approx([10, 30])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["mean over seeds, no interval", "one seed"]
+    curves = [[(1, 0.4), (2, 0.3), (3, 0.1)], [(1, 0.2), (3, 0.3)]]
+    assert mean_curve(curves) == [(1, pytest.approx(0.3)), (3, pytest.approx(0.2))]
+
+
+@pytest.mark.parametrize(("evaluated", "first"), [(None, 0), (7, 0), (6, 10)])
+def test_zero_shot_is_in_a_curve_of_the_same_utterances_alone(evaluated: int | None, first: int) -> None:
+    metrics: dict[str, Any] = {"zero_shot": {"wer": 0.9, "utterances": 7}, "history": [{"step": 10, "eval_wer": 0.5}]}
+    if evaluated is not None:
+        metrics["evaluated_utterances"] = evaluated
+    assert wer_points(metrics)[0][0] == first
+
+
+def test_a_run_is_titled_by_what_it_is(tmp_path: Path, utterance: Callable[..., Utterance]) -> None:
+    folder = Path(a_run(tmp_path / "10-42-13", [utterance("u")], ["a"], "freeze=none", "seed=3", "augment=specaugment"))
+    (folder / "config.json").write_text('{"seed": 3}', encoding="utf-8")
+    rows = [asdict(one) for one in compare([utterance("u")], ["a"], Scoring(str, "WER"))]
+    Report(ReportOptions(True, 100, 0)).write_run(folder, make_run(folder, UNTRAINED, rows))
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "<h1>kidasr: freeze=none augment=specaugment, seed 3</h1>" in page and f">{folder}</p>" in page
+
+
 def test_what_comes_from_outside_is_text_and_nothing_else(
     tmp_path: Path, chromium: webdriver.Chrome, utterance: Callable[..., Utterance]
 ) -> None:
@@ -169,8 +260,10 @@ def test_what_comes_from_outside_is_text_and_nothing_else(
     a = a_run(tmp_path / "a", utterances, ["two", f"a {HOSTILE}"], f"x={HOSTILE}")
     b = a_run(tmp_path / "b", utterances, [HOSTILE, "c"], f"{formula}=1")
     folder = tmp_path / "report"
-    Compare(str(folder), [a, b], None, ReportOptions(True, 200, 100, 0)).run()
+    Compare(str(folder), [a, b], None, None, ReportOptions(True, 100, 0)).run()
     opened(chromium, folder / "report.html")
+    drawn = " ".join(one.get_attribute("textContent") or "" for one in chromium.find_elements(By.TAG_NAME, "figure"))
+    assert "<script>window" in drawn, "a configuration's name in a figure"
     assert chromium.execute_script("return window.hacked") is None
     assert chromium.find_elements(By.TAG_NAME, "img") == []
     assert any(HOSTILE in text for text in shown(chromium))
@@ -189,10 +282,10 @@ def test_only_what_can_be_heard_is_put_into_a_page(tmp_path: Path, utterance: Ca
     spoken = utterance("u1")
     unheard = Utterance(**{**asdict(spoken), "utterance_id": "u2", "audio_path": str(secret)})
     rows = [asdict(one) for one in compare([spoken, unheard], ["", ""], Scoring(str, "WER"))]
-    Report(ReportOptions(True, 200, 100, 1)).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows))
+    Report(ReportOptions(True, 100, 1)).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("data:audio/wav;base64,") == 1 and "secret.wav" not in page
-    Report(ReportOptions(True, 200, 1, 0)).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows[:1]))
+    Report(ReportOptions(True, 1, 0)).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows[:1]))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "base64," not in page.split('id="browser-data"')[1] and f'"audio": "{Path(spoken.audio_path).name}"' in page
 
@@ -226,8 +319,14 @@ def test_tables_for_papers_escape_what_their_format_takes_for_its_own() -> None:
     table = Table(["run", "WER"])
     table.add("a|b_c & <b>", "10%")
     assert r"a\|b_c & &lt;b>" in table.markdown()
-    assert r"a|b\_c \& <b>" in table.latex().replace(r"\textless{}", "<").replace(r"\ensuremath{<}b\ensuremath{>}", "<b>")
-    assert r"10\%" in table.latex()
+    table.rule()
+    table.add("[h1]", "9%")
+    latex = table.latex("50% of a_b", "tab:x")
+    assert r"a|b\_c \& \ensuremath{<}b\ensuremath{>}" in latex and r"10\%" in latex
+    assert r"\caption{50\% of a\_b}" in latex and r"\label{tab:x}" in latex and latex.count(r"\midrule") == 2
+    assert r"{} [h1]" in latex, "no argument of the row end before it"
+    changes = Table(["effect", "change", "95% interval"]).latex("c", "l")
+    assert "change (pp)" in changes and r"95\% interval (pp)" in changes
     assert to_csv(["x"], [["-1+2"], [-1.5], ["@a"]]) == "x\n'-1+2\n-1.5\n'@a\n"
 
 
@@ -236,7 +335,7 @@ def test_a_large_set_shows_the_utterances_with_the_most_errors(tmp_path: Path, u
     utterances = [Utterance(**{**asdict(one), "utterance_id": f"u{number:03}"}) for number in range(50)]
     hypotheses = [" ".join(["x"] * int(count)) for count in np.random.default_rng(1).permutation(50)]
     rows = [asdict(prediction) for prediction in compare(utterances, hypotheses, Scoring(str, "WER"))]
-    Report(ReportOptions(True, 200, 10, 0)).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows))
+    Report(ReportOptions(True, 10, 0)).write_run(tmp_path, make_run(tmp_path, UNTRAINED, rows))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     data = json.loads(page.split('id="browser-data">')[1].split("</script>")[0])
     worst = sorted(rows, key=lambda row: -row["substitutions"] - row["insertions"])[:10]

@@ -1,32 +1,19 @@
 "use strict";
 
-// Charts (plotly) in the page's colours, light or dark.
+// Tables that are cut say so; everything is printed.
 (function () {
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const draw = () => {
-    const style = getComputedStyle(document.documentElement);
-    const text = style.getPropertyValue("--text").trim();
-    const line = style.getPropertyValue("--line").trim();
-    document.querySelectorAll(".chart").forEach((place) => {
-      const figure = JSON.parse(place.nextElementSibling.textContent);
-      figure.data.filter((trace) => trace.type === "bar").forEach((trace) => { trace.error_y.color = text; });
-      const layout = Object.assign({}, figure.layout, {
-        template: {}, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: text, size: 13 },
-        margin: { t: 20, r: 15, b: 50, l: 10 }, hovermode: "closest",
-        colorway: ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999"],
-        legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
-      });
-      Object.keys(layout).filter((key) => /^[xy]axis/.test(key)).forEach((key) => {
-        layout[key] = Object.assign({}, layout[key], { gridcolor: line, zerolinecolor: line, automargin: true });
-      });
-      Plotly.react(place, figure.data, layout, { responsive: true, displayModeBar: false });
-    });
-  };
-  if (document.querySelector(".chart")) {
-    draw();
-    dark.addEventListener("change", draw);
-    document.querySelectorAll("details").forEach((one) => addEventListener("beforeprint", () => { one.open = true; }));
-  }
+  const mark = () => document.querySelectorAll(".wide").forEach((one) => {
+    const inner = one.querySelector(".scroll");
+    const cut = inner.scrollWidth > inner.clientWidth + 1;
+    one.classList.toggle("cut", cut);
+    if (cut) inner.setAttribute("tabindex", "0");
+    else inner.removeAttribute("tabindex");
+  });
+  const details = document.querySelectorAll("details");
+  details.forEach((one) => one.addEventListener("toggle", mark));
+  addEventListener("resize", mark);
+  addEventListener("beforeprint", () => details.forEach((one) => { one.open = true; }));
+  mark();
 })();
 
 // The error browser. Data is inserted as text only.
@@ -51,12 +38,18 @@
   const length = (words) => (words ? words.split(" ").length : 0);
   const count = (heard, letter) => heard.filter((part) => part[0] === letter)
     .reduce((sum, part) => sum + Math.max(length(part[1]), length(part[2])), 0);
-  systems.forEach((system) => {
-    system.errors = system.heard.map((heard) => count(heard, "S") + count(heard, "D") + count(heard, "I"));
-  });
+  systems.forEach((one) => one.runs.forEach((run) => {
+    run.errors = run.heard.map((heard) => count(heard, "S") + count(heard, "D") + count(heard, "I"));
+  }));
 
-  const baseline = systems[0];
-  let system = systems[several ? 1 : 0];
+  // The chosen run, and the baseline's run with the same seed, or its first.
+  let chosen, system, baseline;
+  const choose_run = () => {
+    chosen = systems[Number(find("system").value)];
+    system = chosen.runs[Number(find("seed").value)] || chosen.runs[0];
+    baseline = systems[0].runs.find((run) => run.seed === system.seed) || systems[0].runs[0];
+  };
+  const named = (one, run) => one.name + (one.runs.length > 1 ? `, ${run.seed === null ? "no seed" : "seed " + run.seed}` : "");
   const kinds = {
     all: ["all", () => true],
     wrong: ["with errors", (n) => system.errors[n] > 0],
@@ -85,32 +78,52 @@
 
   choose("system", systems.slice(several ? 1 : 0).map((one, n) => [String(n + (several ? 1 : 0)), one.name]));
   find("system-label").hidden = !several;
+  const offer_seeds = () => {
+    const { runs } = systems[Number(find("system").value)];
+    find("seed").replaceChildren();
+    choose("seed", runs.map((run, n) => [String(n), run.seed === null ? "none" : String(run.seed)]));
+    find("seed-label").hidden = runs.length < 2;
+  };
+  offer_seeds();
+  find("system").addEventListener("change", offer_seeds);
   choose("kind", Object.entries(kinds).map(([value, [text]]) => [value, text]));
   choose("age", ages.map((age) => [age, age]));
   choose("speaker", [...new Set(utterances.map((one) => one.speaker))].sort().map((one) => [one, one]));
   choose("order", Object.entries(orders).map(([value, [text]]) => [value, text]));
 
+  const titles = { S: (said, got) => `substitution: ${said} → ${got}`, D: () => "deletion", I: () => "insertion" };
   const line = (name, heard) => {
     const row = element("div", undefined, "heard");
-    row.append(element("b", name));
+    row.append(element("b", name), " ");
     heard.forEach(([letter, said, got]) => {
-      const part = element("span", undefined, letter === "=" ? "" : letter);
+      const part = element({ D: "del", I: "ins" }[letter] || "span", undefined, letter === "=" ? "" : letter);
       if (letter === "S") part.append(element("del", said), got);
       else part.textContent = letter === "D" ? said : got;
-      part.title = { S: "reference: " + said + ", hypothesis: " + got, D: "deleted", I: "inserted" }[letter] || "";
+      if (letter !== "=") part.title = titles[letter](said, got);
       row.append(part, " ");
     });
     return row;
   };
+  const plain = (name, text) => {
+    const row = element("div", undefined, "heard");
+    row.append(element("b", name), " ", text);
+    return row;
+  };
   const card = (n) => {
-    const { id, speaker, age, words, audio } = utterances[n];
+    const { id, speaker, age, words, audio, reference } = utterances[n];
     const item = element("li");
     const errors = system.errors[n];
     const changed = several ? ", baseline " + baseline.errors[n] : "";
     item.append(element("div", `${id} · speaker ${speaker} · age ${age} · ${errors} of ${words} words wrong${changed}` +
       (system.runaway[n] ? " · runaway repetition" : ""), "facts"));
-    if (several) item.append(line(baseline.name, baseline.heard[n]));
-    item.append(line(several ? system.name : "", system.heard[n]));
+    const lines = [[several ? named(chosen, system) : "hypothesis", system]];
+    if (several) lines.unshift([named(systems[0], baseline), baseline]);
+    item.append(plain("reference", reference), ...lines.map(([name, run]) => line(name, run.heard[n])));
+    if (lines.some(([, run]) => run.raw[n])) {
+      const details = element("details");
+      details.append(element("summary", "before normalization"), ...lines.map(([name, run]) => plain(name, run.raw[n])));
+      item.append(details);
+    }
     if (audio) {
       const player = element("audio");
       player.controls = true;
@@ -130,13 +143,13 @@
     find("more").hidden = list.children.length >= shown.length;
   };
   const update = () => {
-    system = systems[Number(find("system").value)];
+    choose_run();
     const text = find("text").value.trim().toLowerCase();
     const age = find("age").value, speaker = find("speaker").value;
     const holds = (n) => {
       const one = utterances[n];
       if ((age && one.age !== age) || (speaker && one.speaker !== speaker) || !kinds[find("kind").value][1](n)) return false;
-      return !text || one.id.toLowerCase().includes(text) ||
+      return !text || one.id.toLowerCase().includes(text) || one.reference.toLowerCase().includes(text) ||
         system.heard[n].some(([, said, got]) => (said + " " + got).toLowerCase().includes(text));
     };
     shown = utterances.map((_, n) => n).filter(holds).sort(orders[find("order").value][1]);

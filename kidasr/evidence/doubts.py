@@ -1,0 +1,71 @@
+"""Warnings about a comparison: what makes its answers weaker than they look."""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+
+import numpy as np
+
+from kidasr.evidence.differences import FEWEST_SPEAKERS, Differences
+from kidasr.evidence.speakers import speaker_sums
+
+#: A speaker with a larger share of the words makes intervals too narrow.
+LARGE_SHARE = 0.3
+
+#: A run is far from the others from so many times their usual distance on, and so many points.
+FAR, FAR_POINTS = 8.0, 0.05
+
+#: A factorial from which more is missing was not meant as one.
+NEARLY_COMPLETE = 0.75
+
+
+def doubts(found: Differences, on: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    """One line for each doubt.
+
+    Args:
+        found: The differences.
+        on: The active factors of each configuration of an ablation.
+    """
+    first = found.runs[0]
+    (words,) = speaker_sums(first.speakers, first.words)
+    names = np.unique(first.speakers)
+    if found.speakers < FEWEST_SPEAKERS:
+        yield f"{found.speakers} speaker(s): too few for a verdict; expected: {FEWEST_SPEAKERS} or more"
+    elif words.max() > LARGE_SHARE * words.sum():
+        yield (
+            f"speaker {names[words.argmax()]} has {100 * words.max() / words.sum():.0f}% of the words, so intervals are "
+            f"somewhat too narrow; expected: less than {100 * LARGE_SHARE:.0f}%"
+        )
+    yield from _far_runs(found)
+    if found.factorial is None and on:
+        yield from _missing(on)
+
+
+def _far_runs(found: Differences) -> Iterator[str]:
+    """Runs far from all others, such as one that diverged."""
+    rates = np.array([run.errors.sum() / max(1, run.words.sum()) for run in found.runs])
+    middle = float(np.median(rates))
+    usual = 1.4826 * float(np.median(np.abs(rates - middle)))
+    for run, rate in zip(found.runs, rates, strict=True):
+        if len(rates) > 3 and abs(rate - middle) > max(FAR * usual, FAR_POINTS):
+            yield (
+                f"{run.folder}: an error rate of {100 * rate:.1f}%, far from the others' ({100 * middle:.1f}%): it widens "
+                "the intervals; if its training failed, leave it out of runs="
+            )
+
+
+def _missing(on: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    """The configurations that a factorial lacks."""
+    factors = sorted(set().union(*on.values()))
+    if not 2 <= len(factors) <= 10:
+        return
+    there = set(on.values())
+    every = [
+        frozenset(name for name, used in zip(factors, row, strict=True) if used)
+        for row in product((0, 1), repeat=len(factors))
+    ]
+    for design in (every, [one for one in every if len(one) % 2 == 0]):
+        missing = [one for one in design if one not in there]
+        if missing and there <= set(design) and len(design) - len(missing) >= NEARLY_COMPLETE * len(design):
+            named = ", ".join("+".join(sorted(one)) or "baseline" for one in missing)
+            yield f"no effects of the factors, since {len(missing)} configuration(s) of the factorial are missing: {named}"
+            return

@@ -1,0 +1,124 @@
+"""The finished runs to compare: found by patterns, grouped by configuration, on one set, with a baseline."""
+
+import glob
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kidasr.errors import KidasrError
+from kidasr.evidence.runs import Run, check_same_set, distinct, factors_on, has_set, name_configurations, read_run
+from kidasr.runs.files import METRICS
+from kidasr.runs.identity import key_of
+from kidasr.runs.sweeps import read_sweep
+
+log = logging.getLogger(__name__)
+
+
+def natural(path: Path) -> tuple[tuple[int, int | str], ...]:
+    """A sort key for paths that puts 9 before 10."""
+    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in path.parts)
+
+
+def in_order(folders: Iterable[Path]) -> list[Path]:
+    """Sort run folders in the order of their sweep's record; folders that are not in it come last, by name."""
+    places = {parent: [run.name for run in read_sweep(parent)] for parent in {folder.parent for folder in folders}}
+
+    def place(folder: Path) -> Any:
+        names = places[folder.parent]
+        asked = names.index(folder.name) if folder.name in names else len(names)
+        return natural(folder.parent), asked, natural(folder)
+
+    return sorted(folders, key=place)
+
+
+def finished_configurations(
+    patterns: str | Sequence[str], on: str | None
+) -> tuple[dict[str, list[Run]], list[dict[str, str]]]:
+    """The finished runs by configuration, each seed once and all on the same utterances.
+
+    Args:
+        patterns: Run folders or glob patterns.
+        on: The set; see :class:`kidasr.jobs.compare.Compare`.
+
+    Returns:
+        The runs, and what was left out: ``path`` and ``reason``.
+
+    Raises:
+        KidasrError: If they were scored on different sets, or a seed is there twice with different transcripts.
+    """
+    folders = list(_folders([patterns] if isinstance(patterns, str) else patterns))
+    set_name = on or _set_of_all(folders)
+    runs, failed = [], []
+    for folder in folders:
+        try:
+            runs.append(read_run(folder, set_name))
+        except KidasrError as error:
+            failed.append({"path": str(folder), "reason": str(error)})
+    configurations, twice = distinct(name_configurations(runs))
+    for one in failed + twice:
+        log.warning("left out: %s", one["reason"])
+    for run in runs[1:]:
+        check_same_set(runs[0], run)
+    return configurations, failed + twice
+
+
+def _set_of_all(folders: Sequence[Path]) -> str:
+    """The test set if all finished runs have it, otherwise the validation set."""
+    finished = [folder for folder in folders if (folder / METRICS).is_file()]
+    tested = [folder for folder in finished if has_set(folder, "test")]
+    if tested and len(tested) < len(finished):
+        log.warning(
+            "compared on the validation set: %d of %d runs have transcripts of a test set", len(tested), len(finished)
+        )
+    return "test" if tested and len(tested) == len(finished) else "validation"
+
+
+def _folders(patterns: Sequence[str]) -> Iterator[Path]:
+    seen = set()
+    for pattern in patterns:
+        found = [Path(pattern)]
+        if glob.has_magic(pattern):
+            found = in_order([path for path in map(Path, glob.glob(pattern)) if path.is_dir()])  # noqa: PTH207, absolute too
+        if not found:
+            raise KidasrError(f"runs: nothing matches {pattern}")
+        for folder in found:
+            if folder not in seen:
+                seen.add(folder)
+                yield folder
+
+
+def active_factors(configurations: Mapping[str, Sequence[Run]]) -> dict[str, frozenset[str]]:
+    """What is on in each configuration of an ablation, by its name. Other configurations are left out."""
+    on = {name: factors_on(members[0]) for name, members in configurations.items()}
+    return {name: one for name, one in on.items() if one is not None}
+
+
+def baseline_of(configurations: Mapping[str, Sequence[Run]], wanted: str | Sequence[str] | None) -> str:
+    """The name of the baseline configuration.
+
+    Args:
+        configurations: The runs by configuration.
+        wanted: Its name, one of its run folders, or what is on in it; see :class:`kidasr.jobs.compare.Compare`.
+
+    Raises:
+        KidasrError: If there is none such.
+    """
+    on = active_factors(configurations)
+    if wanted is None:
+        without = [name for name in on if not on[name]]
+        called = [name for name in configurations if name == "baseline"]
+        return [*(without if len(without) == 1 else called), *configurations][0]
+    if not isinstance(wanted, str):
+        # A factor may be named with or without its level.
+        found = [name for name in on if frozenset(wanted) in (on[name], frozenset(map(key_of, on[name])))]
+        if len(found) == 1:
+            return found[0]
+        raise KidasrError(
+            f"baseline=[{','.join(wanted)}]: {len(found)} configurations have exactly these hypotheses on; "
+            f"expected: one, or a name: {', '.join(found or configurations)}"
+        )
+    for name, members in configurations.items():
+        if wanted == name or Path(wanted) in [Path(run.folder) for run in members]:
+            return name
+    raise KidasrError(f"baseline={wanted}: not among the runs; expected: {', '.join(configurations)}")

@@ -1,0 +1,111 @@
+"""What was compared: model, data, settings, command, commit, date and machine of the runs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from kidasr.evidence.runs import Run
+from kidasr.runs.files import ENVIRONMENT
+from kidasr.runs.identity import identity, key_of
+
+#: Settings that are always named, where all runs share them.
+SETTINGS = (
+    "padding",
+    "optim.learning_rate",
+    "trainer.train_batch_size",
+    "trainer.num_train_epochs",
+    "trainer.max_steps",
+    "checkpoint.eval_steps",
+    "trainer.generation_num_beams",
+    "trainer.bf16",
+)
+
+
+def about(runs: Sequence[Run]) -> dict[str, str]:
+    """What the runs have in common, in words; what is not recorded is left out."""
+    configs = [run.config for run in runs if run.config]
+    environments = [one for run in runs if (one := _environment(Path(run.folder)))]
+    found = {
+        "model": _shared(configs, "model.name_or_path"),
+        "training data": _data(configs, runs, "train"),
+        "compared on": _set(runs),
+        "settings": _settings(configs),
+        "command": _command(runs),
+        "commit": _all(
+            [
+                f"{one.get('commit') or 'unknown'}{' with uncommitted changes' if one.get('uncommitted_changes') else ''}"
+                for one in environments
+            ]
+        ),
+        "date": _dates([str(one["started"]) for one in environments if one.get("started")]),
+        "machine": _all([_machine(one) for one in environments]),
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def _set(runs: Sequence[Run]) -> str:
+    first = runs[0]
+    words, ages = int(first.words.sum()), ", ".join(first.age_buckets)
+    return (
+        f"the {first.set_name} set: {len(first.words)} utterances of {len(set(first.speakers))} speakers, "
+        f"{words} words, ages {ages}"
+    )
+
+
+def _data(configs: Sequence[Mapping[str, Any]], runs: Sequence[Run], name: str) -> str:
+    path = _shared(configs, f"data.{name}")
+    limit = _shared(configs, f"data.limit_{name}")
+    return path + (f", {limit} utterances of it" if path and limit not in ("", "None") else "")
+
+
+def _shared(configs: Sequence[Mapping[str, Any]], key: str) -> str:
+    """A value that all runs share, or all of them; empty if not recorded."""
+    values = dict.fromkeys(str(OmegaConf.select(OmegaConf.create(dict(config)), key)) for config in configs)
+    return "" if not values or list(values) == ["None"] else " / ".join(values)
+
+
+def _settings(configs: Sequence[Mapping[str, Any]]) -> str:
+    if not configs:
+        return ""
+    plain = [identity(config) for config in configs]
+    shared = []
+    for key in SETTINGS:
+        values = {json.dumps(one.get(key)) for one in plain}
+        if len(values) == 1 and (value := values.pop()) not in ("null", "false", "-1"):
+            shared.append(f"{key}={value}")
+    return ", ".join(shared)
+
+
+def _command(runs: Sequence[Run]) -> str:
+    """What was typed for all of the runs, without what only some of them have."""
+    typed = [run.overrides for run in runs if run.overrides is not None]
+    if not typed:
+        return ""
+    common = frozenset.intersection(*typed)
+    differ = sorted({key_of(one) for one in frozenset.union(*typed) - common})
+    return " ".join(["python run.py", *sorted(common), *(f"{key}=..." for key in differ)])
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    try:
+        recorded = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return recorded if isinstance(recorded, dict) else {}
+
+
+def _machine(one: Mapping[str, Any]) -> str:
+    gpus = ", ".join(one.get("gpus") or []) or "no GPU"
+    return f"{one.get('cpus')} x {one.get('cpu')}, {one.get('threads')} threads, {gpus}"
+
+
+def _dates(started: Sequence[str]) -> str:
+    days = sorted({one[:10] for one in started})
+    return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""
+
+
+def _all(values: Sequence[str]) -> str:
+    return " / ".join(dict.fromkeys(values))

@@ -1,0 +1,169 @@
+"""An ablation that adds seeds until its questions are answered."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kidasr.cli.until import Until
+from kidasr.durable import write_text
+from kidasr.errors import KidasrError
+
+log = logging.getLogger(__name__)
+
+#: The looks of an ablation that adds seeds, in the sweep's folder.
+UNTIL = "until.json"
+
+
+@dataclass
+class Looks:
+    """The looks at a growing ablation, kept in the sweep's folder.
+
+    Every look is a chance to be fooled, so each has a stricter level, of which all together have 5%: O'Brien and Fleming's
+    bounds. An extended ablation keeps the levels of the looks that it had.
+    """
+
+    #: Seeds at each planned look.
+    seeds: list[int] = field(default_factory=list)
+    #: The level of each look that has been taken.
+    levels: list[float] = field(default_factory=list)
+
+    @property
+    def level(self) -> float:
+        """The level of the newest look."""
+        return self.levels[-1] if self.levels else 0.05
+
+    def plan(self, first: int, last: int, looks: int) -> None:
+        """Plan looks from the first number of seeds to the last; those already taken remain."""
+        if self.seeds and self.seeds[-1] == last:
+            return
+        taken = self.seeds[: len(self.levels)]
+        left = max(1, looks - len(taken))
+        new = np.linspace(taken[-1], last, left + 1)[1:] if taken else np.linspace(first, last, left)
+        if not taken and left == 1:
+            new = np.array([last])
+        self.seeds = [*taken, *sorted({round(one) for one in new if not taken or one > taken[-1]})]
+
+    def next_level(self) -> float:
+        """The level of the next look."""
+        from kidasr.evidence.planning import nominal_levels
+
+        taken = len(self.levels)
+        return nominal_levels(tuple(self.seeds), spent=tuple(self.levels))[taken]
+
+
+def read_looks(sweep_dir: Path) -> Looks:
+    """The looks of a sweep; none if it has no stopping rule.
+
+    Raises:
+        KidasrError: If the file can't be read.
+    """
+    path = sweep_dir / UNTIL
+    if not path.exists():
+        return Looks()
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        return Looks([int(one) for one in recorded["seeds"]], [float(one) for one in recorded["levels"]])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KidasrError(f"{path}: can't be read: {error}; expected: what an earlier command wrote there") from error
+
+
+def run_until(
+    until: Until,
+    sweep_dir: Path,
+    configurations: int,
+    seeds: Sequence[int],
+    launch: Callable[[Sequence[int]], Any],
+    baseline: Any,
+    on: str | None,
+) -> None:
+    """Launch batches of seeds until the rule is met.
+
+    Args:
+        until: The rule.
+        sweep_dir: The sweep's folder.
+        configurations: Runs of one seed.
+        seeds: The seeds to begin with; the numbers after the largest follow.
+        launch: Runs all configurations with these seeds; returns when they have ended.
+        baseline, on: See :class:`kidasr.jobs.compare.Compare`.
+
+    Raises:
+        KidasrError: If too few runs finish to compare any.
+    """
+    looks = read_looks(sweep_dir)
+    all_seeds = [*seeds]
+    first = until.first_look(len(seeds))
+    last = until.max_runs // configurations if until.max_runs else None
+    _extend(all_seeds, first)
+    log.info("adding seeds until %s", _in_words(until))
+    launch(all_seeds)
+    if last is None or until.max_hours is not None:
+        last = min(last or 10**6, _affordable(until, sweep_dir, first, len(all_seeds)))
+    looks.plan(first, last, until.looks if until.width is None else last)
+    for number, count in enumerate(looks.seeds):
+        _extend(all_seeds, count)
+        launch(all_seeds[:count])
+        if number >= len(looks.levels):
+            # A width is no claim, so that looking at it costs nothing.
+            looks.levels.append(looks.next_level() if until.width is None else 0.05)
+            write_text(sweep_dir / UNTIL, json.dumps(vars(looks)) + "\n")
+        if _is_answered(until, sweep_dir, all_seeds[:count], looks.levels[number], baseline, on):
+            log.info("look %d, %d seeds: answered", number + 1, count)
+            return
+    log.info("the last look, %d seeds: not all questions are answered", looks.seeds[-1])
+
+
+def _in_words(until: Until) -> str:
+    rule = "each question has a verdict" if until.width is None else f"each interval is within {until.width:g} points"
+    runs = [f"{until.max_runs} runs"] if until.max_runs else []
+    hours = [f"{until.max_hours:g} hours of runs"] if until.max_hours else []
+    return f"{rule}, or {' or '.join(runs + hours)} are used"
+
+
+def _extend(seeds: list[int], count: int) -> None:
+    while len(seeds) < count:
+        seeds.append(max(seeds) + 1)
+
+
+def _affordable(until: Until, sweep_dir: Path, first: int, seeds: int) -> int:
+    """How many seeds the hours allow, by the time of those that have been run."""
+    from kidasr.runs.record import duration_sec
+    from kidasr.runs.sweeps import read_sweep
+
+    took = [sec for run in read_sweep(sweep_dir) if (sec := duration_sec(sweep_dir / run.name)) is not None]
+    if not took or until.max_hours is None:
+        return first
+    per_seed = sum(took) / seeds
+    return max(first, int(until.max_hours * 3600 / per_seed) if per_seed else first)
+
+
+def _is_answered(until: Until, sweep_dir: Path, seeds: Sequence[int], level: float, baseline: Any, on: str | None) -> bool:
+    """Whether the runs of these seeds answer every question: each main effect of a factorial, otherwise each pair."""
+    from kidasr.evidence.differences import Differences
+    from kidasr.evidence.finished import active_factors, baseline_of, finished_configurations
+
+    configurations, _ = finished_configurations([str(sweep_dir / "*")], on)
+    chosen = {name: [run for run in members if run.seed in seeds] for name, members in configurations.items()}
+    chosen = {name: members for name, members in chosen.items() if members}
+    if len(chosen) < 2 or max(map(len, chosen.values())) < 2:
+        raise KidasrError(
+            f"ablation.until: {sum(map(len, chosen.values()))} finished run(s) of {len(chosen)} configuration(s) in "
+            f"{sweep_dir}; expected: two seeds of two configurations (the errors are above)"
+        )
+    found = Differences(chosen, baseline_of(chosen, baseline), active_factors(chosen), level)
+    asked = found.questions()
+    widest = 100 * float(found.found.reach[asked].max())
+    open_ones = [place for place in asked if found.verdict(place) not in ("better", "worse")]
+    log.info(
+        "%d seeds: %d of %d questions have a verdict (level %.2g), the widest interval is within %.2f points",
+        len(seeds),
+        len(asked) - len(open_ones),
+        len(asked),
+        level,
+        widest,
+    )
+    return not open_ones if until.width is None else widest <= until.width
