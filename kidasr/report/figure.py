@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from kidasr.report.tables import change_of
+from kidasr.report.tables import change_of, says_nothing
 
 #: Width of a column, in inches.
 WIDTH = 3.4
@@ -92,6 +92,7 @@ def forest(title: str, rows: Mapping[str, Mapping[str, Any]], by_age: bool = Fal
         rows: By name: ``delta_wer`` and ``ci95`` (or None) as fractions; with ``by_age``, that of each age too.
         by_age: Whether to draw the ages, below each row.
     """
+    rows = {name: _known(row) for name, row in rows.items()}
     # Label, difference, and whether it is that of an age.
     lines: list[tuple[str, Mapping[str, Any], bool]] = []
     for name, row in rows.items():
@@ -135,6 +136,12 @@ def forest(title: str, rows: Mapping[str, Mapping[str, Any]], by_age: bool = Fal
     axes.grid(axis="x")
     figure.supxlabel(axis)
     return _laid_out(figure)
+
+
+def _known(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of a forest plot without intervals that are wider than any difference, which would hide the others."""
+    ages = {age: _known(one) for age, one in row.get("by_age", {}).items()}
+    return {**row, "ci95": None if says_nothing(row["ci95"]) else row["ci95"], **({"by_age": ages} if ages else {})}
 
 
 @rc_context(STYLE)

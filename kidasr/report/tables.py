@@ -212,8 +212,15 @@ def _change(one: Mapping[str, Any]) -> tuple[str, str]:
     return points(change_of(one)), _ends(one["ci95"])
 
 
+def says_nothing(ci95: Sequence[float] | None) -> bool:
+    """Whether the interval of a difference is wider than any difference of rates: there are not enough data."""
+    return ci95 is not None and ci95[1] - ci95[0] > 1
+
+
 def _ends(ci95: Sequence[float] | None) -> str:
-    return f"{points(ci95[0])} to {points(ci95[1])}" if ci95 else "-"
+    if ci95 is None:
+        return "-"
+    return "not enough data" if says_nothing(ci95) else f"{points(ci95[0])} to {points(ci95[1])}"
 
 
 def change_of(one: Mapping[str, Any]) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kidasr.evidence.planning import USUAL, Plan, seeds_needed
-from kidasr.report.tables import points
+from kidasr.report.tables import points, says_nothing
 
 #: More seeds than anybody runs.
 MANY_SEEDS = 50
@@ -27,6 +27,10 @@ def verdict(pair: Mapping[str, Any], comparisons: int, rate: str = "WER", childr
     if pair["ci95"] is None:
         return f"{found}: a single speaker, so no interval"
     low, high = pair["ci95"]
+    if low == high == 0:
+        return f"{found}: not a single error more or less"
+    if says_nothing(pair["ci95"]) or low == high:
+        return f"{found}: undecided, not enough data"
     found = f"{found} (95% interval {points(low)} to {points(high)})"
     corrected = f" after correction for {comparisons} comparisons" if comparisons > 1 else ""
     if pair["verdict"] != "undecided":

@@ -45,6 +45,8 @@ def pair(low: float, high: float, said: str = "undecided", **more: Any) -> dict[
             "(a true difference of 3.6 points would have been shown with 80% probability)",
         ),
         (pair(-0.05, -0.01, ci95=None), "-3.0 points of WER: a single speaker, so no interval"),
+        (pair(-0.9, 0.8), "-5.0 points of WER: undecided, not enough data"),
+        (pair(0, 0), "+0.0 points of WER: not a single error more or less"),
     ],
 )
 def test_the_verdict_is_that_of_the_corrected_p_value(one: dict[str, Any], sentence: str) -> None:

@@ -183,3 +183,25 @@ def test_a_distributed_job_trains_as_one_process_and_a_failing_one_fails_alone_w
     assert of_one["final"] == of_two["final"] and read_json(run_dir.parent / "environment.json")
     log = (run_dir.parent / "run.log").read_text(encoding="utf-8")
     assert log.count("run length: 20 optimizer steps of 2 utterances") == 1, "of two processes, one each, that are told once"
+
+
+def test_an_ablation_adds_seeds_as_jobs_until_its_last_look(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Two configurations, two seeds, then a third; the command that waited is killed and typed again."""
+    out = tmp_path / "ablation"
+    short = ("trainer.max_steps=4", "trainer.zero_shot=false", "step_scale=0.004", "data.limit_train=16", "report=none")
+    rule = ("ablation.until=decided", "ablation.max_runs=6", "ablation.looks=2")
+    typed = ("ablation=one_at_a_time", "hypotheses=[h4]", *rule, *short, "data.limit_validation=8")
+    sweep = started(out, *typed)
+    until(lambda: len(list(out.glob("*-????????"))) == 4, sweep)
+    sweep.kill()
+    sweep.communicate()
+    assert run_here(monkeypatch, *typed, *SLURM, f"hydra.sweep.dir={out}") == 0
+    runs = list(out.glob("*-????????"))
+    assert len(runs) == 6 and all((run / "metrics.json").is_file() for run in runs)
+    assert all(len(events(run, "submitted")) == 1 for run in runs), "the jobs of the killed command went on"
+    assert read_json(out / "until.json")["seeds"] == [2, 3] and (out / "comparison.json").is_file()
+    assert read_json(out / "comparison.json")["level"] == pytest.approx(read_json(out / "until.json")["levels"][-1])
+    said = capfd.readouterr()
+    assert "2 seeds: " in said.out + said.err and "3 seeds: " in said.out + said.err
