@@ -25,7 +25,6 @@ from scipy.stats import f, t
 #: fewer, the spread of all runs has the narrower interval, though it is the larger one.
 WITHIN_DEGREES = 2
 
-
 #: Degrees of freedom that all configurations together lend to the variance of one: at least and at most.
 LENT = (2.0, 100.0)
 

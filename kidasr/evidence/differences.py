@@ -59,7 +59,6 @@ class Differences:
         self.panel = self._panel(everything)
         self.weights = self._weights()
         self.found = self.panel.contrasts(self.weights)
-        # A variance from so few runs that the interval would say nothing counts as unknown.
         self.knows_seeds = self.found.has_runs
         self.corrected = self._correct()
 
@@ -181,7 +180,7 @@ class Differences:
             return [{"wer": None, "ci95": None, **size} for _ in weights]
         found = self._panel(chosen).contrasts(weights)
         ends = np.stack([np.maximum(0, found.values - found.reach), found.values + found.reach], axis=1)
-        known = np.isfinite(found.reach) & self.knows_seeds
+        known = np.isfinite(found.reach) & self.knows_seeds & (self._seeds > 1)
         return [
             {"wer": float(value), "ci95": both.tolist() if is_known else None, **size}
             for value, both, is_known in zip(found.values, ends, known, strict=True)

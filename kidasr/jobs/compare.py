@@ -1,6 +1,7 @@
 """The comparison job: did it help, at which ages, and how sure is that?"""
 
 import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class Compare(Job):
             log.warning("%s", doubt)
         log.info("")
         children = comparison["runs"][0]["speakers"]
-        for name, one in [(one["effect"], one) for one in effects] + [(pair["run"], pair) for pair in pairs]:
+        for name, one in _asked(pairs, effects):
             log.info("%s: %s", name, verdict(one, len(pairs) + len(effects), rate, children))
         for line in (about_seeds(pairs), about_spread(pairs), about_set(comparison["set"], comparison["runs"], rate)):
             if line:
@@ -107,3 +108,15 @@ class Compare(Job):
             "pairs": [{**pair, "set": runs[0].set_name} for pair in differences.pairs()],
             "effects": [{**effect, "set": runs[0].set_name} for effect in differences.effects()],
         }
+
+
+def _asked(
+    pairs: Sequence[Mapping[str, Any]], effects: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What a log states in words: the pairs; of a factorial, its main effects and whatever else has a verdict."""
+    for effect in effects:
+        if effect["kind"] == "main" or effect["verdict"] in ("better", "worse"):
+            yield effect["effect"], effect
+    for pair in pairs:
+        if not effects or pair["verdict"] in ("better", "worse"):
+            yield pair["run"], pair

@@ -174,7 +174,7 @@ def power_curves(
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("runs")
-    axes.set_ylabel(f"power to show\n{100 * effect:g} points (%)")
+    axes.set_ylabel(f"power to show a\nchange of {100 * effect:g} points (%)")
     axes.grid()
     return _laid_out(figure)
 

@@ -12,6 +12,8 @@ import numpy as np
 from kidasr.cli.until import Until
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError
+from kidasr.runs.record import duration_sec
+from kidasr.runs.sweeps import read_sweep
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +104,7 @@ def run_until(
     log.info("adding seeds until %s", _in_words(until))
     launch(all_seeds)
     if last is None or until.max_hours is not None:
-        last = min(last or 10**6, _affordable(until, sweep_dir, first, len(all_seeds)))
+        last = min(last or 10**6, _affordable(until, sweep_dir, first, configurations))
     looks.plan(first, last, until.looks if until.width is None else last)
     for number, count in enumerate(looks.seeds):
         _extend(all_seeds, count)
@@ -129,16 +131,13 @@ def _extend(seeds: list[int], count: int) -> None:
         seeds.append(max(seeds) + 1)
 
 
-def _affordable(until: Until, sweep_dir: Path, first: int, seeds: int) -> int:
-    """How many seeds the hours allow, by the time of those that have been run."""
-    from kidasr.runs.record import duration_sec
-    from kidasr.runs.sweeps import read_sweep
-
+def _affordable(until: Until, sweep_dir: Path, first: int, configurations: int) -> int:
+    """How many seeds the hours allow, by the time of the runs that have finished."""
     took = [sec for run in read_sweep(sweep_dir) if (sec := duration_sec(sweep_dir / run.name)) is not None]
     if not took or until.max_hours is None:
         return first
-    per_seed = sum(took) / seeds
-    return max(first, int(until.max_hours * 3600 / per_seed) if per_seed else first)
+    sec_per_seed = configurations * sum(took) / len(took)
+    return max(first, int(until.max_hours * 3600 / sec_per_seed) if sec_per_seed else first)
 
 
 def _is_answered(until: Until, sweep_dir: Path, seeds: Sequence[int], level: float, baseline: Any, on: str | None) -> bool:
@@ -146,7 +145,7 @@ def _is_answered(until: Until, sweep_dir: Path, seeds: Sequence[int], level: flo
     from kidasr.evidence.differences import Differences
     from kidasr.evidence.finished import active_factors, baseline_of, finished_configurations
 
-    configurations, _ = finished_configurations([str(sweep_dir / "*")], on)
+    configurations, _ = finished_configurations([str(sweep_dir / run.name) for run in read_sweep(sweep_dir)], on)
     chosen = {name: [run for run in members if run.seed in seeds] for name, members in configurations.items()}
     chosen = {name: members for name, members in chosen.items() if members}
     if len(chosen) < 2 or max(map(len, chosen.values())) < 2:

@@ -11,6 +11,7 @@ import pytest
 from kidasr.cli.until import Until
 from kidasr.evidence import significance
 from kidasr.evidence.differences import Differences
+from kidasr.runs.sweeps import PlannedRun, add_runs
 from kidasr.sweep.until import Looks, read_looks, run_until
 from tests.conftest import run_here
 from tests.evidence.experiments import World, as_runs, at_most
@@ -67,6 +68,7 @@ def launcher(tmp_path: Path) -> Callable[..., Any]:
             if new:
                 launched.append(new)
             for seed in new:
+                add_runs(tmp_path, [PlannedRun(f"{name}{seed}", (f"seed={seed}",)) for name in ("off", "on")])
                 for number, name in enumerate(("off", "on")):
                     write(tmp_path / f"{name}{seed}", seed, 0.3 + change * number, spread)
 
@@ -126,10 +128,28 @@ def test_a_width_is_reached_from_four_seeds_on(tmp_path: Path, launcher: Any) ->
     launched: list[list[int]] = []
     run_until(Until(50.0, 40, None, 4), tmp_path, 2, [1], launcher(0.0, launched, spread=0.02), [], None)
     assert launched == [[1, 2, 3, 4]]
-    run_until(Until(1.5, 40, None, 4), tmp_path, 2, [1], launcher(0.0, launched, spread=0.02), [], None)
-    assert 4 < sum(map(len, launched)) < 20, "one seed more at a time, until it is narrow"
+    run_until(Until(1.0, 60, None, 4), tmp_path, 2, [1], launcher(0.0, launched, spread=0.02), [], None)
+    assert 4 < sum(map(len, launched)) < 30, "one seed more at a time, until it is narrow"
     assert all(len(one) == 1 for one in launched[1:])
     assert read_looks(tmp_path).level == 0.05
+
+
+def test_hours_are_counted_by_the_runs_that_have_finished(tmp_path: Path, launcher: Any) -> None:
+    """Half an hour a run: two configurations of two seeds are two hours, and five hours are five seeds."""
+    launched: list[list[int]] = []
+    launch = launcher(0.0, launched, spread=0.02)
+
+    def timed(seeds: Sequence[int]) -> None:
+        launch(seeds)
+        for folder in tmp_path.glob("o*"):
+            lines = [
+                {"event": "started", "time": "2026-11-24T10:00:00"},
+                {"event": "finished", "time": "2026-11-24T10:30:00"},
+            ]
+            (folder / "attempts.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+    run_until(Until(None, None, 5.0, 4), tmp_path, 2, [1, 2], timed, [], None)
+    assert [seed for seeds in launched for seed in seeds] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
