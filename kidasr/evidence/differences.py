@@ -180,7 +180,8 @@ class Differences:
             return [{"wer": None, "ci95": None, **size} for _ in weights]
         found = self._panel(chosen).contrasts(weights)
         ends = np.stack([np.maximum(0, found.values - found.reach), found.values + found.reach], axis=1)
-        known = np.isfinite(found.reach) & self.knows_seeds & (self._seeds > 1)
+        # An interval of 100 points and more says nothing.
+        known = (found.reach < 0.5) & self.knows_seeds & (self._seeds > 1)
         return [
             {"wer": float(value), "ci95": both.tolist() if is_known else None, **size}
             for value, both, is_known in zip(found.values, ends, known, strict=True)

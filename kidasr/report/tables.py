@@ -230,7 +230,7 @@ def change_of(one: Mapping[str, Any]) -> float:
 
 
 def _judged(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    shown = "-" if one["detectable"] is None else points(one["detectable"]).lstrip("+")
+    shown = "-" if one["detectable"] is None or one["detectable"] > 1 else points(one["detectable"]).lstrip("+")
     p, corrected = ("-" if one[name] is None else _p_value(one[name]) for name in ("p", "p_corrected"))
     return p, corrected, one["verdict"], shown
 
