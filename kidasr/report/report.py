@@ -183,7 +183,7 @@ class Report:
             rows = [f"{pair['run']}: {verdict(pair, number, rate, children)}." for pair in pairs]
             table = ("as a table", tables["pairs"])
             sections.append(
-                Section("Each configuration", rows if len(rows) <= MAX_DRAWN else (), figures=figure, details=table)
+                Section("Each configuration", items=rows if len(rows) <= MAX_DRAWN else (), figures=figure, details=table)
             )
         sections.append(
             Section(
