@@ -127,8 +127,9 @@ def read_run(folder: Path, set_name: str = "validation") -> Run:
     rows = _read_rows(path)
     try:
         run = make_run(folder, metrics, rows, set_name)
-        validation = rows if set_name == "validation" else _read_rows(folder / PREDICTIONS)
-        return _with_evaluations(run, folder, validation)
+        if set_name == "validation" or not (folder / EVALUATIONS).is_file():
+            return with_evaluations(run)
+        return with_evaluations(run, make_run(folder, metrics, _read_rows(folder / PREDICTIONS)))
     except (KeyError, TypeError, ValueError) as error:
         raise KidasrError(f"{path}: not predictions: {error}") from error
 
@@ -209,19 +210,24 @@ def make_run(
     )
 
 
-def _with_evaluations(run: Run, folder: Path, validation: Sequence[Mapping[str, Any]]) -> Run:
-    path = folder / EVALUATIONS
+def with_evaluations(run: Run, validation: Run | None = None) -> Run:
+    """A run with the evaluations that its folder records, if it does.
+
+    Args:
+        run: The run.
+        validation: The same run on the validation set; None if it is that.
+    """
+    path = Path(run.folder) / EVALUATIONS
     if not path.is_file():
         return run
-    recorded = _read_json(path)
+    recorded, of = _read_json(path), validation or run
+    errors = {int(step): errors for step, errors in recorded["errors"].items()}
     return replace(
         run,
-        evaluations=Evaluations(
-            list(map(str, recorded["utterance_ids"])), {int(step): errors for step, errors in recorded["errors"].items()}
-        ),
-        validation_ids=[str(row["utterance_id"]) for row in validation],
-        validation_speakers=np.array([str(row["speaker_id"]) for row in validation]),
-        validation_words=np.array([int(row["words"]) for row in validation]),
+        evaluations=Evaluations(list(map(str, recorded["utterance_ids"])), errors),
+        validation_ids=of.utterance_ids,
+        validation_speakers=of.speakers,
+        validation_words=of.words,
     )
 
 

@@ -91,10 +91,17 @@ def about_set(set_name: str, runs: Sequence[Mapping[str, Any]], rate: str = "WER
         return f"Compared on the set {set_name}."
     evaluations, utterances = (max(one[name] for one in choices) for name in ("evaluations", "utterances"))
     optimism, spread = (100 * float(np.mean([one[name] for one in choices])) for name in ("optimism", "spread"))
+    by_name: dict[str, list[float]] = {}
+    for run in runs:
+        if run.get("choice"):
+            by_name.setdefault(run["configuration"], []).append(100 * run["choice"]["optimism"])
+    means = {name: float(np.mean(ones)) for name, ones in by_name.items()}
+    least, most = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    apart = f" ({least} {abs(means[least]):.1f}, {most} {means[most]:.1f})" if len(means) > 1 else ""
     luck = (
         f"Checkpoints were chosen among up to {evaluations} evaluations of {utterances} utterances. The kept ones' {rate} "
-        f"there is about {optimism:.1f} points lower than it would be on other utterances, and with other children to "
-        f"choose by, a run's {rate} would vary by {spread:.1f} points."
+        f"there is about {optimism:.1f} points lower than it would be on other utterances{apart}, and with other children "
+        f"to choose by, a run's {rate} would vary by {spread:.1f} points."
     )
     if set_name != "validation":
         return f"Compared on the set {set_name}, which chose no checkpoint. {luck}"

@@ -21,7 +21,7 @@ from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
 from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError, Stopped
-from kidasr.evidence.runs import make_run
+from kidasr.evidence.runs import make_run, with_evaluations
 from kidasr.features.augment import Augmentations, FeatureAugmentation, WaveformAugmentation
 from kidasr.features.dataset import ChildSpeechDataset, check_text
 from kidasr.features.padding import FULL_WINDOW, Padding
@@ -399,7 +399,8 @@ class FineTune:
         if test_predictions:
             write_predictions(self.run_dir / TEST_PREDICTIONS, test_predictions)
         write_json(self.run_dir / EVALUATIONS, evaluation_errors(trainer), indent=None)
-        self.report.write_run(self.run_dir, make_run(self.run_dir, metrics, map(asdict, predictions)))
+        run = make_run(self.run_dir, metrics, map(asdict, predictions))
+        self.report.write_run(self.run_dir, with_evaluations(run))
         write_json(self.run_dir / METRICS, metrics)  # last: it marks the run as finished
 
 

@@ -18,6 +18,8 @@ from transformers.optimization import get_cosine_schedule_with_warmup
 
 from kidasr.corpus.audio import load_audio
 from kidasr.errors import KidasrError
+from kidasr.evidence.choice import choice_of
+from kidasr.evidence.runs import read_run
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.training.fine_tune import FineTune
 from kidasr.training.trainer import ChildSpeechTrainer
@@ -92,6 +94,16 @@ def test_h1_aligned_keeps_the_best_and_legacy_loses_it_and_says_so(
     assert "1 of 2 evaluations have no checkpoint" in caplog.text
     assert "the lowest WER, 30.0% at step 3, has no checkpoint: keeping step 2 (WER 80.0%)" in caplog.text
     assert len(list((tmp_path / "legacy" / "checkpoints").glob("checkpoint-*"))) == 3
+
+
+def test_h1_the_luck_in_the_choice_is_estimated_from_all_evaluations(tmp_path: Path) -> None:
+    job(tmp_path, *SHORT, EVERY_STEP, "trainer.zero_shot=false").run()
+    run = read_run(tmp_path)
+    choice, best = choice_of(run), run.metrics["best_step"]
+    assert choice is not None and (choice.evaluations, choice.utterances) == (8, 8) and choice.optimism >= 0
+    of_step = {entry["step"]: entry["eval_wer"] for entry in run.metrics["history"] if "eval_wer" in entry}
+    assert choice.wer == pytest.approx(of_step[best]) == pytest.approx(run.metrics["final"]["wer"])
+    assert "It was chosen among 8 evaluations of 8 utterances." in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 # H2: schedule, early stopping, and the keys that were once forgotten

@@ -83,9 +83,13 @@ def test_it_says_where_the_uncertainty_comes_from_and_what_would_shrink_it() -> 
 
 def test_it_says_which_set_was_compared_and_what_chose_the_checkpoints() -> None:
     choice = {"evaluations": 10, "utterances": 200, "wer": 0.2, "optimism": 0.006, "spread": 0.004}
-    runs = [{"choice": choice, "utterances": 800}]
+    runs = [
+        {"configuration": name, "choice": {**choice, "optimism": optimism}, "utterances": 800}
+        for name, optimism in (("legacy", 0.002), ("aligned", 0.01))
+    ]
     on_validation = about_set("validation", runs)
     assert "200 of whose 800 utterances chose the checkpoints" in on_validation and "about 0.6 points lower" in on_validation
+    assert "on other utterances (legacy 0.2, aligned 1.0)" in on_validation
     assert "which chose no checkpoint" in about_set("test", runs)
     assert "which chose the checkpoints" in about_set("validation", [{"choice": None}])
 
