@@ -224,6 +224,20 @@ def test_hydras_own_ways_to_sweep_still_work(tmp_path: Path, monkeypatch: pytest
     assert len(list(tmp_path.glob("*/metrics.json"))) == 2
 
 
+def test_the_runs_of_a_sweep_share_the_score_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep, typed = tmp_path / "sweep", ("debug=smoke", "report=none")
+    assert run_here(monkeypatch, "--multirun", "seed=1,2", *typed, f"hydra.sweep.dir={sweep}") == 0
+    first, second = ((run / "run.log").read_text(encoding="utf-8") for run in sweep_runs(sweep))
+    (shared,) = sweep.glob("zero_shot-*.json")
+    assert "zero-shot: transcribing" in first and f"zero-shot: using the scores in {shared}" in second
+    job(tmp_path / "alone", *typed, "seed=2").run()
+    assert read_json(tmp_path / "alone" / "zero_shot.json") == read_json(shared)
+    assert all(read_json(run / "zero_shot.json") == read_json(shared) for run in sweep_runs(sweep))
+    other = ("data.limit_validation=3", f"hydra.sweep.dir={sweep}")
+    assert run_here(monkeypatch, "--multirun", "seed=1", *typed, *other) == 0
+    assert len(list(sweep.glob("zero_shot-*.json"))) == 2, "another set has a score of its own"
+
+
 def test_validation_speakers_are_held_out_where_there_is_no_validation_manifest(tmp_path: Path) -> None:
     job(tmp_path, "data.validation=null", "debug=smoke").run()
     trained_on = {row["speaker_id"] for row in read_jsonl(CORPUS / "train.jsonl")}

@@ -14,6 +14,8 @@ _PALEY_PRIMES = (11, 19, 23, 31, 43, 47, 59)
 _FREE_COLUMNS = 3
 #: With fewer factors, a half factorial confounds effects of at most two factors, and a screening design repeats a row.
 _FEWEST = 5
+#: A factorial of more has thousands of configurations.
+_MOST_OF_A_FACTORIAL = 10
 
 
 def one_at_a_time(levels: Sequence[int]) -> Iterator[Levels]:
@@ -81,6 +83,11 @@ def configurations(design: str, levels: Sequence[int]) -> list[Levels]:
         raise ConfigError(
             f"ablation={design}: with {len(levels)} factors it {why}; expected: ablation=factorial "
             f"({2 ** len(levels)} configurations), or {_FEWEST} factors or more"
+        )
+    if "factorial" in design and len(levels) > _MOST_OF_A_FACTORIAL:
+        raise ConfigError(
+            f"ablation={design}: {len(levels)} factors have 2^{len(levels)} combinations; expected: at most "
+            f"{_MOST_OF_A_FACTORIAL} factors, or ablation=screening"
         )
     most = _PALEY_PRIMES[-1] - _FREE_COLUMNS
     if design == "screening" and len(levels) > most:

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from kidasr.cli.factors import ABLATION_KEYS, ablation_jobs, check_factors, is_ablation, read_seeds
+from kidasr.cli.factors import ABLATION_KEYS, EXAMPLE, ablation_jobs, check_factors, is_ablation, read_seeds
 from kidasr.cli.help import help_text
 from kidasr.cli.processes import quoted, run_in_processes, this_command
 from kidasr.cli.shorthand import augmentation_keys, overridden_groups, written_out
@@ -395,6 +395,12 @@ def planned_jobs(shared: DictConfig, overrides: list[str], folders: list[Path]) 
         yield _without_sweeps(overrides)
     elif is_ablation(shared):
         seeds = read_seeds(shared)
+        for one in parsed:
+            if one.is_sweep_override() and OmegaConf.select(shared, "ablation.until") is not None:
+                raise ConfigError(
+                    f"{one.input_line}: can't be swept in an ablation that ends when it is answered; expected: one "
+                    f"value, or {EXAMPLE}"
+                )
         read_until(shared, len(seeds), len(ablation_jobs(shared, overrides, seeds[:1], parser)))
         yield from ablation_jobs(shared, overrides, seeds, parser)
     else:

@@ -20,6 +20,8 @@ class Until:
     max_runs: int | None
     max_hours: float | None
     looks: int
+    #: Keys that do not change a result: ``identity.ignored_keys``.
+    ignored: tuple[str, ...] = ()
 
     def first_look(self, seeds: int) -> int:
         """The number of seeds at the first look.
@@ -56,7 +58,8 @@ def read_until(cfg: DictConfig, seeds: int, configurations: int) -> Until | None
         )
     if cfg.hydra.launcher.get("wait", True) is False:
         raise ConfigError(f"ablation.until={said}: needs the results of earlier runs; expected: hydra.launcher.wait=true")
-    until = Until(float(match[1]) if match else None, node.max_runs, node.max_hours, node.looks)
+    ignored = tuple(map(str, cfg.identity.ignored_keys))
+    until = Until(float(match[1]) if match else None, node.max_runs, node.max_hours, node.looks, ignored)
     needed = until.first_look(seeds) * configurations
     if until.max_runs is not None and until.max_runs < needed:
         raise ConfigError(

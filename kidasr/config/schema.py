@@ -54,6 +54,7 @@ class Settings(Group):
     factors: dict[Text, Annotated[list[Any], Field(min_length=2)]] | None = None
     ablation: Ablation | None = None
     baseline: Text | list[Text] | None = None
+    on: Text | None = None
 
 
 class OfHydra(Part):

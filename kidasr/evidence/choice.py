@@ -38,7 +38,8 @@ def choice_of(run: Run) -> Choice | None:
     steps = sorted(step for step in run.evaluations.errors if step in run.saved_steps)
     place = {name: number for number, name in enumerate(run.validation_ids)}
     known = [name in place for name in run.evaluations.utterance_ids]
-    if len(steps) < 2 or not all(known):
+    complete = all(len(errors) == len(known) for errors in run.evaluations.errors.values())
+    if len(steps) < 2 or not complete or not all(known):
         return None
     chosen = [place[name] for name in run.evaluations.utterance_ids]
     errors = np.array([run.evaluations.errors[step] for step in steps])

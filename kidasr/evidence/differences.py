@@ -97,7 +97,7 @@ class Differences:
             families, shares = [main, np.setdiff1d(families[0], main)], [MAIN_SHARE, 1 - MAIN_SHARE]
         corrected = np.ones(len(self.weights))
         for family, share in zip(families, shares, strict=True):
-            family = family[[self._has_seeds(int(place)) for place in family]]
+            family = family[[self.has_seeds(int(place)) for place in family]]
             degrees = self.found.degrees[family]
             if not len(family) or not (degrees > 0).all():
                 continue
@@ -115,7 +115,7 @@ class Differences:
         """Number of speakers with words."""
         return int((self.panel.words > 0).sum())
 
-    def _has_seeds(self, place: int) -> bool:
+    def has_seeds(self, place: int) -> bool:
         """Whether the spread between seeds is known for a pair or an effect: a pair needs two seeds of both."""
         if not self.knows_seeds or place >= len(self.others):
             return self.knows_seeds
@@ -189,23 +189,30 @@ class Differences:
 
     def _as_json(self, place: int) -> dict[str, Any]:
         value, reach = float(self.found.values[place]), float(self.found.reach[place])
-        known = self._has_seeds(place) and bool(np.isfinite(reach))
+        known = self.has_seeds(place) and bool(np.isfinite(reach))
         return {
             "delta_wer": value,
             "ci95": [value - reach, value + reach] if known else None,
             "degrees": float(self.found.degrees[place]) if known else None,
             "p": float(self.found.p[place]) if known else None,
             "p_corrected": float(self.corrected[place]) if known else None,
+            "comparisons": self._family(place)[1],
             "detectable": self._detectable(place) if known else None,
             "verdict": self.verdict(place),
         }
 
     def _detectable(self, place: int) -> float:
         """The smallest true difference that would have been found with 80% probability, after correction."""
-        pairs, mains = len(self.others), self.factorial.factors if self.factorial else 0
-        is_main = pairs <= place < pairs + mains
-        share, family = (MAIN_SHARE, mains) if is_main else (1 - MAIN_SHARE if mains else 1.0, len(self.weights) - mains)
+        share, family = self._family(place)
         return detectable(float(self.found.errors[place]), float(self.found.degrees[place]), self.level * share / family)
+
+    def _family(self, place: int) -> tuple[float, int]:
+        """The share of the error probability, and the number of comparisons, that a p-value is corrected with."""
+        pairs, mains = len(self.others), self.factorial.factors if self.factorial else 0
+        if pairs <= place < pairs + mains:
+            return MAIN_SHARE, mains
+        tested = sum(self.has_seeds(one) for one in range(len(self.weights))) - mains
+        return (1 - MAIN_SHARE if mains else 1.0), max(1, tested)
 
     def questions(self) -> list[int]:
         """What the runs were made to answer, by number: the main effects of a factorial, otherwise the pairs."""
@@ -214,7 +221,7 @@ class Differences:
 
     def verdict(self, place: int) -> Verdict:
         """What the data say of a pair or an effect, by its number."""
-        if not self._has_seeds(place):
+        if not self.has_seeds(place):
             return "one seed"
         if self.corrected[place] >= self.level or self.speakers < FEWEST_SPEAKERS:
             return "undecided"
@@ -232,7 +239,7 @@ class Differences:
 
     def _spread_of(self, place: int) -> dict[str, float] | None:
         """Standard errors of a pair by their source."""
-        if not self._has_seeds(place) or self.speakers < 2:
+        if not self.has_seeds(place) or self.speakers < 2:
             return None
         speakers, runs, both = (
             float(one[place, place]) for one in (self.found.of_speakers, self.found.of_runs, self.found.of_both)
@@ -257,7 +264,7 @@ class Differences:
         found = {age: panel.contrasts(weights) for age, panel in panels.items()}
         by_pair = []
         for place in range(pairs):
-            pooled = self._pooled(place, panels, found) if self._has_seeds(place) else None
+            pooled = self._pooled(place, panels, found) if self.has_seeds(place) else None
             by_pair.append(
                 {
                     age: {
@@ -274,7 +281,7 @@ class Differences:
 
     def _ends(self, found: Contrasts, place: int) -> list[float] | None:
         value, reach = float(found.values[place]), float(found.reach[place])
-        return [value - reach, value + reach] if self._has_seeds(place) and np.isfinite(reach) else None
+        return [value - reach, value + reach] if self.has_seeds(place) and np.isfinite(reach) else None
 
     def _pooled(self, place: int, panels: Mapping[str, Panel], found: Mapping[str, Contrasts]) -> Any:
         measured = []

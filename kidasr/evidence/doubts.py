@@ -7,6 +7,7 @@ import numpy as np
 
 from kidasr.evidence.differences import FEWEST_SPEAKERS, Differences
 from kidasr.evidence.speakers import speaker_sums
+from kidasr.runs.identity import key_of
 
 #: A speaker with a larger share of the words makes intervals too narrow.
 LARGE_SHARE = 0.3
@@ -56,7 +57,8 @@ def _far_runs(found: Differences) -> Iterator[str]:
 def _missing(on: Mapping[str, frozenset[str]]) -> Iterator[str]:
     """The configurations that a factorial lacks."""
     factors = sorted(set().union(*on.values()))
-    if not 2 <= len(factors) <= 10:
+    # Not one at a time, and not several levels of one factor.
+    if not 2 <= len(factors) <= 10 or len(on) <= len(factors) + 1 or len(set(map(key_of, factors))) < len(factors):
         return
     there = set(on.values())
     every = [

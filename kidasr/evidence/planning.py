@@ -1,6 +1,5 @@
 """How many runs and children it takes to show a difference: power by the noncentral t distribution (Cohen, 1988)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -140,7 +139,7 @@ def detectable(error: float, degrees: float, level: float) -> float:
 
 def seeds_needed(plan: Plan, effect: float, spread: Spread, children: int, most: int = 200) -> int | None:
     """The fewest seeds with which a design shows the effect with :data:`POWER`; None if ``most`` are not enough."""
-    for seeds in _seeds(most):
+    for seeds in range(1, most + 1):
         if replace(plan, seeds=seeds).power(effect, spread, children) >= POWER:
             return seeds
     return None
@@ -155,10 +154,6 @@ def children_needed(plan: Plan, effect: float, spread: Spread, most: int = 20_00
         middle = (low + high) // 2
         low, high = (low, middle) if plan.power(effect, spread, middle) >= POWER else (middle, high)
     return high
-
-
-def _seeds(most: int) -> Iterator[int]:
-    yield from range(1, most + 1)
 
 
 @cache

@@ -1,6 +1,5 @@
 """Error rates of runs and of configurations, overall and by age, with intervals."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,12 +71,3 @@ def describe_configurations(differences: Differences) -> list[dict[str, Any]]:
         }
         for number, (name, members) in enumerate(differences.groups.items())
     ]
-
-
-def spread_between_seeds(groups: Mapping[str, Sequence[Run]]) -> float | None:
-    """The standard deviation of a run's WER between seeds of one configuration, pooled; None with one seed each."""
-    rates = [[run.errors.sum() / run.words.sum() for run in members] for members in groups.values()]
-    degrees = sum(len(one) - 1 for one in rates)
-    if not degrees:
-        return None
-    return float(np.sqrt(sum(np.var(one) * len(one) for one in rates) / degrees))

@@ -130,8 +130,8 @@ def read_run(folder: Path, set_name: str = "validation") -> Run:
         if set_name == "validation" or not (folder / EVALUATIONS).is_file():
             return with_evaluations(run)
         return with_evaluations(run, make_run(folder, metrics, _read_rows(folder / PREDICTIONS)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise KidasrError(f"{path}: not predictions: {error}") from error
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise KidasrError(f"{path}: not predictions: {type(error).__name__} {error}") from error
 
 
 def has_set(folder: Path, set_name: str) -> bool:
@@ -368,7 +368,7 @@ def check_same_set(one: Run, other: Run) -> None:
     if one.utterance_ids != other.utterance_ids:
         ours, theirs = set(one.utterance_ids), set(other.utterance_ids)
         raise KidasrError(
-            f"{other.folder}: another test set than {one.folder}: {len(ours - theirs)} of its {len(ours)} utterances are "
+            f"{other.folder}: another set than {one.folder}: {len(ours - theirs)} of its {len(ours)} utterances are "
             f"not there, {len(theirs - ours)} others are; expected: runs on the same utterances"
         )
     for what, values, others in (
@@ -379,6 +379,6 @@ def check_same_set(one: Run, other: Run) -> None:
         changed = [place for place, (a, b) in enumerate(zip(values, others, strict=True)) if a != b]
         if changed:
             raise KidasrError(
-                f"{other.folder}: another test set than {one.folder}: {len(changed)} {what} differ, first that of "
+                f"{other.folder}: another set than {one.folder}: {len(changed)} {what} differ, first that of "
                 f"{one.utterance_ids[changed[0]]}; expected: runs on the same {what}"
             )

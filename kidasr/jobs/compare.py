@@ -15,8 +15,9 @@ from kidasr.evidence.rates import describe, describe_configurations
 from kidasr.report.about import about
 from kidasr.report.options import ReportOptions
 from kidasr.report.report import Report, comparison_tables
-from kidasr.report.verdict import about_seeds, about_set, about_spread, verdict
+from kidasr.report.verdict import about_all, verdict
 from kidasr.runs.files import write_json
+from kidasr.sweep.until import read_looks
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ class Compare(Job):
         on: The set to compare on: ``validation``, or the name of a test set. None for ``test`` if all runs have it,
             otherwise the validation set.
         report: The keys of the ``report`` group.
-        level: Probability of at least one false verdict.
 
     Raises:
         KidasrError: If there are fewer than two configurations, the runs were scored on different sets, or a seed is there
@@ -49,11 +49,10 @@ class Compare(Job):
         baseline: Text | list[Text] | None,
         on: Text | None,
         report: ReportOptions,
-        level: float = LEVEL,
     ):
         self.output_dir = Path(output_dir)
         self.runs, self.baseline, self.on = runs, baseline, on
-        self.report, self.level = Report(report), level
+        self.report = Report(report)
 
     def run(self) -> None:
         """Compare the runs, log the results and write the report."""
@@ -71,10 +70,9 @@ class Compare(Job):
         log.info("")
         children = comparison["runs"][0]["speakers"]
         for name, one in _asked(pairs, effects):
-            log.info("%s: %s", name, verdict(one, len(pairs) + len(effects), rate, children))
-        for line in (about_seeds(pairs), about_spread(pairs), about_set(comparison["set"], comparison["runs"], rate)):
-            if line:
-                log.info(line)
+            log.info("%s: %s", name, verdict(one, rate, children))
+        for line in about_all(comparison):
+            log.info(line)
         log.info("comparison: %s", self.output_dir)
 
     def compare(self) -> tuple[Differences, dict[str, Any]]:
@@ -88,7 +86,10 @@ class Compare(Job):
             )
         baseline = baseline_of(configurations, self.baseline)
         on = active_factors(configurations)
-        differences = Differences(configurations, baseline, on, self.level)
+        # The runs of an ablation that was looked at several times are judged at the level of its newest look.
+        sweeps = {Path(run.folder).parent for run in runs}
+        level = read_looks(sweeps.pop()).level if len(sweeps) == 1 else LEVEL
+        differences = Differences(configurations, baseline, on, level)
         warnings = list(doubts(differences, on))
         spread = differences.spread()
         return differences, {
@@ -103,7 +104,7 @@ class Compare(Job):
             ],
             "failed": failed,
             "doubts": warnings,
-            "level": self.level,
+            "level": level,
             "spread": spread and vars(spread),
             "pairs": [{**pair, "set": runs[0].set_name} for pair in differences.pairs()],
             "effects": [{**effect, "set": runs[0].set_name} for effect in differences.effects()],

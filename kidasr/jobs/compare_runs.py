@@ -15,7 +15,6 @@ from kidasr.errors import KidasrError
 from kidasr.processes import is_first_process
 from kidasr.runs.sweeps import LOCK, read_sweep
 from kidasr.sweep.state import ENDED, run_state, slurm_queue
-from kidasr.sweep.until import read_looks
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,6 @@ class CompareRuns(Callback):
             return
         try:
             report = instantiate(config.report)
-            level = read_looks(folder).level
-            Compare(str(folder), [str(job) for job in jobs], config.get("baseline"), config.get("on"), report, level).run()
+            Compare(str(folder), [str(job) for job in jobs], config.get("baseline"), config.get("on"), report).run()
         except KidasrError as error:
             log.warning("no comparison of these runs: %s", error)

@@ -25,7 +25,7 @@ CHILDREN = 40
 FEW_DEGREES = 5
 
 
-#: More than a screening design can have.
+#: The most that a screening design can have.
 MOST_FACTORS = 56
 
 
@@ -70,7 +70,7 @@ class PlanAblation(Job):
         if not 0 < config["effect"] < 100:
             yield f"effect={config['effect']}: not a difference in percentage points; expected: e.g. 1.0"
         if config["n_factors"] > MOST_FACTORS:
-            yield f"n_factors={config['n_factors']}: more than any design can have; expected: at most {MOST_FACTORS}"
+            yield f"n_factors={config['n_factors']}: more than a screening design can have; expected: at most {MOST_FACTORS}"
         if config["max_runs"] < 2 * (config["n_factors"] + 1):
             yield (
                 f"max_runs={config['max_runs']}: not two seeds of the smallest design; expected: at least "

@@ -29,7 +29,7 @@ from kidasr.report.tables import (
     result_table,
     to_csv,
 )
-from kidasr.report.verdict import about_seeds, about_set, about_spread, ages_that_differ, verdict
+from kidasr.report.verdict import about_all, ages_that_differ, verdict
 from kidasr.runs.files import ENVIRONMENT, LEARNING_CURVE, REPORT, WER_BY_AGE
 
 #: More curves or points than this are hard to tell apart.
@@ -39,10 +39,15 @@ MAX_DRAWN = len(MARKERS)
 HOW = (
     "Change: {rate} minus the baseline's {rate}, in percentage points; below zero is better. Interval and p: for other "
     "children and other seeds, by Student's t, from speakers and runs as crossed samples. Corrected: p for all pairs and "
-    "effects of this comparison together (step-down, with their correlations{shares}); below {level} it is a verdict. Would "
-    "show: the smallest true difference that would have got a verdict with 80% probability. p, children only: the "
-    "matched-pairs test MAPSSWE with speakers as segments. It knows nothing of seeds: it tells whether these very runs "
-    "would differ on other children."
+    "effects of this comparison together (step-down with their correlations; Holm's correction with fewer than ten children"
+    "{shares}); below {level} it is a verdict. Would show: the smallest true difference that would have got a verdict with "
+    "80% probability."
+)
+
+#: The same for the last column of the pairs.
+HOW_CHILDREN = (
+    "p, children only: the matched-pairs test MAPSSWE with speakers as segments. It knows nothing of seeds: it tells "
+    "whether these very runs would differ on other children."
 )
 
 #: Note below the changes by age.
@@ -148,15 +153,14 @@ class Report:
         described, pairs, effects = comparison["runs"], comparison["pairs"], comparison["effects"]
         baseline, rate = pairs[0]["baseline"], comparison["rate"]
         whole = described[0]
-        number, children = len(pairs) + len(effects), whole["speakers"]
-        found = [f"{one['effect']}: {verdict(one, number, rate, children)}." for one in effects if one["kind"] == "main"]
+        children = whole["speakers"]
+        found = [f"{one['effect']}: {verdict(one, rate, children)}." for one in effects if one["kind"] == "main"]
         for pair in pairs if not found else ():
             ages = ages_that_differ(pair)
             by_age = f" Ages that stand out: {'; '.join(ages)}." if ages else ""
-            found.append(f"{pair['run']}: {verdict(pair, number, rate, children)}.{by_age}")
+            found.append(f"{pair['run']}: {verdict(pair, rate, children)}.{by_age}")
         unit = "characters" if rate == "CER" else "words"
         size = f"{whole['utterances']} utterances ({whole['words']} {unit}) of {whole['speakers']} children"
-        lines = (about_seeds(pairs), about_spread(pairs), about_set(comparison["set"], described, rate))
         shares = "; main effects share four fifths of the error probability" if effects else ""
         main = {one["effect"]: one for one in effects if one["kind"] == "main"}
         what = "Each factor on against off" if main else f"Compared with {baseline}"
@@ -167,7 +171,7 @@ class Report:
                 "Did it help?",
                 [
                     f"{what}, on {size}.",
-                    *filter(None, lines),
+                    *about_all(comparison),
                 ],
                 found,
                 figures={f"effects on {rate}": figures["effects"]}
@@ -175,15 +179,15 @@ class Report:
                 else {f"change of {rate} against {baseline}": figures["forest"]},
                 table=tables["effects" if main else "pairs"],
                 note=HOW.format(rate=rate, shares=shares, level=f"{comparison['level']:.3g}")
-                + (f" {_about_effects(effects, rate)}" if main else ""),
+                + f" {_about_effects(effects, rate) if main else HOW_CHILDREN}",
             ),
         ]
         if main:
             figure = {f"change of {rate} against {baseline}": figures["forest"]}
-            rows = [f"{pair['run']}: {verdict(pair, number, rate, children)}." for pair in pairs]
+            rows = [f"{pair['run']}: {verdict(pair, rate, children)}." for pair in pairs]
             table = ("as a table", tables["pairs"])
             sections.append(
-                Section("Each configuration", items=rows if len(rows) <= MAX_DRAWN else (), figures=figure, details=table)
+                Section("Each configuration", items=rows[:MAX_DRAWN], figures=figure, details=table, note=HOW_CHILDREN)
             )
         sections.append(
             Section(

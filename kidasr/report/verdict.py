@@ -12,26 +12,26 @@ from kidasr.report.tables import points, says_nothing
 MANY_SEEDS = 50
 
 
-def verdict(pair: Mapping[str, Any], comparisons: int, rate: str = "WER", children: int | None = None) -> str:
+def verdict(pair: Mapping[str, Any], rate: str = "WER", children: int | None = None) -> str:
     """The conclusion that the data support about a configuration against the baseline, or about an effect.
 
     Args:
         pair: One of the ``pairs`` or ``effects`` in ``comparison.json``.
-        comparisons: Number of pairs and effects, for which the p-value is corrected.
         rate: Name of the error rate.
         children: Number of speakers, to say how many seeds would tell where there is only one.
     """
     found = f"{points(pair['delta_wer'])} points of {rate}"
     if pair["verdict"] == "one seed":
-        return f"{found}, with one seed: {_of_these_runs(pair)}{_seeds_that_tell(pair, comparisons, children)}"
+        return f"{found}, with one seed: {_of_these_runs(pair)}{_seeds_that_tell(pair, children)}"
     if pair["ci95"] is None:
         return f"{found}: a single speaker, so no interval"
     low, high = pair["ci95"]
     if low == high == 0:
         return f"{found}: not a single error more or less"
-    if says_nothing(pair["ci95"]) or low == high:
+    if pair["verdict"] == "undecided" and (says_nothing(pair["ci95"]) or low == high):
         return f"{found}: undecided, not enough data"
     found = f"{found} (95% interval {points(low)} to {points(high)})"
+    comparisons = pair["comparisons"]
     corrected = f" after correction for {comparisons} comparisons" if comparisons > 1 else ""
     if pair["verdict"] != "undecided":
         screened = "; or its interactions are: a screening design can't tell" if pair.get("is_screening") else ""
@@ -54,10 +54,10 @@ def _of_these_runs(pair: Mapping[str, Any]) -> str:
     return f"not even these very runs differ by more than chance among these children (p {_p(children['p_holm'])})"
 
 
-def _seeds_that_tell(pair: Mapping[str, Any], comparisons: int, children: int | None) -> str:
+def _seeds_that_tell(pair: Mapping[str, Any], children: int | None) -> str:
     if not children or not pair["delta_wer"]:
         return ""
-    plan = Plan("one_at_a_time", comparisons + 1, 1, comparisons)
+    plan = Plan("one_at_a_time", pair["comparisons"] + 1, 1, pair["comparisons"])
     needed = seeds_needed(plan, abs(pair["delta_wer"]), USUAL, children, MANY_SEEDS)
     spread = f"if seeds differ as usual, by {100 * USUAL.of_runs(children):.1f} points"
     if needed is None:
@@ -69,9 +69,30 @@ def _p(p: float) -> str:
     return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def about_seeds(pairs: Sequence[Mapping[str, Any]]) -> str:
+def about_all(comparison: Mapping[str, Any]) -> list[str]:
+    """What is to be known of a comparison as a whole."""
+    pairs, effects = comparison["pairs"], comparison["effects"]
+    about = (
+        about_seeds(pairs, effects),
+        about_spread(pairs, bool(effects)),
+        about_set(comparison["set"], comparison["runs"], comparison["rate"]),
+    )
+    return [line for line in about if line]
+
+
+def about_seeds(pairs: Sequence[Mapping[str, Any]], effects: Sequence[Mapping[str, Any]] = ()) -> str:
     """How the intervals treat seed variance."""
-    if any(pair["verdict"] == "one seed" for pair in pairs):
+    alone = [pair["run"] for pair in pairs if pair["verdict"] == "one seed"]
+    if alone and any(effect["p"] is not None for effect in effects):
+        return (
+            "One seed each, so there are no intervals of single configurations. The effects take their error from "
+            "interactions that they leave out (of three factors and more, in a full factorial), taken to be small."
+        )
+    if len(alone) < len(pairs) and alone:
+        return (
+            f"One seed of these or of the baseline, so no interval: {', '.join(alone)}. Expected: two seeds or more of each."
+        )
+    if alone:
         return (
             "One seed each: how far seeds differ is unknown, so there are no intervals, and nothing can be called "
             "significant. Expected: seeds=1,2 or more, or a factorial."
@@ -110,7 +131,7 @@ def about_set(set_name: str, runs: Sequence[Mapping[str, Any]], rate: str = "WER
     return f"Compared on the validation set, {share} chose the checkpoints; a test set (data.test) has no such bias. {luck}"
 
 
-def about_spread(pairs: Sequence[Mapping[str, Any]]) -> str:
+def about_spread(pairs: Sequence[Mapping[str, Any]], is_factorial: bool = False) -> str:
     """Where the uncertainty of the pairs comes from, and what would shrink it; empty if it is unknown."""
     known = [pair["spread"] for pair in pairs if pair.get("spread")]
     if not known:
@@ -120,7 +141,7 @@ def about_spread(pairs: Sequence[Mapping[str, Any]]) -> str:
     }
     remedies = {
         "children": "more children in the set",
-        "seeds": "more seeds, or a factorial, in which every run counts for every effect",
+        "seeds": "more seeds" if is_factorial else "more seeds, or a factorial, in which every run counts for every effect",
         "both": "more children or more seeds",
     }
     largest = max(parts, key=parts.__getitem__)

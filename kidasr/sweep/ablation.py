@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from kidasr.cli.factors import ablation_jobs, read_seeds
 from kidasr.cli.until import read_until
-from kidasr.sweep.until import run_until
+from kidasr.sweep.until import of_configuration, run_until
 
 
 class Ablation:
@@ -34,8 +34,8 @@ class Ablation:
         sweep_dir.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, sweep_dir / "multirun.yaml")
         first = read_seeds(self.config)
-        of_one_seed = len(ablation_jobs(self.config, self.arguments, first[:1], self.parser))
-        until = read_until(self.config, len(first), of_one_seed)
+        jobs = ablation_jobs(self.config, self.arguments, first[:1], self.parser)
+        until = read_until(self.config, len(first), len(jobs))
         if until is None:
             return self._launch(first)
         returns: list[Sequence[JobReturn]] = []
@@ -48,7 +48,8 @@ class Ablation:
                 returns.extend(self._launch(new))
 
         baseline, on = self.config.get("baseline"), self.config.get("on")
-        run_until(until, sweep_dir, of_one_seed, [int(seed) for seed in first], launch, baseline, on)
+        configurations = {of_configuration(job, until.ignored) for job in jobs}
+        run_until(until, sweep_dir, configurations, [int(seed) for seed in first], launch, baseline, on)
         return returns
 
     def _launch(self, seeds: Sequence[Any]) -> list[Sequence[JobReturn]]:

@@ -1,8 +1,12 @@
 """The device of a run: a CPU or an NVIDIA GPU, chosen by ``trainer.use_cpu``."""
 
+import logging
+
 import torch
 
 from kidasr.config.checks import ConfigError
+
+log = logging.getLogger(__name__)
 
 
 def check_device(use_cpu: bool) -> None:
@@ -20,6 +24,24 @@ def check_device(use_cpu: bool) -> None:
         raise ConfigError(
             f"trainer.use_cpu=false: no CUDA device found ({cuda}); expected: a GPU and a matching driver, or trainer=cpu"
         )
+
+
+def describe_device(use_cpu: bool, half: torch.dtype | None) -> None:
+    """Log device and precision; warn if a GPU is there and not used.
+
+    Args:
+        use_cpu: Whether the run is on the CPU.
+        half: The half-precision type, or None.
+    """
+    precision = "float32" if half is None else f"{str(half).removeprefix('torch.')} where it is safe, weights in float32"
+    if not use_cpu:
+        log.info("device: %s, %s", torch.cuda.get_device_name(), precision)
+        return
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    here = "trainer=cpu" if gpu else "no GPU here"
+    log.info("device: CPU (%s), %d threads, %s", here, torch.get_num_threads(), precision)
+    if gpu:
+        log.warning("this machine has a GPU, %s, and the run does not use it; expected: trainer=gpu, if it should", gpu)
 
 
 def prepare_cpu(num_threads: int | None) -> None:

@@ -1,10 +1,12 @@
 """The training job: from manifests to a fine-tuned model and its scores."""
 
+import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +54,10 @@ from kidasr.runs.files import (
     read_json,
     write_json,
 )
+from kidasr.runs.sweeps import SWEEP
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.checkpoint_folder import CheckpointFolder
-from kidasr.training.device import check_device, prepare_cpu
+from kidasr.training.device import check_device, describe_device, prepare_cpu
 from kidasr.training.objective import Adapter, Objective
 from kidasr.training.process_setup import leave_processes_at_exit, quiet_libraries
 from kidasr.training.run_length import check_run_length
@@ -138,6 +141,7 @@ class FineTune:
         if self.trainer["use_cpu"]:
             prepare_cpu(self.trainer["num_threads"])
         arguments = self._training_arguments()
+        describe_device(self.trainer["use_cpu"], half_precision(arguments))
         if arguments.world_size > 1:
             leave_processes_at_exit()
         # Each process composed its own config, and the time in the folder's name may differ by a second.
@@ -236,16 +240,19 @@ class FineTune:
         """The score before training, always on the full window that the checkpoint was trained with."""
         if not self.trainer["zero_shot"]:
             return None
-        path = self.run_dir / ZERO_SHOT
+        path, shared = self.run_dir / ZERO_SHOT, self._shared_zero_shot(trainer.args, sets)
         known = None
-        if trainer.args.should_save and path.exists():
-            try:
-                known = read_json(path)
-            except ValueError:
-                log.warning("%s can't be read; transcribing again", path)
+        if trainer.args.should_save:
+            for one in (path, *([shared] if shared else [])):
+                try:
+                    known = known or (read_json(one) if one.exists() else None)
+                except ValueError:
+                    log.warning("%s can't be read; transcribing again", one)
         known = trainer.first_process(known)
         if known is not None:
-            log.info("zero-shot: using the scores in %s", ZERO_SHOT)
+            log.info("zero-shot: using the scores in %s", path if path.exists() else shared)
+            if trainer.args.should_save:
+                write_json(path, known)
             return known
         log.info("zero-shot: transcribing the validation set before training")
         dataset = self._dataset(sets, shortest_first(sets.validation), trainer.recogniser)
@@ -253,8 +260,31 @@ class FineTune:
         for doubt in doubts_before(zero_shot, trainer.scoring.rate):
             log.warning(doubt)
         if trainer.args.should_save:
-            write_json(path, zero_shot)
+            for one in (path, *([shared] if shared else [])):
+                write_json(one, zero_shot)
         return zero_shot
+
+    def _shared_zero_shot(self, arguments: TrainingArguments, sets: Sets) -> Path | None:
+        """The file, beside the runs of a sweep, with the score before training; None for a run by itself.
+
+        Its name is a checksum of all that the score depends on, so that only the same model and set share it.
+        """
+        sweep_dir = self.run_dir.parent
+        if not (sweep_dir / SWEEP).exists():
+            return None
+        config, now = read_json(self.run_dir / CONFIG), environment(0)
+        folder = Path(str(config["model"].get("name_or_path")))
+        depends_on = {
+            "model": config["model"],
+            "files": sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.*")),
+            "utterances": [(one.utterance_id, one.age_bucket, one.audio_path, one.text) for one in sets.validation],
+            "decoding": [self.trainer[name] for name in OWN_KEYS if name.startswith("generation_")],
+            "batch": arguments.per_device_eval_batch_size,
+            "precision": [str(half_precision(arguments)), str(arguments.device.type), arguments.tf32],
+            "environment": [now[name] for name in DECIDES_BITS],
+        }
+        checksum = sha256(json.dumps(depends_on, sort_keys=True, default=str).encode()).hexdigest()[:8]
+        return sweep_dir / f"zero_shot-{checksum}.json"
 
     def _training_arguments(self) -> TrainingArguments:
         """The Trainer's arguments: config keys have the Trainer's own names and are passed on unchanged."""
@@ -337,7 +367,6 @@ class FineTune:
         )
 
     def _transcriber(self, recogniser: Recogniser, arguments: TrainingArguments) -> partial[Transcriber]:
-        half = torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else None
         return partial(
             Transcriber,
             recogniser,
@@ -345,7 +374,7 @@ class FineTune:
             self.trainer["generation_num_beams"],
             self.trainer["generation_max_tokens_per_sec"],
             self.trainer["generation_max_length"],
-            autocast=half,
+            autocast=half_precision(arguments),
             num_workers=arguments.dataloader_num_workers,
         )
 
@@ -402,6 +431,11 @@ class FineTune:
         run = make_run(self.run_dir, metrics, map(asdict, predictions))
         self.report.write_run(self.run_dir, with_evaluations(run))
         write_json(self.run_dir / METRICS, metrics)  # last: it marks the run as finished
+
+
+def half_precision(arguments: TrainingArguments) -> torch.dtype | None:
+    """The half-precision type of a run; None for full precision."""
+    return torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else None
 
 
 def learning_history(log_history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

@@ -216,8 +216,8 @@ def test_an_unfinished_run_is_listed_and_the_rest_compared(tmp_path: Path, run_f
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"utterance_id": "other"}, r"/b: another test set than .*/a: 1 of its 120 utterances are not there, 1 others are"),
-        ({"normalized_reference": "x"}, r"/b: another test set than .*/a: 1 references differ, first that of u007"),
+        ({"utterance_id": "other"}, r"/b: another set than .*/a: 1 of its 120 utterances are not there, 1 others are"),
+        ({"normalized_reference": "x"}, r"/b: another set than .*/a: 1 references differ, first that of u007"),
     ],
 )
 def test_another_test_set_is_refused(

@@ -74,7 +74,7 @@ def test_a_plan_from_runs_has_their_spread_and_their_hours(
         ("effect=0", "effect=0"),
         ("effect=many", "effect=many"),
         ("children=1", "children=1: a single child says nothing of others; expected: 2 or more"),
-        ("n_factors=57", "n_factors=57: more than any design can have; expected: at most 56"),
+        ("n_factors=57", "n_factors=57: more than a screening design can have; expected: at most 56"),
         ("max_runs=5", "max_runs=5: not two seeds of the smallest design; expected: at least 12"),
         ("runs=nothing*", "runs: nothing matches nothing*"),
     ],

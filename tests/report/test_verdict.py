@@ -12,6 +12,7 @@ def pair(low: float, high: float, said: str = "undecided", **more: Any) -> dict[
         "delta_wer": (low + high) / 2,
         "ci95": [low, high],
         "detectable": 0.036,
+        "comparisons": 5,
         "p": 0.004,
         "p_corrected": 0.012,
         "verdict": said,
@@ -50,27 +51,30 @@ def pair(low: float, high: float, said: str = "undecided", **more: Any) -> dict[
     ],
 )
 def test_the_verdict_is_that_of_the_corrected_p_value(one: dict[str, Any], sentence: str) -> None:
-    assert verdict(one, comparisons=5) == sentence
+    assert verdict(one) == sentence
 
 
 def test_one_seed_says_what_can_be_said_of_it() -> None:
     one = pair(-0.05, -0.01, "one seed", ci95=None, p=None, p_corrected=None)
-    sentence = verdict(one, 5, children=40)
+    sentence = verdict(one, children=40)
     assert sentence.startswith("-3.0 points of WER, with one seed: not even these very runs differ by more than chance")
     assert "seeds each would tell (if seeds differ as usual, by" in sentence and "significant" not in sentence
     one["children"]["p_holm"] = 0.01
-    assert "these very runs differ on these children (p = 0.010 over children), but another seed may" in verdict(one, 5)
-    tiny = verdict({**one, "delta_wer": -0.0005}, 5, children=40)
+    assert "these very runs differ on these children (p = 0.010 over children), but another seed may" in verdict(one)
+    tiny = verdict({**one, "delta_wer": -0.0005}, children=40)
     assert "More than 50 seeds would be needed" in tiny
 
 
 def test_a_verdict_names_its_rate_and_a_single_comparison_is_not_corrected() -> None:
-    sentence = verdict(pair(-0.05, -0.01, "better"), comparisons=1, rate="CER")
+    sentence = verdict(pair(-0.05, -0.01, "better", comparisons=1), rate="CER")
     assert sentence.startswith("-3.0 points of CER") and sentence.endswith("significantly better (p = 0.012)")
 
 
 def test_it_says_whether_seed_variance_is_included() -> None:
-    assert "nothing can be called significant" in about_seeds([pair(0, 1, "one seed")])
+    assert "nothing can be called significant" in about_seeds([pair(0, 1, "one seed", run="h1")])
+    some = [pair(0, 1, "one seed", run="h1"), pair(0, 1, run="h2")]
+    assert about_seeds(some).startswith("One seed of these or of the baseline, so no interval: h1.")
+    assert "effects take their error" in about_seeds([pair(0, 1, "one seed", run="h1")], [pair(0, 1)])
     assert "include the spread between children and between seeds" in about_seeds([pair(0, 1)])
 
 

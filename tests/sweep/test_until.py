@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 
 from kidasr.cli.until import Until
+from kidasr.errors import KidasrError
 from kidasr.evidence import significance
 from kidasr.evidence.differences import Differences
+from kidasr.evidence.planning import nominal_levels
 from kidasr.runs.sweeps import PlannedRun, add_runs
 from kidasr.sweep.until import Looks, read_looks, run_until
 from tests.conftest import run_here
 from tests.evidence.experiments import World, as_runs, at_most
 
-DECIDED = Until(None, 16, None, 4)
+DECIDED = Until(None, 16, None, 4, ("seeds",))
+
+#: The configurations of the command.
+BOTH = {frozenset({"hypotheses=[]"}), frozenset({"hypotheses=[h1]"})}
 
 
 @pytest.mark.parametrize("looks", [4, 8])
@@ -43,19 +48,20 @@ def test_looking_again_and_again_claims_no_more_of_what_is_not_there(looks: int,
     assert naive > wrong
 
 
-def test_an_extended_ablation_keeps_the_levels_it_has_spent() -> None:
+def test_an_extended_ablation_keeps_the_levels_it_has_spent_and_has_some_left() -> None:
     looks = Looks()
-    looks.plan(2, 8, 4)
-    assert looks.seeds == [2, 4, 6, 8]
+    looks.plan(2, 8, 4, [48, None])
+    assert looks.seeds == [2, 4, 6, 8] and looks.total == pytest.approx(0.04)
     for _ in range(4):
         looks.levels.append(looks.next_level())
     spent = list(looks.levels)
-    assert spent[-1] < 0.05 and spent == sorted(spent)
-    looks.plan(2, 16, 6)
-    assert looks.seeds == [2, 4, 6, 8, 12, 16] and looks.levels == spent
-    assert looks.next_level() < 0.02, "nearly all is spent"
-    looks.plan(2, 16, 6)
-    assert looks.seeds == [2, 4, 6, 8, 12, 16], "the same command, the same looks"
+    assert 0.03 < spent[-1] < 0.04 and spent == sorted(spent)
+    looks.plan(2, 9, 4, [48, None])
+    assert looks.seeds == [2, 4, 6, 8], "the same runs and hours, the same looks"
+    looks.plan(2, 16, 6, [96, None])
+    assert looks.seeds == [2, 4, 6, 8, 12, 16] and looks.levels == spent and looks.total == pytest.approx(0.048)
+    last = nominal_levels(tuple(looks.seeds), looks.total, spent=tuple(looks.levels))[-1]
+    assert 0.002 < looks.next_level() < last < 0.03, "what was reserved"
 
 
 @pytest.fixture
@@ -68,7 +74,8 @@ def launcher(tmp_path: Path) -> Callable[..., Any]:
             if new:
                 launched.append(new)
             for seed in new:
-                add_runs(tmp_path, [PlannedRun(f"{name}{seed}", (f"seed={seed}",)) for name in ("off", "on")])
+                typed = {"off": "hypotheses=[]", "on": "hypotheses=[h1]", "left": "hypotheses=[h9]"}
+                add_runs(tmp_path, [PlannedRun(f"{name}{seed}", (f"seed={seed}", one)) for name, one in typed.items()])
                 for number, name in enumerate(("off", "on")):
                     write(tmp_path / f"{name}{seed}", seed, 0.3 + change * number, spread)
 
@@ -106,7 +113,7 @@ def write(folder: Path, seed: int, wer: float, spread: float) -> None:
 def test_a_clear_answer_ends_it_early_and_the_same_command_adds_nothing(tmp_path: Path, launcher: Any) -> None:
     launched: list[list[int]] = []
     for _ in range(2):
-        run_until(DECIDED, tmp_path, 2, [1], launcher(-0.1, launched), [], None)
+        run_until(DECIDED, tmp_path, BOTH, [1], launcher(-0.1, launched), [], None)
         assert launched == [[1, 2], [3, 4]], "the first look is too strict for two seeds"
     looks = read_looks(tmp_path)
     assert looks.seeds == [2, 4, 6, 8] and len(looks.levels) == 2 and looks.level < 0.01
@@ -117,21 +124,27 @@ def test_no_answer_ends_it_at_the_last_look_and_more_runs_extend_it(
 ) -> None:
     launched: list[list[int]] = []
     with caplog.at_level("INFO"):
-        run_until(DECIDED, tmp_path, 2, [1, 2], launcher(0.0, launched, spread=0.02), [], None)
+        run_until(DECIDED, tmp_path, BOTH, [1, 2], launcher(0.0, launched, spread=0.02), [], None)
     assert launched == [[1, 2], [3, 4], [5, 6], [7, 8]]
     assert "the last look, 8 seeds: not all questions are answered" in caplog.text
-    run_until(Until(None, 20, None, 5), tmp_path, 2, [1, 2], launcher(0.0, launched, spread=0.02), [], None)
+    run_until(Until(None, 20, None, 5, ("seeds",)), tmp_path, BOTH, [1, 2], launcher(0.0, launched, spread=0.02), [], None)
     assert launched[4:] == [[9, 10]] and len(read_looks(tmp_path).levels) == 5
 
 
 def test_a_width_is_reached_from_four_seeds_on(tmp_path: Path, launcher: Any) -> None:
     launched: list[list[int]] = []
-    run_until(Until(50.0, 40, None, 4), tmp_path, 2, [1], launcher(0.0, launched, spread=0.02), [], None)
+    run_until(Until(50.0, 40, None, 4, ("seeds",)), tmp_path, BOTH, [1], launcher(0.0, launched, spread=0.02), [], None)
     assert launched == [[1, 2, 3, 4]]
-    run_until(Until(1.5, 60, None, 4), tmp_path, 2, [1], launcher(0.0, launched, spread=0.02), [], None)
+    run_until(Until(1.5, 60, None, 4, ("seeds",)), tmp_path, BOTH, [1], launcher(0.0, launched, spread=0.02), [], None)
     assert 4 < sum(map(len, launched)) < 30, "one seed more at a time, until it is narrow"
     assert all(len(one) == 1 for one in launched[1:])
     assert read_looks(tmp_path).level == 0.05
+
+
+def test_a_configuration_that_fails_ends_it_in_one_line(tmp_path: Path, launcher: Any) -> None:
+    three = BOTH | {frozenset({"hypotheses=[h9]"})}
+    with pytest.raises(KidasrError, match="2 of 3 configurations have two finished runs; expected: all"):
+        run_until(DECIDED, tmp_path, three, [1], launcher(-0.1, []), [], None)
 
 
 def test_hours_are_counted_by_the_runs_that_have_finished(tmp_path: Path, launcher: Any) -> None:
@@ -148,7 +161,7 @@ def test_hours_are_counted_by_the_runs_that_have_finished(tmp_path: Path, launch
             ]
             (folder / "attempts.jsonl").write_text("\n".join(map(json.dumps, lines)))
 
-    run_until(Until(None, None, 5.0, 4), tmp_path, 2, [1, 2], timed, [], None)
+    run_until(Until(None, None, 5.0, 4, ("seeds",)), tmp_path, BOTH, [1, 2], timed, [], None)
     assert [seed for seeds in launched for seed in seeds] == [1, 2, 3, 4, 5]
 
 
@@ -166,6 +179,10 @@ def test_hours_are_counted_by_the_runs_that_have_finished(tmp_path: Path, launch
             "needs the results of earlier runs; expected: hydra.launcher.wait=true",
         ),
         (["ablation.max_runs=none"], "ablation.max_runs"),
+        (
+            ["ablation.until=decided", "ablation.max_runs=12", "optim.learning_rate=1e-5,5e-5"],
+            "optim.learning_rate=1e-5,5e-5: can't be swept in an ablation that ends when it is answered; expected: one",
+        ),
     ],
 )
 def test_a_rule_that_can_not_work_is_one_line(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kidasr.config.checks import ConfigError
+from kidasr.training.device import describe_device
 from kidasr.training.fine_tune import FineTune
 from tests.conftest import composed, job
 from tests.jobs.test_train import SHORT
@@ -34,3 +35,20 @@ def test_each_choice_says_where(choice: str, use_cpu: bool) -> None:
 def test_bfloat16_trains_on_a_cpu(tmp_path: Path) -> None:
     job(tmp_path, "debug=smoke", "trainer.train_batch_size=2", "trainer.bf16=true").run()
     assert (tmp_path / "metrics.json").exists()
+
+
+def test_a_run_says_where_it_runs_and_a_gpu_left_idle_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A GPU is made up: there is none here."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Invented")
+    with caplog.at_level("INFO"):
+        for there in (False, True):
+            monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+            describe_device(use_cpu=True, half=torch.bfloat16 if there else None)
+        describe_device(use_cpu=False, half=None)
+    alone, idle, warned, used = (record.message for record in caplog.records)
+    assert alone.startswith("device: CPU (no GPU here)") and alone.endswith("threads, float32")
+    assert idle.startswith("device: CPU (trainer=cpu)") and idle.endswith("bfloat16 where it is safe, weights in float32")
+    assert "NVIDIA Invented, and the run does not use it; expected: trainer=gpu" in warned
+    assert used == "device: NVIDIA Invented, float32"
