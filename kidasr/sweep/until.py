@@ -134,7 +134,11 @@ def run_until(
                 looks.levels.append(looks.next_level())
                 write_text(sweep_dir / UNTIL, json.dumps(vars(looks)) + "\n")
             level = looks.levels[number]
-        if _is_answered(until, sweep_dir, configurations, all_seeds[:count], level, baseline, on):
+        answered = _is_answered(until, sweep_dir, configurations, all_seeds[:count], level, baseline, on)
+        if answered is None:
+            log.warning("the seeds change no transcript, so that more of them tell nothing; expected: longer runs")
+            return
+        if answered:
             log.info("look %d, %d seeds: answered", number + 1, count)
             return
     log.info("the last look, %d seeds: not all questions are answered", looks.seeds[-1])
@@ -174,8 +178,11 @@ def _is_answered(
     level: float,
     baseline: Any,
     on: str | None,
-) -> bool:
-    """Whether the runs of these seeds answer every question: each main effect of a factorial, otherwise each pair."""
+) -> bool | None:
+    """Whether the runs of these seeds answer every question: each main effect of a factorial, otherwise each pair.
+
+    None if the seeds do not differ at all.
+    """
     from kidasr.evidence.differences import Differences
     from kidasr.evidence.finished import active_factors, baseline_of, finished_configurations
 
@@ -190,8 +197,10 @@ def _is_answered(
             "(the errors are above; the same command runs what failed again)"
         )
     found = Differences(chosen, baseline_of(chosen, baseline), active_factors(chosen), level)
+    if not found.knows_seeds:
+        return None
     places = found.questions()
-    widest = 100 * max(float(found.found.reach[place]) if found.has_seeds(place) else np.inf for place in places)
+    widest = 100 * float(found.found.reach[places].max())
     open_ones = [place for place in places if found.verdict(place) not in ("better", "worse")]
     log.info(
         "%d seeds: %d of %d questions have a verdict (level %.2g), the widest interval is within %.2f points",

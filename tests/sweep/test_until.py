@@ -141,6 +141,20 @@ def test_a_width_is_reached_from_four_seeds_on(tmp_path: Path, launcher: Any) ->
     assert read_looks(tmp_path).level == 0.05
 
 
+def test_seeds_that_change_nothing_end_it(tmp_path: Path, launcher: Any, caplog: pytest.LogCaptureFixture) -> None:
+    launched: list[list[int]] = []
+    launch = launcher(0.0, launched)
+
+    def alike(seeds: Sequence[int]) -> None:
+        launch(seeds)
+        for folder in tmp_path.glob("o*[2-9]"):
+            first = (tmp_path / f"{folder.name[:-1]}1" / "predictions.jsonl").read_text()
+            (folder / "predictions.jsonl").write_text(first)
+
+    run_until(Until(1.0, None, 24.0, 4, ("seeds",)), tmp_path, BOTH, [1], alike, [], None)
+    assert launched == [[1, 2, 3, 4]] and "the seeds change no transcript" in caplog.text
+
+
 def test_a_configuration_that_fails_ends_it_in_one_line(tmp_path: Path, launcher: Any) -> None:
     three = BOTH | {frozenset({"hypotheses=[h9]"})}
     with pytest.raises(KidasrError, match="2 of 3 configurations have two finished runs; expected: all"):
