@@ -211,8 +211,10 @@ class Differences:
         pairs, mains = len(self.others), self.factorial.factors if self.factorial else 0
         if pairs <= place < pairs + mains:
             return MAIN_SHARE, mains
-        tested = sum(self.has_seeds(one) for one in range(len(self.weights))) - mains
-        return (1 - MAIN_SHARE if mains else 1.0), max(1, tested)
+        others = [one for one in range(len(self.weights)) if not pairs <= one < pairs + mains]
+        # Without a second seed nothing is tested yet; then as many as there would be.
+        tested = sum(self.has_seeds(one) for one in others) or len(others)
+        return (1 - MAIN_SHARE if mains else 1.0), tested
 
     def questions(self) -> list[int]:
         """What the runs were made to answer, by number: the main effects of a factorial, otherwise the pairs."""

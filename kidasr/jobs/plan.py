@@ -24,7 +24,6 @@ CHILDREN = 40
 #: Degrees of freedom below which a measured spread between seeds says little.
 FEW_DEGREES = 5
 
-
 #: The most that a screening design can have.
 MOST_FACTORS = 56
 

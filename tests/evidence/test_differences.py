@@ -52,6 +52,7 @@ def test_one_seed_is_never_called_significant() -> None:
     for _ in range(50):
         found = experiment(rng, World(seeds=0.02), 6, 1)
         assert {found.verdict(place) for place in range(5)} == {"one seed"}
+        assert {pair["comparisons"] for pair in found.pairs()} == {5}
         assert all(pair["ci95"] is pair["p"] is pair["p_corrected"] is None for pair in found.pairs())
     # The runs themselves differ, and that may be said of them.
     assert min(pair["children"]["p_mapsswe"] for pair in found.pairs()) < 0.05
