@@ -132,19 +132,21 @@ def trainer(folder: Path, *overrides: str) -> Any:
     import hydra
 
     from kidasr.training.device import prepare_cpu
+    from kidasr.training.fine_tune import FineTune
+    from kidasr.training.stopping import StopSignals
 
     manifests = (f"data.train={KIDS / 'train.jsonl'}", f"data.validation={KIDS / 'dev.jsonl'}")
     model = ("model=whisper", f"model.name_or_path={TINY_EN}", "padding=longest")
     batch = f"trainer.train_batch_size={BATCH}"
     cfg = composed("data=manifest", *manifests, *model, batch, "checkpoint.eval_steps=100000", *overrides)
     cfg.job.run_dir = str(folder)
-    job = hydra.utils.instantiate(cfg.job)
+    job = FineTune(**hydra.utils.instantiate(cfg.job).arguments)
     prepare_cpu(None)
     whisper = job.model.load()
     sets, arguments = job.data.load(), job._training_arguments()
     batches = job._batches(arguments, sets.train, whisper.window_sec)
     sets.evaluation[:] = sets.evaluation[:1]  # the Trainer evaluates at the end, which is not measured
-    return job._trainer(arguments, whisper, sets, batches, [])
+    return job._trainer(arguments, whisper, sets, batches, [], StopSignals())
 
 
 def training(manifest: Path, repeats: int, *overrides: str, own_loss: bool = True) -> dict[str, float]:
@@ -165,7 +167,7 @@ def fine_tune(folder: Path) -> None:
 
     built = trainer(folder, "trainer.num_train_epochs=1", "optim.learning_rate=5e-5", "schedule.warmup_steps=10")
     built.train()
-    built.whisper.save(folder / "model")
+    built.recogniser.save(folder / "model")
 
 
 def needed_arithmetic(manifest: Path, frozen: bool) -> dict[str, float]:
