@@ -27,7 +27,11 @@ class Collator:
         views = zip(*(one if isinstance(one, list) else [one] for one in examples), strict=True)
         flat = list(chain.from_iterable(views))
         features, labels = [one["input_features"] for one in flat], [one["labels"] for one in flat]
-        return self.recogniser.collate(features, labels, self.padding)
+        batch = self.recogniser.collate(features, labels, self.padding)
+        keys = [one["key"] for one in flat]
+        if self.recogniser.takes_keys and None not in keys:
+            batch["keys"] = torch.tensor(keys)
+        return batch
 
 
 class PaddedBatch:
@@ -48,8 +52,9 @@ class PaddedBatch:
         """The model's input for a batch.
 
         Returns:
-            ``input_features``, shape ``(batch, mel_bins, frames)``; ``labels``, ``(batch, tokens)``; with ``mask``, if some
-            utterances are shorter than others, also ``frame_mask``, ``(batch, frames / 2)``, bool.
+            ``input_features``, shape ``(batch, mel_bins, frames)``; ``labels``, ``(batch, tokens)``; ``label_places``, the
+            indices of real labels in the flattened labels; with ``mask``, if some utterances are shorter than others, also
+            ``frame_mask``, ``(batch, frames / 2)``, bool.
         """
         frames = torch.tensor([one.shape[1] for one in features])
         longest = int(frames.max())
@@ -58,6 +63,8 @@ class PaddedBatch:
             "input_features": torch.stack([functional.pad(one, (0, longest - one.shape[1])) for one in features]),
             "labels": torch.nn.utils.rnn.pad_sequence(without_start, batch_first=True, padding_value=IGNORED_LABEL),
         }
+        # Found here, since on a GPU finding them waits for all that runs there.
+        batch["label_places"] = (batch["labels"].flatten() != IGNORED_LABEL).nonzero()[:, 0]
         if self.mask and int(frames.min()) < longest:
             batch["frame_mask"] = torch.arange(longest // 2) < frames[:, None] // 2
         return batch

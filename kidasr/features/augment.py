@@ -74,7 +74,7 @@ class FeatureAugmentation:
     """Changes log-mel features, but not their shape."""
 
     def __call__(self, features: torch.Tensor, real_frames: int, draw: Draw) -> torch.Tensor:
-        """Augment features.
+        """Augment features, without writing into those given, which are kept for the next epoch.
 
         Args:
             features: Shape ``(mel_bins, frames)``, 10 ms per frame.
@@ -104,10 +104,10 @@ class Augmentations:
 
     def __init__(self, by_name: Mapping[str, WaveformAugmentation | FeatureAugmentation]):
         self.by_name = dict(by_name)
-        self._waveform = [one for one in by_name.values() if isinstance(one, WaveformAugmentation)]
+        self.of_waveforms = [one for one in by_name.values() if isinstance(one, WaveformAugmentation)]
         self._features = [one for one in by_name.values() if isinstance(one, FeatureAugmentation)]
         for name, one in by_name.items():
-            if one not in self._waveform and one not in self._features:
+            if one not in self.of_waveforms and one not in self._features:
                 raise KidasrError(
                     f"augment.{name}._target_: {type(one).__name__} is not an augmentation; expected: a subclass of "
                     "WaveformAugmentation or FeatureAugmentation (kidasr.features.augment)"
@@ -116,11 +116,11 @@ class Augmentations:
     @property
     def max_length_factor(self) -> float:
         """Maximum factor by which all of them together lengthen an utterance."""
-        return float(np.prod([one.max_length_factor for one in self._waveform]))
+        return float(np.prod([one.max_length_factor for one in self.of_waveforms]))
 
     def waveform(self, samples: Samples, draw: Draw, max_samples: int) -> Samples:
         """Augment samples; an augmentation is skipped if the result would exceed the model's window."""
-        for one in self._waveform:
+        for one in self.of_waveforms:
             augmented = one(samples, draw)
             samples = augmented if len(augmented) <= max_samples else samples
         return samples

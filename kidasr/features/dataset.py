@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, TypedDict
 
 import torch
@@ -27,6 +28,8 @@ class Example(TypedDict):
     labels: list[int]
     #: Length of the audio, after augmentation.
     duration_sec: float
+    #: Identifies the input, 63 bits; None if it changes from epoch to epoch.
+    key: int | None
 
 
 class ChildSpeechDataset(Dataset[Any]):
@@ -41,7 +44,8 @@ class ChildSpeechDataset(Dataset[Any]):
         augment: Augmentation of a training set; None for no augmentation.
         seed: The run's seed.
         lower_case: Whether to convert the labels to lower case.
-        cache_sec: Seconds of decoded audio to keep in memory for later epochs, 64 kB per second.
+        cache_sec: Seconds of audio to keep in memory for later epochs, at most 64 kB per second: the features of short input
+            if no augmentation changes the audio, or else the samples.
         padding: Length of the features.
         views: Number of differently augmented views of an utterance; if more than 1, an example is a list of views.
     """
@@ -63,7 +67,9 @@ class ChildSpeechDataset(Dataset[Any]):
         self.seed = seed
         self.lower_case = lower_case
         self.padding, self.views = padding, views
-        self._cache: dict[int, Samples] = {}
+        keeps_features = padding.is_short and not (augment and augment.of_waveforms)
+        self._features: dict[int, tuple[torch.Tensor, int, int]] | None = {} if keeps_features else None
+        self._samples: dict[int, Samples] = {}
         self._cache_left = int(cache_sec * SAMPLE_RATE_HZ)
 
     def __len__(self) -> int:
@@ -77,24 +83,47 @@ class ChildSpeechDataset(Dataset[Any]):
 
     def example(self, place: int, epoch: int = 0, view: int = 0) -> Example:
         """One view of an utterance."""
-        utterance, samples = self.utterances[place], self._samples(place)
+        utterance = self.utterances[place]
         draw = Draw(self.seed, epoch, utterance.utterance_id, view)
-        if self.augment is not None:
-            samples = self.augment.waveform(samples, draw, self.recogniser.max_samples)
-        features, real_frames = self.recogniser.features(samples, self.padding)
+        features, real_frames, samples = self._features_of(place, draw)
         if self.augment is not None:
             features = self.augment.features(features, real_frames, draw)
-        labels = self.recogniser.labels(label_text(utterance, self.lower_case))
-        return {"input_features": features, "labels": labels, "duration_sec": len(samples) / SAMPLE_RATE_HZ}
+        return {
+            "input_features": features,
+            "labels": self.recogniser.labels(label_text(utterance, self.lower_case)),
+            "duration_sec": samples / SAMPLE_RATE_HZ,
+            "key": self._key(utterance) if not (self.augment and self.augment.by_name) else None,
+        }
 
-    def _samples(self, place: int) -> Samples:
-        if place in self._cache:
-            return self._cache[place]
+    def _features_of(self, place: int, draw: Draw) -> tuple[torch.Tensor, int, int]:
+        """Features before their augmentation, the number of real frames, and the number of samples."""
+        if self._features is not None and place in self._features:
+            return self._features[place]
+        samples = self._load(place)
+        if self.augment is not None:
+            samples = self.augment.waveform(samples, draw, self.recogniser.max_samples)
+        made = (*self.recogniser.features(samples, self.padding), len(samples))
+        if self._features is not None and self._has_room(len(samples)):
+            self._features[place] = made
+        return made
+
+    def _load(self, place: int) -> Samples:
+        if place in self._samples:
+            return self._samples[place]
         samples = load_audio(self.utterances[place])
-        if len(samples) <= self._cache_left:
-            self._cache[place] = samples
-            self._cache_left -= len(samples)
+        if self._features is None and self._has_room(len(samples)):
+            self._samples[place] = samples
         return samples
+
+    def _has_room(self, samples: int) -> bool:
+        if samples > self._cache_left:
+            return False
+        self._cache_left -= samples
+        return True
+
+    def _key(self, utterance: Utterance) -> int:
+        text = "\0".join((utterance.utterance_id, utterance.audio_path, self.padding.describe()))
+        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
 def label_text(utterance: Utterance, lower_case: bool) -> str:

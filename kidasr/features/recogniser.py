@@ -57,6 +57,8 @@ class Recogniser(ABC):
     max_tokens: int
     #: Number of mel bins in the features.
     mel_bins: int
+    #: Whether batches have ``keys``, shape ``(batch,)``, which identify inputs that are the same in every epoch.
+    takes_keys: bool = False
 
     @property
     def max_samples(self) -> int:

@@ -29,8 +29,12 @@ class Freeze:
         """Number of steps with a frozen encoder, in a run of ``steps`` steps."""
         return steps if self.whole_run else min(self.freeze_encoder_steps, steps)
 
-    def callback(self) -> EncoderUnfreezeCallback:
-        """The Trainer callback that freezes and unfreezes the encoder."""
+    def callback(self, kept_bytes: float = 0) -> EncoderUnfreezeCallback:
+        """The Trainer callback that freezes and unfreezes the encoder.
+
+        Args:
+            kept_bytes: Memory for the frozen encoder's outputs; 0 to encode every batch anew.
+        """
         from kidasr.model.unfreeze import EncoderUnfreezeCallback
 
-        return EncoderUnfreezeCallback(self)
+        return EncoderUnfreezeCallback(self, kept_bytes)

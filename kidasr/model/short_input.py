@@ -16,10 +16,17 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.whisper import modeling_whisper
 
 from kidasr.features.recogniser import IGNORED_LABEL
+from kidasr.model.kept_encodings import KeptEncodings
+
+#: Added to the scores of padding: the softmax of it is 0, and all floating-point types can hold it.
+VERY_LOW = torch.finfo(torch.float16).min
 
 
 class WhisperEncoder(modeling_whisper.WhisperEncoder):
     """transformers' encoder, for input of any length up to its window."""
+
+    #: Outputs that are kept while the encoder is frozen.
+    kept: KeptEncodings | None = None
 
     def is_window(self, input_features: torch.Tensor) -> bool:
         """Whether the input is as long as the model's window."""
@@ -27,7 +34,12 @@ class WhisperEncoder(modeling_whisper.WhisperEncoder):
         return input_features.shape[-1] == window
 
     def forward(
-        self, input_features: torch.Tensor, attention_mask: Any = None, frame_mask: torch.Tensor | None = None, **kwargs: Any
+        self,
+        input_features: torch.Tensor,
+        attention_mask: Any = None,
+        frame_mask: torch.Tensor | None = None,
+        keys: torch.Tensor | None = None,
+        **kwargs: Any,
     ) -> BaseModelOutput:
         """Encode.
 
@@ -35,15 +47,22 @@ class WhisperEncoder(modeling_whisper.WhisperEncoder):
             input_features: Log-mel, shape ``(batch, mel_bins, frames)``, an even number of 10-ms frames; 0 where
                 ``frame_mask`` is false, as the convolutions pad.
             attention_mask: Not used, as in transformers.
-            frame_mask: Real positions, bool, shape ``(batch, frames / 2)``; None if all are real.
+            frame_mask: Real positions, bool, shape ``(batch, frames / 2)``, or the mask that :func:`additive` made of them;
+                None if all are real.
+            keys: Identify the inputs, shape ``(batch,)``; with :attr:`kept`, a known input is not encoded again.
         """
+        if self.kept is not None and keys is not None:
+            return BaseModelOutput(last_hidden_state=self.kept(self._encode, input_features, frame_mask, keys))
+        return self._encode(input_features, frame_mask, **kwargs)
+
+    def _encode(self, input_features: torch.Tensor, frame_mask: torch.Tensor | None, **kwargs: Any) -> BaseModelOutput:
         if self.is_window(input_features) and frame_mask is None:
             return super().forward(input_features, **kwargs)
         hidden = functional.gelu(self.conv1(input_features))
         hidden = functional.gelu(self.conv2(hidden)).transpose(1, 2)
         hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
         hidden = functional.dropout(hidden, p=self.dropout, training=self.training)
-        mask = _additive(frame_mask, hidden.dtype)
+        mask = additive(frame_mask, hidden.dtype)
         for layer in self.layers:
             if self.training and self.layerdrop and torch.rand([]) < self.layerdrop:
                 continue
@@ -95,9 +114,10 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
         :class:`_TiedEmbedding`).
 
         With ``token_logits=True`` and labels, the logits of real tokens are returned as well, in the order of
-        ``labels != -100``, shape ``(tokens, vocabulary)``.
+        ``labels != -100``, shape ``(tokens, vocabulary)``. ``label_places`` are the indices of those in the flattened labels;
+        without them they are looked for.
         """
-        token_logits = kwargs.pop("token_logits", False)
+        token_logits, places = kwargs.pop("token_logits", False), kwargs.pop("label_places", None)
         if token_logits and self.model.encoder.is_window(input_features):
             outputs = super().forward(input_features, labels=labels, **kwargs)
             outputs.logits = outputs.logits[labels != IGNORED_LABEL]
@@ -109,9 +129,10 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
         tokens = modeling_whisper.shift_tokens_right(labels, pad, start)
         projection, embeddings = _TiedEmbedding.apply(self.proj_out.weight, tokens)
         outputs = self.model(input_features, decoder_inputs_embeds=embeddings, use_cache=False, **kwargs)
-        real = labels != IGNORED_LABEL
-        logits = functional.linear(outputs.last_hidden_state[real], projection)
-        loss = functional.cross_entropy(logits, labels[real])
+        if places is None:
+            places = (labels.flatten() != IGNORED_LABEL).nonzero()[:, 0]
+        logits = functional.linear(outputs.last_hidden_state.flatten(0, 1).index_select(0, places), projection)
+        loss = functional.cross_entropy(logits, labels.flatten().index_select(0, places))
         return Seq2SeqLMOutput(loss=loss, logits=logits if token_logits else None)
 
     def prepare_inputs_for_generation(
@@ -139,12 +160,19 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
 
 def _mask_padding(module: torch.nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any]) -> Any:
     """Mask the padding in cross-attention. The decoder passes on extra arguments, but not an attention mask."""
-    return args, {**kwargs, "attention_mask": _additive(kwargs.get("frame_mask"), args[0].dtype)}
+    return args, {**kwargs, "attention_mask": additive(kwargs.get("frame_mask"), args[0].dtype)}
 
 
-def _additive(frame_mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    """The mask to add to attention scores: shape ``(batch, 1, 1, positions)``, 0 at real positions, very low elsewhere."""
-    if frame_mask is None:
-        return None
+def additive(frame_mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """The mask to add to attention scores: shape ``(batch, 1, 1, positions)``, 0 at real positions, very low elsewhere.
+
+    Args:
+        frame_mask: Real positions, bool, shape ``(batch, positions)``; or a mask that this function has made.
+        dtype: The type of the scores.
+    """
+    if frame_mask is None or frame_mask.dtype == dtype:
+        return frame_mask
+    if frame_mask.dtype != torch.bool:
+        return frame_mask.to(dtype)
     mask = torch.zeros(frame_mask.shape, dtype=dtype, device=frame_mask.device)
-    return mask.masked_fill(~frame_mask, torch.finfo(dtype).min)[:, None, None, :]
+    return mask.masked_fill(~frame_mask, VERY_LOW)[:, None, None, :]

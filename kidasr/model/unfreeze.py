@@ -14,6 +14,8 @@ from transformers import (
 
 from kidasr.errors import KidasrError
 from kidasr.model.freeze import Freeze
+from kidasr.model.kept_encodings import KeptEncodings, is_deterministic
+from kidasr.model.short_input import WhisperEncoder
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +29,11 @@ class EncoderUnfreezeCallback(TrainerCallback):
 
     Args:
         freeze: Duration of the freeze.
+        kept_bytes: Memory for the outputs of the frozen encoder, where they do not change; 0 to encode every batch anew.
     """
 
-    def __init__(self, freeze: Freeze):
-        self.freeze = freeze
+    def __init__(self, freeze: Freeze, kept_bytes: float = 0):
+        self.freeze, self.kept_bytes = freeze, kept_bytes
         self._flags: dict[str, bool] = {}
 
     def on_train_begin(
@@ -49,6 +52,9 @@ class EncoderUnfreezeCallback(TrainerCallback):
         encoder.requires_grad_(False)
         until = "for the whole run" if self.freeze.whole_run else f"until step {self.freeze.freeze_encoder_steps}"
         log.info("step %d: encoder frozen %s (%s parameters)", state.global_step, until, f"{number:,}")
+        if self.kept_bytes and isinstance(encoder, WhisperEncoder) and is_deterministic(encoder.config):
+            encoder.kept = KeptEncodings(self.kept_bytes)
+            log.info("encodings that do not change are kept while it is frozen, up to %g GB", self.kept_bytes / 1e9)
 
     def on_step_end(
         self,
@@ -64,6 +70,8 @@ class EncoderUnfreezeCallback(TrainerCallback):
         for name, parameter in encoder.named_parameters():
             parameter.requires_grad_(self._flags[name])
         self._flags = {}
+        if isinstance(encoder, WhisperEncoder):
+            encoder.kept = None
         log.info("step %d: encoder unfrozen (%s parameters)", state.global_step, f"{_trainable(encoder):,}")
 
 

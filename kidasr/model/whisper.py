@@ -17,7 +17,9 @@ from kidasr.errors import KidasrError, truncate
 from kidasr.features.log_mel import log_mel
 from kidasr.features.padding import Padding
 from kidasr.features.recogniser import Batch, Component, Recogniser, Scoring
+from kidasr.model.attention import KIDASR
 from kidasr.model.components import components
+from kidasr.model.greedy import greedy_tokens, is_plain
 from kidasr.model.prompt import language_code, set_prompt
 from kidasr.model.short_input import WhisperForConditionalGeneration
 
@@ -43,6 +45,7 @@ class Whisper(Recogniser):
     """
 
     model: WhisperForConditionalGeneration
+    takes_keys = True
 
     def __init__(
         self, model: WhisperForConditionalGeneration, processor: WhisperProcessor, language: str, prompt: Sequence[int]
@@ -67,11 +70,20 @@ class Whisper(Recogniser):
         return PaddedBatch(self.model.config.decoder_start_token_id, padding.mask)(features, labels)
 
     def transcribe(self, batch: Batch, max_tokens: Sequence[int], num_beams: int) -> list[str]:
-        """Decode with transformers' ``generate``. A transcript ends at its own token limit or where the model ends it."""
-        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        """Decode. A transcript ends at its own token limit or where the model ends it.
+
+        Greedy decoding is :mod:`kidasr.model.greedy`; beam search, and checkpoints with unusual generation settings, are
+        transformers' ``generate``.
+        """
+        inputs = {name: batch[name] for name in ("input_features", "frame_mask") if name in batch}
         longest = self.model.generation_config.max_length or self.max_tokens
         room = min(longest, self.max_tokens) - len(self.prompt)
         bounds = [min(bound, room) for bound in max_tokens]
+        if num_beams == 1 and is_plain(self.model.generation_config):
+            rows = greedy_tokens(
+                self.model, inputs["input_features"], inputs.get("frame_mask"), batch.get("keys"), self.prompt, bounds
+            )
+            return [text.strip() for text in self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)]
         tokens = self.model.generate(
             **inputs,
             num_beams=num_beams,
@@ -215,7 +227,7 @@ def _load_weights(name: str) -> WhisperForConditionalGeneration:
             name,
             dtype=torch.float32,
             use_safetensors=True,
-            attn_implementation="sdpa",  # a config may name code on the Hub
+            attn_implementation=KIDASR,  # a config may name code on the Hub
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             **SAFE,

@@ -71,23 +71,29 @@ class Transcriber:
         ]
         own = batches[self.process :: self.processes]
         loader = iter(self._loader(dataset, own, keep_workers))
+        device = torch.device(self.device).type
         found: list[tuple[int, str]] = []
         losses: list[tuple[float, int]] = []
         rounds = math.ceil(len(batches) / self.processes)
         was_training = self.recogniser.model.training
         self.recogniser.model.eval()
+        stack = contextlib.ExitStack()
         try:
+            # One for all batches: it casts each weight once.
+            stack.enter_context(self._precision(device))
             for number in tqdm(
                 range(rounds), desc="transcribing", unit="batch", leave=False, disable=not self.show_progress
             ):
                 self.stop()
                 if number >= len(own):
                     continue
-                batch, durations_sec = next(loader)
+                with torch.autocast(device, enabled=False):  # features are always in full precision
+                    batch, durations_sec = next(loader)
                 texts, loss = self._transcribe(batch, durations_sec, with_loss)
                 found += zip(own[number], texts, strict=True)
                 losses.append((loss, len(texts)))
         finally:
+            stack.close()
             self.recogniser.model.train(was_training)
         if self.processes > 1:
             found, losses = gather_object(found), gather_object(losses)
@@ -98,11 +104,13 @@ class Transcriber:
         device = torch.device(self.device)
         batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
         bounds = [self._bound(duration_sec) for duration_sec in durations_sec]
-        precision = torch.autocast(device.type, self.autocast) if self.autocast else contextlib.nullcontext()
-        with torch.no_grad(), precision:
+        with torch.no_grad():
             texts = self.recogniser.transcribe(batch, bounds, self.num_beams)
             loss = self.recogniser.model(**batch)["loss"].float().item() if with_loss else 0.0
         return texts, loss
+
+    def _precision(self, device: str) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(device, self.autocast) if self.autocast else contextlib.nullcontext()
 
     def _bound(self, duration_sec: float) -> int:
         bound = max(1, math.ceil(duration_sec * self.max_tokens_per_sec))

@@ -77,6 +77,8 @@ OWN_KEYS = (
     "max_batch_sec",
     "num_threads",
     "zero_shot",
+    "eval_loss",
+    "keep_encodings_gb",
     "generation_max_length",
     "generation_num_beams",
     "generation_max_tokens_per_sec",
@@ -360,11 +362,18 @@ class FineTune:
             evaluation=self._dataset(sets, shortest_first(sets.evaluation), recogniser, self.padding),
             batches=batches,
             buckets=self.data.buckets,
-            callbacks=[self.freeze.callback(), *([self.early_stopping] if self.early_stopping else []), *tracking],
+            callbacks=[self.freeze.callback(self._kept_encodings(recogniser, batches, arguments)), *([self.early_stopping] if self.early_stopping else []), *tracking],
             signals=signals,
             transcriber=self._transcriber(recogniser, arguments),
             objective=self.objective,
+            eval_loss=self.trainer["eval_loss"],
         )
+
+    def _kept_encodings(self, recogniser: Recogniser, batches: EpochBatches, arguments: TrainingArguments) -> float:
+        """Bytes for the outputs of a frozen encoder; 0 if it is not frozen for long enough to meet an utterance again."""
+        epoch_steps = math.ceil(len(batches) / arguments.gradient_accumulation_steps)
+        repeats = self.freeze.whole_run or self.freeze.freeze_encoder_steps > epoch_steps
+        return 1e9 * self.trainer["keep_encodings_gb"] if repeats and recogniser.takes_keys else 0.0
 
     def _transcriber(self, recogniser: Recogniser, arguments: TrainingArguments) -> partial[Transcriber]:
         return partial(
@@ -439,12 +448,12 @@ def half_precision(arguments: TrainingArguments) -> torch.dtype | None:
 
 
 def learning_history(log_history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """The Trainer's log entries without timings: training loss and learning rate, or validation loss and WER by age."""
+    """The Trainer's log entries without timings: training loss and learning rate, or WER by age (and validation loss)."""
     return [
         # Sorted, as in the log of a resumed run.
         {name: entry[name] for name in sorted(entry) if name in LEARNING or name.startswith("eval_wer")}
         for entry in log_history
-        if "loss" in entry or "eval_loss" in entry
+        if "loss" in entry or "eval_wer" in entry
     ]
 
 

@@ -83,7 +83,8 @@ class LogCallback(TrainerCallback):
             )
             self._wer = logs["eval_wer"]
             rate = self.trainer.scoring.rate
-            log.info("%s: %s %s (%s), loss %.3f", where, rate, percent(logs["eval_wer"]), by_age, logs["eval_loss"])
+            loss = f", loss {logs['eval_loss']:.3f}" if "eval_loss" in logs else ""
+            log.info("%s: %s %s (%s)%s", where, rate, percent(logs["eval_wer"]), by_age, loss)
         elif "loss" in logs:
             log.info("%s: training loss %.3f, learning rate %.2e", where, logs["loss"], logs["learning_rate"])
 

@@ -46,3 +46,5 @@ class Trainer(Group):
     generation_num_beams: PositiveInt
     generation_max_tokens_per_sec: PositiveFloat
     zero_shot: bool
+    eval_loss: bool
+    keep_encodings_gb: NonNegativeFloat

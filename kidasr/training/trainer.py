@@ -46,6 +46,7 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         signals: Checked at every step and every batch of a transcription, to stop the run.
         transcriber: Makes transcripts in evaluations, and before and after training.
         objective: The training loss; None for the recogniser's own.
+        eval_loss: Whether evaluations compute the recogniser's own loss as well.
     """
 
     train_dataset: ChildSpeechDataset
@@ -62,9 +63,11 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         signals: StopSignals,
         transcriber: partial[Transcriber],
         objective: Objective | None = None,
+        eval_loss: bool = False,
     ):
         self.recogniser = recogniser
         self.objective: Objective | None = objective
+        self.eval_loss = eval_loss
         self.scoring = recogniser.scoring
         self.evaluation = evaluation
         self.batches = batches
@@ -194,7 +197,7 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         """Transcribe and score the evaluation set; log ``eval_wer``, ``eval_cer``, ``eval_wer_3-4``, ``eval_loss``, ..."""
         start = time.time()
         with explain_out_of_memory("transcribing", self.args):
-            heard = self.transcriber(self.evaluation, with_loss=True, keep_workers=True)
+            heard = self.transcriber(self.evaluation, with_loss=self.eval_loss, keep_workers=True)
         found = {"loss": heard.loss, **self._score_evaluation(heard), "runtime": time.time() - start}
         metrics = {f"{metric_key_prefix}_{name}": rate for name, rate in found.items() if rate is not None}
         self.log(metrics)

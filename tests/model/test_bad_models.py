@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kidasr.errors import KidasrError
+from kidasr.model.attention import KIDASR
 from kidasr.model.pretrained import PretrainedWhisper
 from tests.bad_input import Row, assert_line
 from tests.conftest import MICRO
@@ -211,7 +212,7 @@ def test_a_checkpoint_is_used_or_refused_and_runs_no_code(
         assert_line(str(error), row.line, folder)
     else:
         assert row.line is None, "refused"
-        assert whisper.model.config._attn_implementation == "sdpa"
+        assert whisper.model.config._attn_implementation == KIDASR
         tokens: Any = whisper.model.generate(torch.zeros(1, 80, 300), max_new_tokens=2)
         assert tokens.shape[0] == 1
         warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

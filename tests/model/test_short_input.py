@@ -1,7 +1,9 @@
 """Whisper on less than its window: no utterance depends on its batch, and on the whole window nothing has changed."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hydra
@@ -13,7 +15,11 @@ from kidasr.batching.collator import Collator
 from kidasr.corpus.manifest import Utterance
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.padding import FULL_WINDOW, Padding
+from kidasr.model.attention import attend
+from kidasr.model.greedy import is_plain
+from kidasr.model.kept_encodings import KeptEncodings
 from kidasr.model.pretrained import PretrainedWhisper
+from kidasr.model.short_input import additive
 from kidasr.model.whisper import Whisper
 from tests.conftest import KIDS, MICRO, TINY_EN, composed, real_data
 
@@ -46,7 +52,7 @@ def batch(whisper: Whisper, utterances: list[Utterance], padding: Padding) -> di
 
 
 def generate(model: Any, inputs: dict[str, torch.Tensor]) -> list[list[int]]:
-    inputs = {name: tensor for name, tensor in inputs.items() if name != "labels"}
+    inputs = {name: inputs[name] for name in ("input_features", "frame_mask") if name in inputs}
     end = model.config.eos_token_id
     return [[token for token in row if token != end] for row in model.generate(**inputs, max_new_tokens=32).tolist()]
 
@@ -87,6 +93,58 @@ def test_what_is_generated_is_what_transformers_generates_from_the_same_encoding
         ]
 
 
+@pytest.mark.parametrize("padding", [LONGEST, FULL_WINDOW], ids=["short", "window"])
+def test_greedy_decoding_writes_what_generate_writes(
+    whisper: Whisper, utterances: list[Utterance], padding: Padding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Utterances end at different times, some at their own bound."""
+    inputs, bounds = batch(whisper, utterances, padding), [32, 3, 32, 5][: len(utterances)]
+    assert is_plain(whisper.model.generation_config)
+    texts = whisper.transcribe(inputs, bounds, num_beams=1)
+    monkeypatch.setattr("kidasr.model.whisper.is_plain", lambda generation: False)
+    assert whisper.transcribe(inputs, bounds, num_beams=1) == texts
+    assert len(set(texts)) > 1
+
+
+@pytest.mark.parametrize("setting", ["repetition_penalty", "no_repeat_ngram_size"])
+def test_unusual_generation_settings_are_left_to_generate(setting: str) -> None:
+    generation = copy.deepcopy(PretrainedWhisper(str(MICRO), "en", "transcribe").load().model.generation_config)
+    assert is_plain(generation)
+    setattr(generation, setting, 2)
+    assert not is_plain(generation)
+
+
+@pytest.mark.parametrize("mask", ["none", "causal", "padding"])
+def test_attention_in_half_precision_is_that_of_float32(mask: str) -> None:
+    torch.manual_seed(1)
+    query, key, value = (torch.randn(2, 3, 7, 16) for _ in range(3))
+    padding = additive(torch.arange(7) < torch.tensor([[7], [4]]), torch.float32) if mask == "padding" else None
+    module = SimpleNamespace(is_causal=mask == "causal", training=False)
+    full, half = (
+        attend(module, *(one.to(kind) for one in (query, key, value)), attention_mask=padding, scaling=1.0)[0].float()
+        for kind in (torch.float32, torch.bfloat16)
+    )
+    torch.testing.assert_close(half, full, atol=0.05, rtol=0.02)
+
+
+def test_a_kept_encoding_is_exact_whatever_its_batch(whisper: Whisper, utterances: list[Utterance]) -> None:
+    """With memory for all, for one or for none, in the same batch and in others."""
+    encoder, outputs = whisper.model.get_encoder(), []
+    one = batch(whisper, utterances[:1], LONGEST)
+    one_bytes = encoder(one["input_features"]).last_hidden_state.nbytes
+    together = batch(whisper, utterances, LONGEST)
+    for max_bytes in (0, one_bytes, 1e9):
+        encoder.kept = kept = KeptEncodings(max_bytes)
+        for inputs in (one, together, together, batch(whisper, utterances[:2], LONGEST)):
+            hidden = encoder(inputs["input_features"], frame_mask=inputs.get("frame_mask"), keys=inputs["keys"])
+            outputs.append(hidden.last_hidden_state[0, : one["input_features"].shape[-1] // 2])
+        assert len(kept) == {0: 0, one_bytes: 1}.get(max_bytes, len(utterances))
+        logits = whisper.model(**together).logits
+        encoder.kept = None
+        torch.testing.assert_close(whisper.model(**together).logits, logits, atol=1e-3, rtol=1e-4)
+    assert all(torch.equal(outputs[0], later) for later in outputs)
+
+
 def test_without_the_mask_it_is_not(whisper: Whisper, utterances: list[Utterance]) -> None:
     together = batch(whisper, utterances, LONGEST)
     encoder = whisper.model.get_encoder()
@@ -102,7 +160,8 @@ def test_on_the_whole_window_it_is_transformers_own_to_the_last_bit(whisper: Whi
     stock = transformers.WhisperForConditionalGeneration(whisper.model.config).eval()
     stock.load_state_dict(whisper.model.state_dict())
     stock.generation_config = whisper.model.generation_config
-    assert torch.equal(whisper.model(**inputs).logits, stock(**inputs).logits)
+    given = {name: inputs[name] for name in ("input_features", "labels")}
+    assert torch.equal(whisper.model(**inputs).logits, stock(**given).logits)
     assert generate(whisper.model, inputs) == generate(stock, inputs)
 
 
