@@ -224,14 +224,17 @@ def test_hydras_own_ways_to_sweep_still_work(tmp_path: Path, monkeypatch: pytest
     assert len(list(tmp_path.glob("*/metrics.json"))) == 2
 
 
-def test_the_runs_of_a_sweep_share_the_score_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runs_of_a_sweep_share_the_score_before_training_and_the_audio_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep, typed = tmp_path / "sweep", ("debug=smoke", "report=none")
     assert run_here(monkeypatch, "--multirun", "seed=1,2", *typed, f"hydra.sweep.dir={sweep}") == 0
     first, second = ((run / "run.log").read_text(encoding="utf-8") for run in sweep_runs(sweep))
     (shared,) = sweep.glob("zero_shot-*.json")
     assert "zero-shot: transcribing" in first and f"zero-shot: using the scores in {shared}" in second
+    assert len(list(sweep.glob("audio_check-*.json"))) == 1
+    assert "by another run of this sweep" in second and "by another run" not in first
     job(tmp_path / "alone", *typed, "seed=2").run()
     assert read_json(tmp_path / "alone" / "zero_shot.json") == read_json(shared)
+    assert read_json(tmp_path / "alone" / "metrics.json") == read_json(sweep_runs(sweep)[1] / "metrics.json")
     assert all(read_json(run / "zero_shot.json") == read_json(shared) for run in sweep_runs(sweep))
     other = ("data.limit_validation=3", f"hydra.sweep.dir={sweep}")
     assert run_here(monkeypatch, "--multirun", "seed=1", *typed, *other) == 0

@@ -1,18 +1,20 @@
 """Finds bad recordings before training, so that the order of an epoch is fixed for the whole run, whatever is left out."""
 
+import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from kidasr.corpus.audio import TOLERANCE, TOLERANCE_SEC, AudioError, load_audio, measured_sec
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
-from kidasr.runs.files import read_jsonl, write_jsonl
+from kidasr.runs.files import read_json, read_jsonl, write_json, write_jsonl
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +82,12 @@ class AudioCheck:
         gather: Gather = lambda own: own,
         processes: int = 1,
         process: int = 0,
+        shared_in: Path | None = None,
     ) -> tuple[Sets, dict[str, int]]:
         """Find and leave out bad recordings. A resumed run leaves out those in its list, and no others.
 
         Args:
-            sets, window_sec, gather, processes, process: See :meth:`find`.
+            sets, window_sec, gather, processes, process, shared_in: See :meth:`find`.
             listed_in: The list of bad recordings, written by a new run and read by a resumed one.
             continued: Whether the run is resumed from a checkpoint.
             writes: Whether this process writes the list.
@@ -95,7 +98,7 @@ class AudioCheck:
         Raises:
             AudioError: See :meth:`leave_out` and :meth:`check_continued`.
         """
-        sets, bad = self.find(sets, window_sec, not continued, gather, processes, process)
+        sets, bad = self.find(sets, window_sec, not continued, gather, processes, process, shared_in)
         if continued:
             recorded = read_bad_audio(listed_in)
             self.check_continued(bad, recorded)
@@ -114,6 +117,7 @@ class AudioCheck:
         gather: Gather = lambda own: own,
         processes: int = 1,
         process: int = 0,
+        shared_in: Path | None = None,
     ) -> tuple[Sets, list[BadAudio]]:
         """Check every recording.
 
@@ -123,6 +127,7 @@ class AudioCheck:
             decode: Whether to decode if the sets are short enough.
             gather: Gathers the findings of all processes; each process checks its share.
             processes, process: Number of processes, and the rank of this one.
+            shared_in: A folder for the findings, which another run with the same, unchanged recordings takes from there.
 
         Returns:
             The sets, with measured lengths filled in where the manifest gives none or one that is too short; and the bad
@@ -136,15 +141,25 @@ class AudioCheck:
             findings = examine([everyone[place] for place in own], window_sec, decoded)
             return dict(gather(list(zip(own, findings, strict=True))))
 
-        if len(places) > 10_000:  # this may take minutes
-            log.info("data: reading the headers of %d recordings", len(places))
-        found = look(range(len(places)), False)
+        kept_in = None
+        if shared_in is not None and decode and process == 0:
+            kept_in = shared_in / f"audio_check-{_checksum(everyone, window_sec, self.decode_check_sec)}.json"
+        found = dict(gather(_read_findings(kept_in)))
+        is_known = bool(found)
+        if not is_known:
+            if len(places) > 10_000:  # this may take minutes
+                log.info("data: reading the headers of %d recordings", len(places))
+            found = look(range(len(places)), False)
         good = sorted(place for place, finding in found.items() if finding.error is None)
         total_sec = sum(found[place].lasts_sec for place in good)
         decode = decode and (self.decode_check_sec is None or total_sec <= self.decode_check_sec)
-        if decode:
+        if decode and not is_known:
             found |= look(good, True)
+        if kept_in is not None and not is_known:
+            write_json(kept_in, {"findings": [found[place] for place in range(len(places))]}, indent=None)
         how = "decoded" if decode else "headers read (data.decode_check_sec decodes all)"
+        if is_known:
+            how += ", by another run of this sweep"
         log.info("data: %d recordings, %.2g hours: %s", len(places), total_sec / 3600, how)
         _warn(places, found)
         lengths = {
@@ -211,6 +226,30 @@ class AudioCheck:
                 raise AudioError(
                     f"{one.error} (it was good when this run began, and a run can resume only with the same recordings)"
                 )
+
+
+def _checksum(utterances: Sequence[Utterance], window_sec: float, decode_check_sec: float | None) -> str:
+    """Of all that the findings depend on. A changed recording has another size or time."""
+    recordings = []
+    for one in utterances:
+        try:
+            status = os.stat(one.audio_path)
+            state = [status.st_size, status.st_mtime_ns]
+        except (OSError, ValueError):
+            state = []
+        recordings.append([one.source, one.utterance_id, one.audio_path, one.duration_sec, *state])
+    text = json.dumps([recordings, window_sec, decode_check_sec], default=str)
+    return sha256(text.encode()).hexdigest()[:8]
+
+
+def _read_findings(path: Path | None) -> list[tuple[int, Finding]]:
+    if path is None or not path.exists():
+        return []
+    try:
+        return [(place, Finding(*row)) for place, row in enumerate(read_json(path)["findings"])]
+    except (ValueError, TypeError, KeyError):
+        log.warning("%s can't be read; checking the recordings again", path)
+        return []
 
 
 def examine(utterances: Sequence[Utterance], window_sec: float, decode: bool) -> list[Finding]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
@@ -14,6 +15,15 @@ from kidasr.errors import KidasrError
 from kidasr.features.augment import Augmentations, Draw
 from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.features.recogniser import Recogniser
+
+#: Sets without augmentation whose features the runs of one process share: validation, evaluation and test set.
+SHARED_SETS = 3
+
+#: Features, number of real frames and number of samples, by place.
+Features = dict[int, tuple[torch.Tensor, int, int]]
+
+#: The newest of those sets: features, and how many more samples may be kept.
+_newest_sets: dict[str, tuple[Features, list[int]]] = {}
 
 #: Longest token in Whisper's vocabulary, in characters.
 LONGEST_TOKEN = 128
@@ -67,10 +77,13 @@ class ChildSpeechDataset(Dataset[Any]):
         self.seed = seed
         self.lower_case = lower_case
         self.padding, self.views = padding, views
-        keeps_features = padding.is_short and not (augment and augment.of_waveforms)
-        self._features: dict[int, tuple[torch.Tensor, int, int]] | None = {} if keeps_features else None
+        self._features: Features | None = None
         self._samples: dict[int, Samples] = {}
-        self._cache_left = int(cache_sec * SAMPLE_RATE_HZ)
+        self._cache_left = [int(cache_sec * SAMPLE_RATE_HZ)]
+        if padding.is_short and not (augment and augment.of_waveforms):
+            self._features = {}
+            if augment is None and recogniser.features_made_by is not None:
+                self._features, self._cache_left = self._shared(cache_sec, recogniser.features_made_by)
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -115,14 +128,31 @@ class ChildSpeechDataset(Dataset[Any]):
             self._samples[place] = samples
         return samples
 
+    def _shared(self, cache_sec: float, made_by: str) -> tuple[Features, list[int]]:
+        """The features that an earlier run of this process kept of the same set, or an empty dictionary for them."""
+        checksum = blake2b(f"{made_by} {cache_sec}".encode())
+        for utterance in self.utterances:
+            checksum.update(self._key(utterance).to_bytes(8))
+        name = checksum.hexdigest()
+        kept = _newest_sets.pop(name, ({}, self._cache_left))
+        _newest_sets[name] = kept  # as the newest
+        for oldest in list(_newest_sets)[:-SHARED_SETS]:
+            del _newest_sets[oldest]
+        return kept
+
     def _has_room(self, samples: int) -> bool:
-        if samples > self._cache_left:
+        if samples > self._cache_left[0]:
             return False
-        self._cache_left -= samples
+        self._cache_left[0] -= samples
         return True
 
     def _key(self, utterance: Utterance) -> int:
-        text = "\0".join((utterance.utterance_id, utterance.audio_path, self.padding.describe()))
+        """63 bits of the recording, as it is on disk, and the padding."""
+        try:
+            changed_ns = Path(utterance.audio_path).stat().st_mtime_ns
+        except (OSError, ValueError):
+            changed_ns = 0
+        text = f"{utterance.utterance_id}\0{utterance.audio_path}\0{changed_ns}\0{self.padding.describe()}"
         return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 

@@ -54,6 +54,7 @@ class Whisper(Recogniser):
         extractor = processor.feature_extractor
         self.window_sec = extractor.n_samples / extractor.sampling_rate
         self.mel_bins = extractor.feature_size
+        self.features_made_by = extractor.to_json_string()
         self.max_tokens = model.config.max_target_positions
 
     def features(self, samples: Samples, padding: Padding) -> tuple[torch.Tensor, int]:

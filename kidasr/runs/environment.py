@@ -14,8 +14,13 @@ from kidasr.config.secrets import hidden
 PACKAGES = ("kidasr", "torch", "torchaudio", "transformers", "accelerate", "hydra-core", "jiwer", "numpy", "soundfile")
 
 
-def environment(seed: int) -> dict[str, Any]:
-    """Versions, commit, hardware, seed and command line of the running process."""
+def environment(seed: int, precision: str = "float32") -> dict[str, Any]:
+    """Versions, commit, hardware, precision, seed and command line of the running process.
+
+    Args:
+        seed: The run's seed.
+        precision: The type in which most of the arithmetic is done.
+    """
     import torch  # heavy
 
     return {
@@ -30,6 +35,7 @@ def environment(seed: int) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "precision": precision,
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
     }
 

@@ -162,7 +162,7 @@ class FineTune:
         # Only the first process writes.
         logger = self.logger if arguments.should_save else NoLogger()
         if arguments.should_save:
-            self._record_environment()
+            self._record_environment(arguments)
         callbacks = logger.start(self.run_dir, config)
         failed = True
         try:
@@ -177,9 +177,11 @@ class FineTune:
             self.checkpoint.report_kept(trainer.state, trainer.scoring.rate)
 
             kept_step = self.checkpoint.kept_step(trainer.state)
-            heard = trainer.evaluated(kept_step) if sets.evaluation == sets.validation else None
-            if heard is None:
-                heard = trainer.transcribe(self._dataset(sets, shortest_first(sets.validation), recogniser, self.padding))
+            heard = trainer.evaluated(kept_step)  # with these weights
+            known = {one.utterance_id for one in heard}
+            rest = [one for one in sets.validation if one.utterance_id not in known]
+            if rest:
+                heard += trainer.transcribe(self._dataset(sets, shortest_first(rest), recogniser, self.padding))
             predictions = in_order_of(sets.validation, heard)
             final = score(predictions, self.data.buckets)
             metrics: dict[str, Any] = {
@@ -225,10 +227,10 @@ class FineTune:
         evaluations = stopping.early_stopping_patience
         log.info("early stopping: step %d, no lower WER in %d evaluations", state.global_step, evaluations)
 
-    def _record_environment(self) -> None:
+    def _record_environment(self, arguments: TrainingArguments) -> None:
         """Write ``environment.json``; warn if a resumed run has a different environment, which may round differently."""
         path = self.run_dir / ENVIRONMENT
-        now = environment(self.seed)
+        now = environment(self.seed, precision_name(arguments))
         try:
             before = read_json(path) if path.exists() else now
             changed = [f"{key}: {before[key]}, now {now[key]}" for key in DECIDES_BITS if before[key] != now[key]]
@@ -271,8 +273,8 @@ class FineTune:
 
         Its name is a checksum of all that the score depends on, so that only the same model and set share it.
         """
-        sweep_dir = self.run_dir.parent
-        if not (sweep_dir / SWEEP).exists():
+        sweep_dir = self._sweep_dir
+        if sweep_dir is None:
             return None
         config, now = read_json(self.run_dir / CONFIG), environment(0)
         folder = Path(str(config["model"].get("name_or_path")))
@@ -411,7 +413,13 @@ class FineTune:
             gather=gather_object if arguments.world_size > 1 else lambda own: own,
             processes=arguments.world_size,
             process=arguments.process_index,
+            shared_in=self._sweep_dir,
         )
+
+    @property
+    def _sweep_dir(self) -> Path | None:
+        """The folder of the sweep that this run belongs to, for what its runs share; None for a run by itself."""
+        return self.run_dir.parent if (self.run_dir.parent / SWEEP).exists() else None
 
     def _check_utterances(self, sets: Sets, recogniser: Recogniser) -> None:
         self.augment.check(recogniser.mel_bins)
@@ -445,6 +453,11 @@ class FineTune:
 def half_precision(arguments: TrainingArguments) -> torch.dtype | None:
     """The half-precision type of a run; None for full precision."""
     return torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else None
+
+
+def precision_name(arguments: TrainingArguments) -> str:
+    """``float32``, ``bfloat16`` or ``float16``: the type in which most of the arithmetic is done."""
+    return str(half_precision(arguments) or torch.float32).removeprefix("torch.")
 
 
 def learning_history(log_history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

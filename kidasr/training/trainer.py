@@ -220,7 +220,7 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         with explain_out_of_memory("transcribing", self.args):
             return compare(dataset.utterances, self.transcriber(dataset).texts, self.scoring)
 
-    def evaluated(self, step: int) -> list[Prediction] | None:
-        """Transcripts of the evaluation at a step; None if there was no evaluation or no checkpoint at that step."""
+    def evaluated(self, step: int) -> list[Prediction]:
+        """Transcripts of the evaluation at a step; empty if there was no evaluation or no checkpoint at that step."""
         path = self.checkpoints.planned(step) / TRANSCRIPTS
-        return self.first_process(read_predictions(path) if self.args.should_save and path.exists() else None)
+        return list(self.first_process(read_predictions(path) if self.args.should_save and path.exists() else []))
