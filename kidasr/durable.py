@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,28 +20,47 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def folder_written(path: Path, complete: Callable[[Path], None] = lambda folder: None) -> Iterator[Path]:
+def folder_written(path: Path) -> Iterator[Path]:
     """Write a folder atomically: yields a temporary folder, which is renamed once all of it is on disk.
 
     Args:
         path: The folder; an existing one is replaced.
-        complete: Called with the temporary folder before it is flushed.
     """
-    aside, old = _aside(path), path.with_name(f".{path.name}.old")
-    remove(aside, old)
-    aside.mkdir(parents=True)
+    aside = temporary_folder(path)
     try:
         yield aside
-        complete(aside)
-        for one in sorted(aside.rglob("*")):
-            flush(one)
-        flush(aside)
+        put_in_place(aside, path)
+    finally:
+        remove(aside)
+
+
+def temporary_folder(path: Path) -> Path:
+    """Make an empty folder beside ``path``, for :func:`put_in_place`."""
+    aside = _aside(path)
+    remove(aside)
+    aside.mkdir(parents=True)
+    return aside
+
+
+def put_in_place(aside: Path, path: Path) -> None:
+    """Flush a temporary folder and rename it to ``path``; an existing folder is replaced."""
+    old = path.with_name(f".{path.name}.old")
+    remove(old)
+    flush_all(aside)
+    try:
         if path.exists():
             path.rename(old)
         aside.rename(path)
         flush(path.parent)
     finally:
-        remove(aside, old)
+        remove(old)
+
+
+def flush_all(folder: Path) -> None:
+    """Wait until a folder and all files in it are on disk."""
+    for one in sorted(folder.rglob("*")):
+        flush(one)
+    flush(folder)
 
 
 def flush(path: Path) -> None:

@@ -4,13 +4,13 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from transformers.trainer import TRAINER_STATE_NAME
 
-from kidasr.durable import folder_written, remove
+from kidasr.durable import flush_all, put_in_place, remove, temporary_folder
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,6 @@ class CheckpointFolder:
     def stopped(self, step: int) -> Path:
         """The path of the extra checkpoint of a run stopped at this step."""
         return self.path / f"stopped-{step}"
-
-    @contextmanager
-    def written(self, checkpoint: Path) -> Iterator[Path]:
-        """Write a checkpoint completely or not at all; yields the folder to write into."""
-        with folder_written(checkpoint, write_checksums) as folder:
-            yield folder
 
     def rotate(self, limit: int, best: Path | None) -> None:
         """After a planned checkpoint: delete the extra ones of stopped runs, and the oldest planned ones beyond ``limit``.
@@ -121,6 +115,45 @@ class CheckpointFolder:
         remove(doomed)
 
 
+class UnfinishedCheckpoint:
+    """A checkpoint that is being written, in a temporary folder; a thread may write the large files.
+
+    Args:
+        checkpoint: The path of the checkpoint.
+    """
+
+    def __init__(self, checkpoint: Path):
+        self.folder = temporary_folder(checkpoint)
+        self._checksums: Future[dict[str, str]] | None = None
+
+    def write_in_thread(self, write: Callable[[], None]) -> None:
+        """Run ``write`` in a thread, then checksum and flush all files so far. Write no others before :meth:`wait`."""
+        thread = ThreadPoolExecutor(1, "checkpoint")
+        self._checksums = thread.submit(self._write, write)
+        thread.shutdown(wait=False)
+
+    def _write(self, write: Callable[[], None]) -> dict[str, str]:
+        write()
+        checksums = {name: _checksum(path) for name, path in _files(self.folder).items()}
+        flush_all(self.folder)
+        return checksums
+
+    def wait(self) -> dict[str, str]:
+        """Wait for the thread; returns the checksums of the files so far, and raises the thread's exception."""
+        return self._checksums.result() if self._checksums is not None else {}
+
+    def finish(self, checkpoint: Path) -> None:
+        """Checksum the remaining files, flush, and move the checkpoint to its path, which makes it complete."""
+        write_checksums(self.folder, self.wait())
+        put_in_place(self.folder, checkpoint)
+
+    def discard(self) -> None:
+        """End the thread and delete the temporary folder."""
+        if self._checksums is not None:
+            wait([self._checksums])
+        remove(self.folder)
+
+
 def damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint; None if all its files match their checksums."""
     try:
@@ -142,9 +175,9 @@ def damage(checkpoint: Path) -> str | None:
     return None if TRAINER_STATE_NAME in expected else f"{TRAINER_STATE_NAME} is missing"
 
 
-def write_checksums(checkpoint: Path) -> None:
-    """Write the SHA-256 checksum of every file."""
-    lines = [f"{_checksum(path)}  {name}\n" for name, path in sorted(_files(checkpoint).items())]
+def write_checksums(checkpoint: Path, known: Mapping[str, str] = {}) -> None:
+    """Write the SHA-256 checksum of every file; those already known, by name, are not computed again."""
+    lines = [f"{known.get(name) or _checksum(path)}  {name}\n" for name, path in sorted(_files(checkpoint).items())]
     (checkpoint / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
 

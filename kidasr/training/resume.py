@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
 
 from kidasr.durable import explain_io_errors
@@ -19,7 +19,7 @@ from kidasr.recognition.predictions import write_predictions
 from kidasr.recognition.score import Prediction
 from kidasr.runs.files import PREDICTIONS, read_json, write_json
 from kidasr.seeding import seed_for
-from kidasr.training.checkpoint_folder import CheckpointFolder, damage
+from kidasr.training.checkpoint_folder import CheckpointFolder, UnfinishedCheckpoint, damage
 from kidasr.training.memory import explain_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,8 @@ class ExactResumeTrainer(Trainer):
         self.evaluated_last: tuple[int, list[Prediction]] = (0, [])
         self._batch = 0  # index within the step, with gradient accumulation
         self._continued_from: Path | None = None
+        self._begun = False  # whether this step's checkpoint is begun
+        self._unfinished: UnfinishedCheckpoint | None = None  # that checkpoint, in the process that writes it
         self._logged: dict[str, float | None] = {}  # gradient norm and learning rate of the newest step
         super().__init__(args=args, **options)
         self.add_callback(ResumeCallback(self))
@@ -146,9 +148,40 @@ class ExactResumeTrainer(Trainer):
             "schedule.warmup_steps, a lower optim.max_grad_norm, trainer.fp16=false"
         )
 
-    def _write_checkpoint(self, path: Path) -> None:
+    def begin_checkpoint(self) -> None:
+        """Write the files of this step's checkpoint that an evaluation doesn't change; a thread writes the optimizer state.
+
+        The thread only reads tensors and writes a file. Calls into transformers stay in the main thread: saving a model sets
+        fields of its config, and saving a schedule replaces Python's warning filters. The optimizer state must not be
+        sharded, since gathering it takes all processes.
+
+        Raises:
+            KidasrError: If the weights are NaN or infinite, or a file can't be written.
+        """
         if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
             self._raise_diverged("the weights became NaN or infinite")
+        assert self.optimizer is not None and self.lr_scheduler is not None, "exist during training"
+        self._begun = True
+        with self._first_process_writes():
+            if self.args.should_save:
+                self._unfinished = UnfinishedCheckpoint(self.checkpoints.planned(self.state.global_step))
+                folder = self._unfinished.folder
+                self._save(str(folder))
+                self._save_scaler(str(folder))
+                torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULER_NAME)
+                optimizer_state = self.optimizer.state_dict()
+                self._unfinished.write_in_thread(lambda: torch.save(optimizer_state, folder / OPTIMIZER_NAME))
+
+    def discard_unfinished(self) -> None:
+        """Discard the checkpoint that was begun, if it is not finished: an evaluation failed."""
+        self._begun = False
+        if self._unfinished is not None:
+            self._unfinished.discard()
+            self._unfinished = None
+
+    def _write_checkpoint(self, path: Path) -> None:
+        if not self._begun:
+            self.begin_checkpoint()
         self.store_flos()
         progress = {
             "processes": self.args.world_size,
@@ -156,27 +189,32 @@ class ExactResumeTrainer(Trainer):
             "last_logged_step": self._globalstep_last_logged,
             **self._logged,
         }
-        with self._first_process_writes(f"checkpoint of step {self.state.global_step}"):
-            if self.args.should_save:
-                with self.checkpoints.written(path) as folder:
-                    self._save(str(folder))
-                    self._save_optimizer_and_scheduler(str(folder))
-                    self._save_scaler(str(folder))
-                    write_json(folder / LOOP_STATE, progress)
-                    if self.evaluated_last[0] == self.state.global_step:
-                        write_predictions(folder / TRANSCRIPTS, self.evaluated_last[1])
-                    callbacks = [*self.callback_handler.callbacks, self.control]
-                    states: Any = {type(one).__name__: one.state() for one in callbacks if isinstance(one, ExportableState)}
-                    self.state.stateful_callbacks = states
-                    self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
+        with self._first_process_writes():
+            if self._unfinished is not None:
+                self._unfinished.wait()
+                folder = self._unfinished.folder
+                write_json(folder / LOOP_STATE, progress)
+                if self.evaluated_last[0] == self.state.global_step:
+                    write_predictions(folder / TRANSCRIPTS, self.evaluated_last[1])
+                callbacks = [*self.callback_handler.callbacks, self.control]
+                states: Any = {type(one).__name__: one.state() for one in callbacks if isinstance(one, ExportableState)}
+                self.state.stateful_callbacks = states
+                self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
+                self._unfinished.finish(path)
+        self._begun, self._unfinished = False, None
 
     @contextmanager
-    def _first_process_writes(self, what: str) -> Iterator[None]:
+    def _first_process_writes(self) -> Iterator[None]:
         """Let all processes wait until the first has written, and fail if it fails."""
         error: KidasrError | None = None
+        what = f"checkpoint of step {self.state.global_step}"
         try:
             with explain_io_errors(self.checkpoints.path, what, self._checkpoint_bytes(), self._last_good()):
-                yield
+                try:
+                    yield
+                except BaseException:
+                    self.discard_unfinished()  # before the free space is measured
+                    raise
         except KidasrError as told:
             error = told
         text = self.first_process(str(error) if error else None)

@@ -140,6 +140,8 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         try:
             self.stop_if_asked()
             options["learning_rate"] = learning_rate
+            if self.control.should_evaluate and self.control.should_save and not self._evaluation_starts_workers():
+                self.begin_checkpoint()  # a thread writes while the evaluation runs
             super()._maybe_log_save_evaluate(tr_loss, grad_norm, *arguments, **options)
             self.stop_if_asked()
         except Stopped:
@@ -147,6 +149,13 @@ class ChildSpeechTrainer(ExactResumeTrainer):
             if not (self.checkpoints.stopped(step).exists() or self.checkpoints.planned(step).exists()):
                 self._write_checkpoint(self.checkpoints.stopped(step))
             raise
+        finally:
+            self.discard_unfinished()
+
+    def _evaluation_starts_workers(self) -> bool:
+        """Whether the next evaluation forks its data-loader workers. They would hold a file open that is being written, and
+        its space until they end, even if it is deleted."""
+        return self.args.dataloader_num_workers > 0 and self.evaluated_last[0] == 0
 
     def stop_if_asked(self) -> None:
         """Stop all processes at the same place if any of them got a signal.

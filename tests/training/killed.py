@@ -23,6 +23,10 @@ MOMENTS: dict[str, Callable[[Path, str], bool]] = {
     "between the files of a checkpoint": lambda run_dir, said: _is_written(run_dir, 4, "model.safetensors"),
     "in a step": lambda run_dir, said: (run_dir / "checkpoints" / "checkpoint-4").exists(),
     "before a checkpoint gets its name": lambda run_dir, said: _is_written(run_dir, 6, "SHA256SUMS"),
+    # The second evaluation of this process: the first starts workers, so no thread writes meanwhile.
+    "in an evaluation while a thread writes": lambda run_dir, said: (
+        _is_written(run_dir, 8, "optimizer.pt") and "step 6/8: WER" in said and "step 8/8: WER" not in said
+    ),
     "deleting an old checkpoint": lambda run_dir, said: any((run_dir / "checkpoints").glob(".*.deleting")),
     "at the end of training": lambda run_dir, said: (run_dir / "checkpoints" / "checkpoint-8").exists(),
     "writing the results": lambda run_dir, said: (run_dir / "model").exists(),

@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,34 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, int], None
     return at
 
 
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Slows down the thread that writes; yields when it writes, and when an evaluation begins and ends."""
+    order: list[str] = []
+    save, evaluate = torch.save, ChildSpeechTrainer.evaluate
+
+    def slow_save(*arguments: Any, **options: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            save(*arguments, **options)
+            return
+        order.append("writing")
+        time.sleep(0.5)
+        save(*arguments, **options)
+        order.append("written")
+
+    def watched(self: ChildSpeechTrainer, *arguments: Any, **options: Any) -> Any:
+        order.append("evaluation")
+        try:
+            return evaluate(self, *arguments, **options)
+        finally:
+            order.append("evaluated")
+
+    monkeypatch.setattr(torch, "save", slow_save)
+    monkeypatch.setattr(ChildSpeechTrainer, "evaluate", watched)
+    yield order
+    assert not [one.name for one in threading.enumerate() if one.name.startswith("checkpoint")]
+
+
 @pytest.mark.parametrize(
     ("number", "method", "step", "left"),
     [
@@ -143,6 +173,7 @@ def test_a_signal_stops_at_the_next_step_and_loses_nothing(
     tmp_path: Path,
     everything: tuple[str, ...],
     undisturbed: Path,
+    slow_disk: list[str],
     signalled: Callable[[str, int, int], None],
     caplog: pytest.LogCaptureFixture,
     number: int,
@@ -252,13 +283,37 @@ def test_every_checkpoint_damaged_begins_anew(unfinished: Path, undisturbed: Pat
     assert result(unfinished) == result(undisturbed)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for two checkpoints of 13 MB, and no more."""
+def test_an_evaluation_that_fails_while_a_thread_writes_leaves_neither_thread_nor_files(
+    tmp_path: Path,
+    everything: tuple[str, ...],
+    undisturbed: Path,
+    slow_disk: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    score_evaluation = ChildSpeechTrainer._score_evaluation
+
+    def fail(self: ChildSpeechTrainer, heard: Any) -> Any:
+        if self.state.global_step == 4:
+            raise ZeroDivisionError
+        return score_evaluation(self, heard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ChildSpeechTrainer, "_score_evaluation", fail)
+        with pytest.raises(ZeroDivisionError):
+            job(tmp_path, *everything).run()
+    assert slow_disk[-4:] == ["writing", "evaluation", "evaluated", "written"]
+    assert [path.name for path in (tmp_path / CHECKPOINTS).iterdir()] == ["checkpoint-2"]
+    job(tmp_path, *everything).run()
+    assert result(tmp_path) == result(undisturbed)
+
+
+@pytest.fixture(params=[28, 32], ids=["full at the model", "full in the thread"])
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system with room for two checkpoints of 13 MB; of the third, for the model (4 MB) or not even that."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", f"size={request.param}m", "tmpfs", str(folder)], capture_output=True, text=True
     )
     if mounted.returncode:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
@@ -267,7 +322,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_keeps_the_last_checkpoint_and_says_what_was_needed(
-    small_disk: Path, undisturbed: Path, everything: tuple[str, ...]
+    small_disk: Path, slow_disk: list[str], undisturbed: Path, everything: tuple[str, ...]
 ) -> None:
     run_dir = small_disk / "run"
     with pytest.raises(KidasrError) as told:
