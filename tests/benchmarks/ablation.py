@@ -211,7 +211,7 @@ def main() -> None:
         for one in options.variant or ["fp32:"]:
             name, _, overrides = one.partition(":")
             variants[name] = kidasr_ablation([*every, *options.overrides, *overrides.split()], Path(folder) / name)
-        baseline = Path(next(iter(variants.values()))["baseline"])
+        baseline, *_ = [Path(variant.pop("baseline")) for variant in variants.values()]
         work = work_of(baseline)
         command = [sys.executable, "-m", "tests.benchmarks.ablation", *sys.argv[1:], "--plain", str(baseline / "model")]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=USER_ENVIRONMENT)
