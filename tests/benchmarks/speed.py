@@ -26,7 +26,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from statistics import mean
@@ -35,18 +36,42 @@ from typing import Any
 import psutil
 from transformers import TrainerCallback
 
-from tests.conftest import KIDS, ROOT, TINY_EN, composed
+from tests.conftest import KIDS, MICRO, ROOT, TINY_EN, composed
 
 BATCH = 8
 BATCHES = 8
 DECODE_BATCH = 16
 GB = 1e9
+BF16 = "trainer.bf16=true"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is measured with: manifests and weights."""
+
+    train: Path
+    validation: Path
+    model: Path
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        return ("data=manifest", f"data.train={self.train}", f"data.validation={self.validation}")
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        return (*self.data, "model=whisper", f"model.name_or_path={self.model}", "padding=longest")
+
+
+REAL = Material(KIDS / "train.jsonl", KIDS / "dev.jsonl", TINY_EN)
+CORPUS = ROOT / "kidasr" / "embedded" / "corpus"
+EMBEDDED = Material(CORPUS / "train.jsonl", CORPUS / "validation.jsonl", MICRO)  # for tests
 
 
 class Clock(TrainerCallback):
-    """Times the optimizer steps, and remembers the memory."""
+    """Times the optimizer steps after the first ones, and remembers the memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_steps: int) -> None:
+        self.first_steps = first_steps
         self.before_bytes = psutil.Process().memory_info().rss
         self.ends: list[float] = []
         self.first_sec = self.peak_bytes = self.state_bytes = 0.0
@@ -64,7 +89,7 @@ class Clock(TrainerCallback):
 
     def result(self) -> dict[str, float]:
         return {
-            "sec": (self.ends[-1] - self.ends[BATCHES - 1]) / (len(self.ends) - BATCHES),
+            "sec": (self.ends[-1] - self.ends[self.first_steps - 1]) / (len(self.ends) - self.first_steps),
             "process_gb": self.peak_bytes / GB,
             "training_gb": (self.peak_bytes - self.before_bytes) / GB,
             "step_gb": (self.peak_bytes - self.before_bytes - self.state_bytes) / GB,
@@ -72,29 +97,34 @@ class Clock(TrainerCallback):
         }
 
 
-def write_training_manifest(folder: Path) -> Path:
+def read_rows(manifest: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+
+
+def write_training_manifest(folder: Path, batches: int = BATCHES, material: Material = REAL) -> Path:
     """The utterances to train on: batches of similar length, drawn evenly over all lengths."""
-    rows = [json.loads(line) for line in (KIDS / "train.jsonl").read_text().splitlines()]
-    rows.sort(key=lambda row: row["duration_sec"])
-    batches = [rows[start : start + BATCH] for start in range(0, len(rows) - BATCH + 1, BATCH)]
-    chosen = [row for one in range(BATCHES) for row in batches[int((one + 0.5) / BATCHES * len(batches))]]
-    lines = [json.dumps({**row, "audio_path": str(KIDS / row["audio_path"]), "split": None}) for row in chosen]
+    rows = sorted(read_rows(material.train), key=lambda row: row["duration_sec"])
+    every = [rows[start : start + BATCH] for start in range(0, len(rows) - BATCH + 1, BATCH)]
+    chosen = [row for one in range(batches) for row in every[int((one + 0.5) / batches * len(every))]]
+    audio = material.train.parent
+    lines = [json.dumps({**row, "audio_path": str(audio / row["audio_path"]), "split": None}) for row in chosen]
     path = folder / "train.jsonl"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 
-def plain_training(manifest: Path, frozen: bool, repeats: int) -> dict[str, float]:
+def plain_trainer(
+    model_dir: Path, rows: Sequence[dict[str, Any]], folder: str, frozen: bool = False, **arguments: Any
+) -> Any:
+    """The plain recipe, for manifest rows that it trains on or evaluates."""
     import soundfile
     import torch
     from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
-    clock = Clock()
-    processor = WhisperProcessor.from_pretrained(TINY_EN)
-    model = WhisperForConditionalGeneration.from_pretrained(TINY_EN, dtype=torch.float32)
+    processor = WhisperProcessor.from_pretrained(model_dir)
+    model = WhisperForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32)
     if frozen:
         model.get_encoder().requires_grad_(False)
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
 
     class Recordings(torch.utils.data.Dataset[dict[str, Any]]):
         def __len__(self) -> int:
@@ -112,22 +142,34 @@ def plain_training(manifest: Path, frozen: bool, repeats: int) -> dict[str, floa
         batch["labels"] = labels.input_ids.masked_fill(labels.attention_mask.ne(1), -100)[:, 1:]
         return batch
 
+    options = Seq2SeqTrainingArguments(
+        folder,
+        per_device_train_batch_size=BATCH,
+        learning_rate=1e-5,
+        optim=composed("model=whisper").optim.optim,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        **arguments,
+    )
+    recordings = Recordings()
+    return Seq2SeqTrainer(model, options, train_dataset=recordings, eval_dataset=recordings, data_collator=collate)
+
+
+def plain_training(manifest: Path, frozen: bool, repeats: int, model_dir: Path = TINY_EN) -> dict[str, float]:
+    import soundfile  # noqa: F401, before memory is counted
+    from transformers import Seq2SeqTrainer, WhisperForConditionalGeneration, WhisperProcessor  # noqa: F401
+
+    rows = read_rows(manifest)
+    clock = Clock(len(rows) // BATCH)
     with tempfile.TemporaryDirectory() as folder:
-        arguments = Seq2SeqTrainingArguments(
-            folder,
-            per_device_train_batch_size=BATCH,
-            num_train_epochs=1 + repeats,
-            learning_rate=1e-5,
-            optim=composed("model=whisper").optim.optim,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
-        Seq2SeqTrainer(model, arguments, train_dataset=Recordings(), data_collator=collate, callbacks=[clock]).train()
+        built = plain_trainer(model_dir, rows, folder, frozen, num_train_epochs=1 + repeats)
+        built.add_callback(clock)
+        built.train()
     return clock.result()
 
 
-def trainer(folder: Path, *overrides: str) -> Any:
+def trainer(folder: Path, *overrides: str, material: Material = REAL) -> Any:
     """kidasr's own, as `python run.py OVERRIDES` builds it."""
     import hydra
 
@@ -135,10 +177,8 @@ def trainer(folder: Path, *overrides: str) -> Any:
     from kidasr.training.fine_tune import FineTune
     from kidasr.training.stopping import StopSignals
 
-    manifests = (f"data.train={KIDS / 'train.jsonl'}", f"data.validation={KIDS / 'dev.jsonl'}")
-    model = ("model=whisper", f"model.name_or_path={TINY_EN}", "padding=longest")
     batch = f"trainer.train_batch_size={BATCH}"
-    cfg = composed("data=manifest", *manifests, *model, batch, "checkpoint.eval_steps=100000", *overrides)
+    cfg = composed(*material.overrides, batch, "checkpoint.eval_steps=100000", *overrides)
     cfg.job.run_dir = str(folder)
     job = FineTune(**hydra.utils.instantiate(cfg.job).arguments)
     prepare_cpu(None)
@@ -149,12 +189,15 @@ def trainer(folder: Path, *overrides: str) -> Any:
     return job._trainer(arguments, whisper, sets, batches, [], StopSignals())
 
 
-def training(manifest: Path, repeats: int, *overrides: str, own_loss: bool = True) -> dict[str, float]:
+def training(
+    manifest: Path, repeats: int, *overrides: str, own_loss: bool = True, material: Material = REAL
+) -> dict[str, float]:
     import kidasr.training.fine_tune  # noqa: F401, before memory is counted
 
-    clock = Clock()
+    clock = Clock(len(read_rows(manifest)) // BATCH)
     with tempfile.TemporaryDirectory() as folder:
-        built = trainer(Path(folder), f"data.train={manifest}", f"trainer.num_train_epochs={1 + repeats}", *overrides)
+        every = (f"data.train={manifest}", f"trainer.num_train_epochs={1 + repeats}", *overrides)
+        built = trainer(Path(folder), *every, material=material)
         if not own_loss:
             built.model.forward = super(type(built.model), built.model).forward
         built.add_callback(clock)
@@ -203,21 +246,20 @@ def seconds(step: Callable[[], object], repeats: int) -> float:
     return mean(times)
 
 
-def matmul_peak() -> dict[str, float]:
+def matmul_peak(precision: str) -> dict[str, float]:
     import torch
 
-    left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    left, right = torch.randn(2, 2048, 2048, dtype=getattr(torch, precision))
     return {"gflop_per_sec": 2 * 2048**3 / seconds(lambda: left @ right, 50) / 1e9}
 
 
-def recordings(clips: int) -> list[Any]:
+def recordings(clips: int, material: Material = REAL) -> list[Any]:
     """Real children that the model has not heard, drawn speaker by speaker."""
     import hydra
 
     from kidasr.corpus.split import limit_utterances
 
-    manifests = (f"data.train={KIDS / 'train.jsonl'}", f"data.validation={KIDS / 'dev.jsonl'}")
-    return limit_utterances(hydra.utils.instantiate(composed("data=manifest", *manifests).data).load().validation, clips, 1)
+    return limit_utterances(hydra.utils.instantiate(composed(*material.data).data).load().validation, clips, 1)
 
 
 def scored(utterances: list[Any], heard: list[str], taken_sec: float, processor: Any) -> dict[str, float]:
@@ -247,13 +289,13 @@ def plain_decoding(model_dir: Path, clips: int) -> dict[str, float]:
     return scored(chosen, heard, time.perf_counter() - start, processor)
 
 
-def decoding(model_dir: Path, clips: int) -> dict[str, float]:
+def decoding(model_dir: Path, clips: int, *overrides: str, material: Material = REAL) -> dict[str, float]:
     from kidasr.training.fine_tune import in_order_of, shortest_first
 
     with tempfile.TemporaryDirectory() as folder:
         options = (f"model.name_or_path={model_dir}", f"trainer.per_device_eval_batch_size={DECODE_BATCH}")
-        built = trainer(Path(folder), *options)
-        chosen, dataset = recordings(clips), built.evaluation
+        built = trainer(Path(folder), *options, *overrides, material=material)
+        chosen, dataset = recordings(clips, material), built.evaluation
         dataset.utterances = shortest_first(chosen)
         start = time.perf_counter()
         predictions = in_order_of(chosen, built.transcribe(dataset))
@@ -293,13 +335,17 @@ def measurements(options: argparse.Namespace, manifest: Path, model: Path) -> di
         "step, kidasr": lambda: training(manifest, repeats),
         "step, plain recipe, encoder frozen": lambda: plain_training(manifest, True, options.repeats),
         "step, kidasr, encoder frozen": lambda: training(manifest, repeats, frozen),
+        "step, kidasr, bf16": lambda: training(manifest, repeats, BF16),
+        "step, kidasr, bf16, encoder frozen": lambda: training(manifest, repeats, BF16, frozen),
         "arithmetic needed, full": lambda: needed_arithmetic(manifest, False),
         "arithmetic needed, encoder frozen": lambda: needed_arithmetic(manifest, True),
-        "matrix-multiply peak": matmul_peak,
+        "matrix-multiply peak": lambda: matmul_peak("float32"),
+        "matrix-multiply peak, bf16": lambda: matmul_peak("bfloat16"),
         "decoding, transformers, padded": lambda: plain_decoding(model, options.clips),
         "decoding, faster-whisper float32": lambda: faster_whisper_decoding(model, options.clips, "float32"),
         "decoding, faster-whisper int8": lambda: faster_whisper_decoding(model, options.clips, "int8"),
         "decoding, kidasr": lambda: decoding(model, options.clips),
+        "decoding, kidasr, bf16": lambda: decoding(model, options.clips, BF16),
         "start-up, --help": lambda: start_up("--help"),
         "start-up, --cfg job": lambda: start_up("--cfg", "job"),
     }
@@ -317,21 +363,26 @@ def measurements(options: argparse.Namespace, manifest: Path, model: Path) -> di
 
 def ratios(results: dict[str, dict[str, float]]) -> dict[str, float]:
     full, short = results["step, plain recipe"], results["step, kidasr"]
-    frozen, peak = results["step, kidasr, encoder frozen"], results["matrix-multiply peak"]["gflop_per_sec"]
     rate = {name: one["utterances_per_sec"] for name, one in results.items() if name.startswith("decoding")}
-    return {
-        "full step, times faster": full["sec"] / short["sec"],
-        "frozen step, times faster than the plain full step": full["sec"] / frozen["sec"],
+    found = {
         "full step, share of the plain step's memory": short["step_gb"] / full["step_gb"],
         "the same, with weights and optimizer state": short["training_gb"] / full["training_gb"],
         "the same, the whole process": short["process_gb"] / full["process_gb"],
-        "full step, share of the matrix-multiply peak": results["arithmetic needed, full"]["gflop"] / short["sec"] / peak,
-        "frozen step, share of the matrix-multiply peak": results["arithmetic needed, encoder frozen"]["gflop"]
-        / frozen["sec"]
-        / peak,
-        "decoding, times faster than padded generate": rate["decoding, kidasr"] / rate["decoding, transformers, padded"],
         "decoding, times faster than faster-whisper int8": rate["decoding, kidasr"] / rate["decoding, faster-whisper int8"],
     }
+    for precision in ("", ", bf16"):  # against the plain recipe in float32, and this precision's own peak
+        step, frozen = results[f"step, kidasr{precision}"]["sec"], results[f"step, kidasr{precision}, encoder frozen"]["sec"]
+        peak = results[f"matrix-multiply peak{precision}"]["gflop_per_sec"]
+        needed, needed_frozen = (results[f"arithmetic needed, {one}"]["gflop"] for one in ("full", "encoder frozen"))
+        found |= {
+            f"full step{precision}, times faster": full["sec"] / step,
+            f"frozen step{precision}, times faster than the plain full step": full["sec"] / frozen,
+            f"full step{precision}, share of the matrix-multiply peak": needed / step / peak,
+            f"frozen step{precision}, share of the matrix-multiply peak": needed_frozen / frozen / peak,
+            f"decoding{precision}, times faster than padded generate": rate[f"decoding, kidasr{precision}"]
+            / rate["decoding, transformers, padded"],
+        }
+    return found
 
 
 def main() -> None:
