@@ -80,8 +80,8 @@ def explain_io_errors(folder: Path, what: str, needed_bytes: int, kept: str) -> 
         free = shutil.disk_usage(there).free
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise KidasrError(
-            f"{folder}: {what} could not be written: {reason}; it needs {size_text(needed_bytes)}, {size_text(free)} are free; "
-            f"{kept}. With more space, the same command resumes"
+            f"{folder}: {what} could not be written: {reason}; it needs {size_text(needed_bytes)}, {size_text(free)} "
+            f"are free; {kept}. With more space, the same command resumes"
         ) from error
 
 

@@ -72,11 +72,11 @@ class Clock(TrainerCallback):
         }
 
 
-def write_training_manifest(folder: Path) -> Path:
+def write_training_manifest(folder: Path, batch: int = BATCH) -> Path:
     """The utterances to train on: batches of similar length, drawn evenly over all lengths."""
     rows = [json.loads(line) for line in (KIDS / "train.jsonl").read_text().splitlines()]
     rows.sort(key=lambda row: row["duration_sec"])
-    batches = [rows[start : start + BATCH] for start in range(0, len(rows) - BATCH + 1, BATCH)]
+    batches = [rows[start : start + batch] for start in range(0, len(rows) - batch + 1, batch)]
     chosen = [row for one in range(BATCHES) for row in batches[int((one + 0.5) / BATCHES * len(batches))]]
     lines = [json.dumps({**row, "audio_path": str(KIDS / row["audio_path"]), "split": None}) for row in chosen]
     path = folder / "train.jsonl"
@@ -84,14 +84,17 @@ def write_training_manifest(folder: Path) -> Path:
     return path
 
 
-def plain_training(manifest: Path, frozen: bool, repeats: int) -> dict[str, float]:
+def plain_training(
+    manifest: Path, frozen: bool, repeats: int, clock: Clock | None = None, model: Any = None, **options: Any
+) -> dict[str, float]:
+    """The plain recipe, with another model (of any number of mel bins) and other training arguments if given."""
     import soundfile
     import torch
     from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
-    clock = Clock()
-    processor = WhisperProcessor.from_pretrained(TINY_EN)
-    model = WhisperForConditionalGeneration.from_pretrained(TINY_EN, dtype=torch.float32)
+    clock = clock or Clock()
+    model = model or WhisperForConditionalGeneration.from_pretrained(TINY_EN, dtype=torch.float32)
+    processor = WhisperProcessor.from_pretrained(TINY_EN, feature_size=model.config.num_mel_bins)
     if frozen:
         model.get_encoder().requires_grad_(False)
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
@@ -113,16 +116,17 @@ def plain_training(manifest: Path, frozen: bool, repeats: int) -> dict[str, floa
         return batch
 
     with tempfile.TemporaryDirectory() as folder:
-        arguments = Seq2SeqTrainingArguments(
-            folder,
-            per_device_train_batch_size=BATCH,
-            num_train_epochs=1 + repeats,
-            learning_rate=1e-5,
-            optim=composed("model=whisper").optim.optim,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
+        settings: dict[str, Any] = {
+            "per_device_train_batch_size": BATCH,
+            "num_train_epochs": 1 + repeats,
+            "learning_rate": 1e-5,
+            "optim": composed("model=whisper").optim.optim,
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            **options,
+        }
+        arguments = Seq2SeqTrainingArguments(folder, **settings)
         Seq2SeqTrainer(model, arguments, train_dataset=Recordings(), data_collator=collate, callbacks=[clock]).train()
     return clock.result()
 
@@ -131,7 +135,7 @@ def trainer(folder: Path, *overrides: str) -> Any:
     """kidasr's own, as `python run.py OVERRIDES` builds it."""
     import hydra
 
-    from kidasr.training.device import prepare_cpu
+    from kidasr.training.device import prepare_cpu, prepare_gpu
     from kidasr.training.fine_tune import FineTune
     from kidasr.training.stopping import StopSignals
 
@@ -141,7 +145,10 @@ def trainer(folder: Path, *overrides: str) -> Any:
     cfg = composed("data=manifest", *manifests, *model, batch, "checkpoint.eval_steps=100000", *overrides)
     cfg.job.run_dir = str(folder)
     job = FineTune(**hydra.utils.instantiate(cfg.job).arguments)
-    prepare_cpu(None)
+    if job.trainer["use_cpu"]:
+        prepare_cpu(None)
+    else:
+        prepare_gpu()
     whisper = job.model.load()
     sets, arguments = job.data.load(), job._training_arguments()
     batches = job._batches(arguments, sets.train, whisper.window_sec)
@@ -149,10 +156,12 @@ def trainer(folder: Path, *overrides: str) -> Any:
     return job._trainer(arguments, whisper, sets, batches, [], StopSignals())
 
 
-def training(manifest: Path, repeats: int, *overrides: str, own_loss: bool = True) -> dict[str, float]:
+def training(
+    manifest: Path, repeats: int, *overrides: str, own_loss: bool = True, clock: Clock | None = None
+) -> dict[str, float]:
     import kidasr.training.fine_tune  # noqa: F401, before memory is counted
 
-    clock = Clock()
+    clock = clock or Clock()
     with tempfile.TemporaryDirectory() as folder:
         built = trainer(Path(folder), f"data.train={manifest}", f"trainer.num_train_epochs={1 + repeats}", *overrides)
         if not own_loss:
@@ -162,10 +171,10 @@ def training(manifest: Path, repeats: int, *overrides: str, own_loss: bool = Tru
     return {**clock.result(), "waiting_share": built.waited_sec / (built.waited_sec + built.stepped_sec)}
 
 
-def fine_tune(folder: Path) -> None:
+def fine_tune(folder: Path, *overrides: str) -> None:
     """A model that knows short input, for the decoding: one epoch over the whole training set."""
 
-    built = trainer(folder, "trainer.num_train_epochs=1", "optim.learning_rate=5e-5", "schedule.warmup_steps=10")
+    built = trainer(folder, "trainer.num_train_epochs=1", "optim.learning_rate=5e-5", "schedule.warmup_steps=10", *overrides)
     built.train()
     built.recogniser.save(folder / "model")
 
@@ -229,30 +238,33 @@ def scored(utterances: list[Any], heard: list[str], taken_sec: float, processor:
     return {"utterances_per_sec": len(utterances) / taken_sec, "wer": wer}
 
 
-def plain_decoding(model_dir: Path, clips: int) -> dict[str, float]:
+def plain_decoding(
+    model_dir: Path, clips: int, batch: int = DECODE_BATCH, device: str = "cpu", precision: str = "float32"
+) -> dict[str, float]:
     import torch
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
     from kidasr.corpus.audio import load_audio
 
     processor = WhisperProcessor.from_pretrained(model_dir)
-    model = WhisperForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32).eval()
+    dtype = getattr(torch, precision)
+    model = WhisperForConditionalGeneration.from_pretrained(model_dir, dtype=dtype).eval().to(device)
     chosen, heard = recordings(clips), []
     start = time.perf_counter()
     with torch.inference_mode():
-        for first in range(0, len(chosen), DECODE_BATCH):
-            samples = [load_audio(one) for one in chosen[first : first + DECODE_BATCH]]
-            inputs = processor(samples, sampling_rate=16_000, return_tensors="pt")
+        for first in range(0, len(chosen), batch):
+            samples = [load_audio(one) for one in chosen[first : first + batch]]
+            inputs = processor(samples, sampling_rate=16_000, return_tensors="pt").to(device, dtype)
             heard += processor.batch_decode(model.generate(**inputs), skip_special_tokens=True)
     return scored(chosen, heard, time.perf_counter() - start, processor)
 
 
-def decoding(model_dir: Path, clips: int) -> dict[str, float]:
+def decoding(model_dir: Path, clips: int, *overrides: str) -> dict[str, float]:
     from kidasr.training.fine_tune import in_order_of, shortest_first
 
     with tempfile.TemporaryDirectory() as folder:
         options = (f"model.name_or_path={model_dir}", f"trainer.per_device_eval_batch_size={DECODE_BATCH}")
-        built = trainer(Path(folder), *options)
+        built = trainer(Path(folder), *options, *overrides)
         chosen, dataset = recordings(clips), built.evaluation
         dataset.utterances = shortest_first(chosen)
         start = time.perf_counter()
@@ -261,7 +273,7 @@ def decoding(model_dir: Path, clips: int) -> dict[str, float]:
     return scored(chosen, [one.hypothesis for one in predictions], taken_sec, built.recogniser.processor)
 
 
-def faster_whisper_decoding(model_dir: Path, clips: int, compute_type: str) -> dict[str, float]:
+def faster_whisper_decoding(model_dir: Path, clips: int, compute_type: str, device: str = "cpu") -> dict[str, float]:
     import faster_whisper
     from ctranslate2.converters import TransformersConverter
     from transformers import WhisperProcessor
@@ -272,7 +284,7 @@ def faster_whisper_decoding(model_dir: Path, clips: int, compute_type: str) -> d
     with tempfile.TemporaryDirectory() as folder:
         copied = ["tokenizer.json", "processor_config.json"]
         TransformersConverter(str(model_dir), copy_files=copied).convert(f"{folder}/model", quantization="float32")
-        model = faster_whisper.WhisperModel(f"{folder}/model", device="cpu", compute_type=compute_type)
+        model = faster_whisper.WhisperModel(f"{folder}/model", device=device, compute_type=compute_type)
         start = time.perf_counter()
         for one in chosen:
             segments, _ = model.transcribe(load_audio(one), language="en", beam_size=1, without_timestamps=True)
