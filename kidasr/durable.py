@@ -99,12 +99,13 @@ def explain_io_errors(folder: Path, what: str, needed_bytes: int, kept: str) -> 
         free = shutil.disk_usage(there).free
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise KidasrError(
-            f"{folder}: {what} could not be written: {reason}; it needs {_size(needed_bytes)}, {_size(free)} are free; "
-            f"{kept}. With more space, the same command resumes"
+            f"{folder}: {what} could not be written: {reason}; it needs {size_text(needed_bytes)}, {size_text(free)} "
+            f"are free; {kept}. With more space, the same command resumes"
         ) from error
 
 
-def _size(size: int) -> str:
+def size_text(size: int) -> str:
+    """A number of bytes in GB or MB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 

@@ -39,7 +39,7 @@ settings.register_profile("thorough", settings.get_profile("kidasr"), max_exampl
 settings.load_profile("kidasr")
 
 ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
+SHARED = Path(os.environ.get("KIDASR_SHARED", ROOT.parent / "shared"))
 TINY_EN = SHARED / "models" / "whisper-tiny.en"
 KIDS = SHARED / "data" / "speechocean762-kids"
 MICRO = ROOT / "kidasr" / "embedded" / "micro_whisper"

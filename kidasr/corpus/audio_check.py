@@ -233,7 +233,7 @@ def _checksum(utterances: Sequence[Utterance], window_sec: float, decode_check_s
     recordings = []
     for one in utterances:
         try:
-            status = os.stat(one.audio_path)
+            status = Path(one.audio_path).stat()
             state = [status.st_size, status.st_mtime_ns]
         except (OSError, ValueError):
             state = []

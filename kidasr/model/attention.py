@@ -15,7 +15,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 #: The name to pass as ``attn_implementation``.
 KIDASR = "kidasr"
 
-#: The products hold all scores in memory, in training until the backward pass: 32 MB a layer at most. Beyond, fused attention.
+#: The products hold all scores in memory, in training until the backward pass: at most 32 MB a layer. Beyond that, ``sdpa``.
 MAX_SCORES = 2**24
 
 

@@ -114,7 +114,7 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
         :class:`_TiedEmbedding`).
 
         With ``token_logits=True`` and labels, the logits of real tokens are returned as well, in the order of
-        ``labels != -100``, shape ``(tokens, vocabulary)``. ``label_places`` are the indices of those in the flattened labels;
+        ``labels != -100``, shape ``(tokens, vocabulary)``. ``label_places`` are their indices in the flattened labels;
         without them they are looked for.
         """
         token_logits, places = kwargs.pop("token_logits", False), kwargs.pop("label_places", None)

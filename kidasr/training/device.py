@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import os
 
 import torch
 
@@ -30,6 +31,38 @@ def check_device(use_cpu: bool) -> None:
         raise ConfigError(
             f"trainer.use_cpu=false: no CUDA device found ({cuda}); expected: a GPU and a matching driver, or trainer=cpu"
         )
+
+
+def check_gpu_per_process() -> None:
+    """Check that each process on this machine has a GPU of its own.
+
+    accelerate gives process N of a machine the GPU number N. SLURM's ``--gpus-per-task`` shows each task only its own GPUs,
+    numbered from 0, so there every process is told to take its first.
+
+    Raises:
+        ConfigError: If there are more processes than GPUs, so that some would share one.
+    """
+    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if processes <= gpus:
+        return
+    # Newer SLURMs set the second.
+    if "SLURM_GPUS_PER_TASK" in os.environ or "gpu" in os.environ.get("SLURM_TRES_PER_TASK", ""):
+        os.environ["LOCAL_RANK"] = "0"
+        return
+    raise ConfigError(
+        f"trainer.num_processes: {processes} processes on this machine see {gpus} GPU(s); expected: one GPU per "
+        f"process, with hydra/launcher=slurm hydra.launcher.gpus_per_node={processes}"
+    )
+
+
+def prepare_gpu() -> None:
+    """Turn off cuDNN's attention, which PyTorch prefers on H100 and newer.
+
+    It makes a plan for each new shape, about a second forward and backward (reported for modelscope/FunASR, issue 3704), and
+    batches of short input have a new shape in nearly every step of the first epochs. With a mask, its gradients may be NaN
+    (pytorch issue 196678). PyTorch then takes the memory-efficient kernel for a batch with a mask, and flash for others.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def describe_device(use_cpu: bool, half: torch.dtype | None) -> None:

@@ -57,7 +57,7 @@ from kidasr.runs.files import (
 from kidasr.runs.sweeps import SWEEP
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.checkpoint_folder import CheckpointFolder
-from kidasr.training.device import check_device, describe_device, prepare_cpu
+from kidasr.training.device import check_device, check_gpu_per_process, describe_device, prepare_cpu, prepare_gpu
 from kidasr.training.objective import Adapter, Objective
 from kidasr.training.process_setup import leave_processes_at_exit, quiet_libraries
 from kidasr.training.run_length import check_run_length
@@ -75,6 +75,7 @@ OWN_KEYS = (
     "num_nodes",
     "train_batch_size",
     "max_batch_sec",
+    "dataloader_prefetch_factor",
     "num_threads",
     "zero_shot",
     "eval_loss",
@@ -142,6 +143,9 @@ class FineTune:
         check_device(self.trainer["use_cpu"])
         if self.trainer["use_cpu"]:
             prepare_cpu(self.trainer["num_threads"])
+        else:
+            check_gpu_per_process()
+            prepare_gpu()
         arguments = self._training_arguments()
         describe_device(self.trainer["use_cpu"], half_precision(arguments))
         if arguments.world_size > 1:
@@ -299,6 +303,7 @@ class FineTune:
 
     def _arguments(self) -> TrainingArguments:
         processes = number_of_processes(self.trainer["num_processes"])
+        workers = self.trainer["dataloader_num_workers"]
         arguments = TrainingArguments(
             per_device_train_batch_size=math.ceil(self.trainer["train_batch_size"] / processes),  # for log messages only
             output_dir=str(self.run_dir / CHECKPOINTS),
@@ -309,8 +314,12 @@ class FineTune:
             # DDP must know that a frozen encoder gets no gradients.
             ddp_find_unused_parameters=self.freeze.freeze_encoder_steps != 0,
             activation_checkpointing_kwargs={"use_reentrant": False},
+            # A copy to the GPU runs beside the computation only from pinned memory.
             dataloader_pin_memory=not self.trainer["use_cpu"],
-            dataloader_persistent_workers=self.trainer["dataloader_num_workers"] > 0,  # keeps their audio caches
+            accelerator_config={"non_blocking": not self.trainer["use_cpu"]},
+            dataloader_persistent_workers=workers > 0,  # keeps their audio caches
+            dataloader_prefetch_factor=self.trainer["dataloader_prefetch_factor"] if workers else None,
+            logging_nan_inf_filter=False,  # it reads the loss back from the GPU; a NaN loss stops the run anyway
             **{key: value for key, value in self.trainer.items() if key not in OWN_KEYS},
             **self.optim,
             **self.schedule,
@@ -357,6 +366,7 @@ class FineTune:
         tracking: Sequence[Any],
         signals: StopSignals,
     ) -> ChildSpeechTrainer:
+        freeze = self.freeze.callback(self._kept_encodings(recogniser, batches, arguments))
         return ChildSpeechTrainer(
             recogniser,
             arguments,
@@ -364,7 +374,7 @@ class FineTune:
             evaluation=self._dataset(sets, shortest_first(sets.evaluation), recogniser, self.padding),
             batches=batches,
             buckets=self.data.buckets,
-            callbacks=[self.freeze.callback(self._kept_encodings(recogniser, batches, arguments)), *([self.early_stopping] if self.early_stopping else []), *tracking],
+            callbacks=[freeze, *([self.early_stopping] if self.early_stopping else []), *tracking],
             signals=signals,
             transcriber=self._transcriber(recogniser, arguments),
             objective=self.objective,
@@ -398,9 +408,8 @@ class FineTune:
         augment: Augmentations | None = None,
     ) -> ChildSpeechDataset:
         views = self.objective.views if augment is not None and self.objective is not None else 1
-        return ChildSpeechDataset(
-            utterances, recogniser, augment, self.seed, sets.lower_case, self.data.cache_sec, padding, views
-        )
+        cache_sec = self.data.cache_sec / max(1, self.trainer["dataloader_num_workers"])  # each worker has its own
+        return ChildSpeechDataset(utterances, recogniser, augment, self.seed, sets.lower_case, cache_sec, padding, views)
 
     def _check_audio(self, sets: Sets, arguments: TrainingArguments, window_sec: float) -> tuple[Sets, dict[str, int]]:
         """Leave out bad recordings; see :meth:`kidasr.corpus.audio_check.AudioCheck.check_run`."""

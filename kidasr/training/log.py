@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from kidasr.durable import size_text
 from kidasr.report.tables import component_table, percent
 from kidasr.runs.record import write_progress
 
@@ -36,8 +38,18 @@ class LogCallback(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.is_world_process_zero:
             log.info("%s", component_table(self.trainer.recogniser.components(), args.learning_rate).text())
+            self._log_checkpoint_size(args)
         self._first_step = state.global_step
         self._wer = next((row["eval_wer"] for row in reversed(state.log_history) if "eval_wer" in row), None)
+
+    def _log_checkpoint_size(self, args: TrainingArguments) -> None:
+        """Log how large a checkpoint gets once every weight has trained: SLURM waits for one before it ends a job."""
+        groups: Any = self.trainer.optimizer.param_groups if self.trainer.optimizer else []
+        # AdamW keeps two numbers for each weight, the other optimizers next to nothing.
+        state = sum(2 * one.nbytes for group in groups for one in group["params"] if args.optim.startswith("adamw"))
+        size = size_text(state + sum(one.nbytes for one in self.trainer.recogniser.model.parameters()))
+        on_slurm = "; hydra.launcher.signal_delay_s must be time enough to write one" if "SLURM_JOB_ID" in os.environ else ""
+        log.info("checkpoints: up to %s each, at most %s are kept%s", size, args.save_total_limit, on_slurm)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._begun = time.perf_counter()

@@ -35,6 +35,7 @@ class Trainer(Group):
     per_device_eval_batch_size: PositiveInt
     gradient_accumulation_steps: PositiveInt
     dataloader_num_workers: NonNegativeInt
+    dataloader_prefetch_factor: PositiveInt | None
     num_threads: PositiveInt | None
     logging_steps: PositiveInt
     activation_checkpointing: bool

@@ -76,7 +76,8 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         #: Time spent waiting for data, and time spent in steps.
         self.waited_sec = self.stepped_sec = 0.0
         self.signals = signals
-        self._diverged: list[str] | None = None
+        #: The losses of the step's batches, on the device, each with its epoch and number.
+        self._losses: list[tuple[torch.Tensor, int, int]] = []
         super().__init__(
             args,
             model=recogniser.model,
@@ -120,8 +121,7 @@ class ChildSpeechTrainer(ExactResumeTrainer):
 
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
         loss = super().training_step(*arguments, **options)
-        if self._diverged is None and not math.isfinite(loss.item()):
-            self._diverged = self.batches.utterance_ids(int(self.state.epoch or 0), self._batches_before() + self._batch)
+        self._losses.append((loss, int(self.state.epoch or 0), self._batches_before() + self._batch))
         self._batch += 1
         return loss
 
@@ -134,9 +134,9 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         self, tr_loss: Any, grad_norm: Any, *arguments: Any, learning_rate: float | None = None, **options: Any
     ) -> None:
         """As in the Trainer, at the end of a step. This is where a run stops after a signal or a NaN loss."""
-        grad_norm = grad_norm.item() if isinstance(grad_norm, torch.Tensor) else grad_norm
+        grad_norm, diverged = self._read_step(grad_norm)
         self._logged = {"grad_norm": grad_norm, "learning_rate": learning_rate}
-        self._stop_if_diverged()
+        self._stop_if_diverged(diverged)
         try:
             self.stop_if_asked()
             options["learning_rate"] = learning_rate
@@ -157,6 +157,21 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         its space until they end, even if it is deleted."""
         return self.args.dataloader_num_workers > 0 and self.evaluated_last[0] == 0
 
+    def _read_step(self, grad_norm: Any) -> tuple[float | None, list[str]]:
+        """The gradient norm, and the utterances of the step's first batch with a NaN or infinite loss.
+
+        They are read together, since each read waits for the GPU. The wait is part of the step.
+        """
+        start = time.perf_counter()
+        norms = [grad_norm] if isinstance(grad_norm, torch.Tensor) else []
+        read = [*(loss for loss, _, _ in self._losses), *norms]
+        values = torch.stack([one.float() for one in read]).tolist() if read else []
+        self.stepped_sec += time.perf_counter() - start
+        places = [(epoch, number) for _, epoch, number in self._losses]
+        self._losses = []
+        first = next((place for place, loss in zip(places, values, strict=False) if not math.isfinite(loss)), None)
+        return values[-1] if norms else grad_norm, self.batches.utterance_ids(*first) if first else []
+
     def stop_if_asked(self) -> None:
         """Stop all processes at the same place if any of them got a signal.
 
@@ -166,10 +181,9 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         if self._in_any_process(self.signals.received is not None):
             raise Stopped(self.signals.received or "a signal to another process")
 
-    def _stop_if_diverged(self) -> None:
-        if not self._in_any_process(self._diverged is not None):
+    def _stop_if_diverged(self, utterances: list[str]) -> None:
+        if not self._in_any_process(bool(utterances)):
             return
-        utterances = self._diverged or []
         if self.args.world_size > 1:
             utterances = gather_object(utterances)
         self._raise_diverged(f"the loss became NaN or infinite on the batch of utterances {', '.join(utterances)}")

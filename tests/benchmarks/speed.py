@@ -101,10 +101,11 @@ def read_rows(manifest: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
 
 
-def write_training_manifest(folder: Path, batches: int = BATCHES, material: Material = REAL) -> Path:
+def write_training_manifest(folder: Path, batches: int | None = None, material: Material = REAL, batch: int = BATCH) -> Path:
     """The utterances to train on: batches of similar length, drawn evenly over all lengths."""
+    batches = batches or BATCHES
     rows = sorted(read_rows(material.train), key=lambda row: row["duration_sec"])
-    every = [rows[start : start + BATCH] for start in range(0, len(rows) - BATCH + 1, BATCH)]
+    every = [rows[start : start + batch] for start in range(0, len(rows) - batch + 1, batch)]
     chosen = [row for one in range(batches) for row in every[int((one + 0.5) / batches * len(every))]]
     audio = material.train.parent
     lines = [json.dumps({**row, "audio_path": str(audio / row["audio_path"]), "split": None}) for row in chosen]
@@ -114,15 +115,20 @@ def write_training_manifest(folder: Path, batches: int = BATCHES, material: Mate
 
 
 def plain_trainer(
-    model_dir: Path, rows: Sequence[dict[str, Any]], folder: str, frozen: bool = False, **arguments: Any
+    model_dir: Path,
+    rows: Sequence[dict[str, Any]],
+    folder: str,
+    frozen: bool = False,
+    model: Any = None,
+    **arguments: Any,
 ) -> Any:
-    """The plain recipe, for manifest rows that it trains on or evaluates."""
+    """The plain recipe, for manifest rows that it trains on or evaluates; with another model if given."""
     import soundfile
     import torch
     from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
-    processor = WhisperProcessor.from_pretrained(model_dir)
-    model = WhisperForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32)
+    model = model or WhisperForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32)
+    processor = WhisperProcessor.from_pretrained(model_dir, feature_size=model.config.num_mel_bins)
     if frozen:
         model.get_encoder().requires_grad_(False)
 
@@ -142,28 +148,36 @@ def plain_trainer(
         batch["labels"] = labels.input_ids.masked_fill(labels.attention_mask.ne(1), -100)[:, 1:]
         return batch
 
-    options = Seq2SeqTrainingArguments(
-        folder,
-        per_device_train_batch_size=BATCH,
-        learning_rate=1e-5,
-        optim=composed("model=whisper").optim.optim,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
+    settings: dict[str, Any] = {
+        "per_device_train_batch_size": BATCH,
+        "learning_rate": 1e-5,
+        "optim": composed("model=whisper").optim.optim,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
         **arguments,
-    )
+    }
+    options = Seq2SeqTrainingArguments(folder, **settings)
     recordings = Recordings()
     return Seq2SeqTrainer(model, options, train_dataset=recordings, eval_dataset=recordings, data_collator=collate)
 
 
-def plain_training(manifest: Path, frozen: bool, repeats: int, model_dir: Path = TINY_EN) -> dict[str, float]:
+def plain_training(
+    manifest: Path,
+    frozen: bool,
+    repeats: int,
+    model_dir: Path = TINY_EN,
+    clock: Clock | None = None,
+    model: Any = None,
+    **options: Any,
+) -> dict[str, float]:
     import soundfile  # noqa: F401, before memory is counted
     from transformers import Seq2SeqTrainer, WhisperForConditionalGeneration, WhisperProcessor  # noqa: F401
 
     rows = read_rows(manifest)
-    clock = Clock(len(rows) // BATCH)
+    clock = clock or Clock(len(rows) // BATCH)
     with tempfile.TemporaryDirectory() as folder:
-        built = plain_trainer(model_dir, rows, folder, frozen, num_train_epochs=1 + repeats)
+        built = plain_trainer(model_dir, rows, folder, frozen, model, num_train_epochs=1 + repeats, **options)
         built.add_callback(clock)
         built.train()
     return clock.result()
@@ -173,7 +187,7 @@ def trainer(folder: Path, *overrides: str, material: Material = REAL) -> Any:
     """kidasr's own, as `python run.py OVERRIDES` builds it."""
     import hydra
 
-    from kidasr.training.device import prepare_cpu
+    from kidasr.training.device import prepare_cpu, prepare_gpu
     from kidasr.training.fine_tune import FineTune
     from kidasr.training.stopping import StopSignals
 
@@ -181,7 +195,10 @@ def trainer(folder: Path, *overrides: str, material: Material = REAL) -> Any:
     cfg = composed(*material.overrides, batch, "checkpoint.eval_steps=100000", *overrides)
     cfg.job.run_dir = str(folder)
     job = FineTune(**hydra.utils.instantiate(cfg.job).arguments)
-    prepare_cpu(None)
+    if job.trainer["use_cpu"]:
+        prepare_cpu(None)
+    else:
+        prepare_gpu()
     whisper = job.model.load()
     sets, arguments = job.data.load(), job._training_arguments()
     batches = job._batches(arguments, sets.train, whisper.window_sec)
@@ -190,11 +207,16 @@ def trainer(folder: Path, *overrides: str, material: Material = REAL) -> Any:
 
 
 def training(
-    manifest: Path, repeats: int, *overrides: str, own_loss: bool = True, material: Material = REAL
+    manifest: Path,
+    repeats: int,
+    *overrides: str,
+    own_loss: bool = True,
+    material: Material = REAL,
+    clock: Clock | None = None,
 ) -> dict[str, float]:
     import kidasr.training.fine_tune  # noqa: F401, before memory is counted
 
-    clock = Clock(len(read_rows(manifest)) // BATCH)
+    clock = clock or Clock(len(read_rows(manifest)) // BATCH)
     with tempfile.TemporaryDirectory() as folder:
         every = (f"data.train={manifest}", f"trainer.num_train_epochs={1 + repeats}", *overrides)
         built = trainer(Path(folder), *every, material=material)
@@ -205,10 +227,10 @@ def training(
     return {**clock.result(), "waiting_share": built.waited_sec / (built.waited_sec + built.stepped_sec)}
 
 
-def fine_tune(folder: Path) -> None:
+def fine_tune(folder: Path, *overrides: str) -> None:
     """A model that knows short input, for the decoding: one epoch over the whole training set."""
 
-    built = trainer(folder, "trainer.num_train_epochs=1", "optim.learning_rate=5e-5", "schedule.warmup_steps=10")
+    built = trainer(folder, "trainer.num_train_epochs=1", "optim.learning_rate=5e-5", "schedule.warmup_steps=10", *overrides)
     built.train()
     built.recogniser.save(folder / "model")
 
@@ -271,20 +293,23 @@ def scored(utterances: list[Any], heard: list[str], taken_sec: float, processor:
     return {"utterances_per_sec": len(utterances) / taken_sec, "wer": wer}
 
 
-def plain_decoding(model_dir: Path, clips: int) -> dict[str, float]:
+def plain_decoding(
+    model_dir: Path, clips: int, batch: int = DECODE_BATCH, device: str = "cpu", precision: str = "float32"
+) -> dict[str, float]:
     import torch
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
     from kidasr.corpus.audio import load_audio
 
     processor = WhisperProcessor.from_pretrained(model_dir)
-    model = WhisperForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32).eval()
+    dtype = getattr(torch, precision)
+    model = WhisperForConditionalGeneration.from_pretrained(model_dir, dtype=dtype).eval().to(device)
     chosen, heard = recordings(clips), []
     start = time.perf_counter()
     with torch.inference_mode():
-        for first in range(0, len(chosen), DECODE_BATCH):
-            samples = [load_audio(one) for one in chosen[first : first + DECODE_BATCH]]
-            inputs = processor(samples, sampling_rate=16_000, return_tensors="pt")
+        for first in range(0, len(chosen), batch):
+            samples = [load_audio(one) for one in chosen[first : first + batch]]
+            inputs = processor(samples, sampling_rate=16_000, return_tensors="pt").to(device, dtype)
             heard += processor.batch_decode(model.generate(**inputs), skip_special_tokens=True)
     return scored(chosen, heard, time.perf_counter() - start, processor)
 
@@ -303,7 +328,7 @@ def decoding(model_dir: Path, clips: int, *overrides: str, material: Material = 
     return scored(chosen, [one.hypothesis for one in predictions], taken_sec, built.recogniser.processor)
 
 
-def faster_whisper_decoding(model_dir: Path, clips: int, compute_type: str) -> dict[str, float]:
+def faster_whisper_decoding(model_dir: Path, clips: int, compute_type: str, device: str = "cpu") -> dict[str, float]:
     import faster_whisper
     from ctranslate2.converters import TransformersConverter
     from transformers import WhisperProcessor
@@ -314,7 +339,7 @@ def faster_whisper_decoding(model_dir: Path, clips: int, compute_type: str) -> d
     with tempfile.TemporaryDirectory() as folder:
         copied = ["tokenizer.json", "processor_config.json"]
         TransformersConverter(str(model_dir), copy_files=copied).convert(f"{folder}/model", quantization="float32")
-        model = faster_whisper.WhisperModel(f"{folder}/model", device="cpu", compute_type=compute_type)
+        model = faster_whisper.WhisperModel(f"{folder}/model", device=device, compute_type=compute_type)
         start = time.perf_counter()
         for one in chosen:
             segments, _ = model.transcribe(load_audio(one), language="en", beam_size=1, without_timestamps=True)
@@ -329,14 +354,15 @@ def start_up(*arguments: str) -> dict[str, float]:
 
 def measurements(options: argparse.Namespace, manifest: Path, model: Path) -> dict[str, Callable[[], dict[str, float]]]:
     repeats = 4 * options.repeats
-    frozen = "freeze=encoder_all"
+    frozen = "freeze=encoder_all", "trainer.keep_encodings_gb=0"
+    kept = "freeze=encoder_all"
     every = {
         "step, plain recipe": lambda: plain_training(manifest, False, options.repeats),
         "step, kidasr": lambda: training(manifest, repeats),
         "step, plain recipe, encoder frozen": lambda: plain_training(manifest, True, options.repeats),
-        "step, kidasr, encoder frozen": lambda: training(manifest, repeats, frozen),
+        "step, kidasr, encoder frozen": lambda: training(manifest, repeats, *frozen),
         "step, kidasr, bf16": lambda: training(manifest, repeats, BF16),
-        "step, kidasr, bf16, encoder frozen": lambda: training(manifest, repeats, BF16, frozen),
+        "step, kidasr, bf16, encoder frozen": lambda: training(manifest, repeats, *frozen, BF16),
         "arithmetic needed, full": lambda: needed_arithmetic(manifest, False),
         "arithmetic needed, encoder frozen": lambda: needed_arithmetic(manifest, True),
         "matrix-multiply peak": lambda: matmul_peak("float32"),
@@ -344,6 +370,7 @@ def measurements(options: argparse.Namespace, manifest: Path, model: Path) -> di
         "decoding, transformers, padded": lambda: plain_decoding(model, options.clips),
         "decoding, faster-whisper float32": lambda: faster_whisper_decoding(model, options.clips, "float32"),
         "decoding, faster-whisper int8": lambda: faster_whisper_decoding(model, options.clips, "int8"),
+        "step, kidasr, bf16, encoder frozen, encodings kept": lambda: training(manifest, repeats, kept, BF16),
         "decoding, kidasr": lambda: decoding(model, options.clips),
         "decoding, kidasr, bf16": lambda: decoding(model, options.clips, BF16),
         "start-up, --help": lambda: start_up("--help"),

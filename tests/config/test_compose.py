@@ -121,6 +121,7 @@ def test_the_recipe_for_whisper_small_has_the_checklists_values() -> None:
     recipe = values("experiment=whisper_small", "data=manifest", *MANIFESTS)
     checklist = {
         "model.name_or_path": "openai/whisper-small",
+        "trainer.use_cpu": False,
         "checkpoint.eval_steps": 500,
         "checkpoint.save_steps": 500,
         "checkpoint.save_total_limit": 5,
@@ -134,6 +135,7 @@ def test_the_recipe_for_whisper_small_has_the_checklists_values() -> None:
         "optim.learning_rate": 1e-5,
     }
     assert {key: recipe[key] for key in checklist} == checklist
+    assert values("experiment=whisper_small", "data=manifest", *MANIFESTS, "trainer=cpu")["trainer.use_cpu"]
 
 
 def test_a_whisper_comes_with_short_input_which_no_preset_changes_and_the_command_line_does() -> None:

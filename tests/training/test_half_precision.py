@@ -66,7 +66,9 @@ def test_keeping_encodings_changes_no_bit(tmp_path: Path, caplog: pytest.LogCapt
     assert "encodings that do not change are kept while it is frozen, up to 1 GB" in caplog.text
 
 
-@pytest.mark.parametrize("overrides", [("freeze=none",), ("freeze.freeze_encoder_steps=2",)], ids=["not frozen", "too short"])
+@pytest.mark.parametrize(
+    "overrides", [("freeze=none",), ("freeze.freeze_encoder_steps=2",)], ids=["not frozen", "too short"]
+)
 def test_nothing_is_kept_where_it_would_not_be_used_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, overrides: tuple[str, ...]
 ) -> None:
