@@ -7,6 +7,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kidasr.corpus.age import AGE_ORDER
+from kidasr.runs.environment import has_bfloat16_instructions
 from kidasr.runs.identity import sweep_name, words_of
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
@@ -19,6 +20,11 @@ def scaled_steps(steps: int, *, _root_: DictConfig) -> int:
     """
     unit = max(1, round(500 * _root_.step_scale))
     return max(1, round(steps / 500 * unit))
+
+
+def bf16_pays(use_cpu: bool) -> bool:
+    """Whether training in bfloat16 is faster here: on a GPU, and on a CPU with instructions for it."""
+    return not use_cpu or has_bfloat16_instructions()
 
 
 #: Files in ``conf/hydra`` that replace plugin configs of the same name.
@@ -35,6 +41,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("embedded", lambda path: str(EMBEDDED / path), replace=True)
     OmegaConf.register_new_resolver("age_order", lambda: ListConfig(list(AGE_ORDER)), replace=True)
     OmegaConf.register_new_resolver("all_on", lambda names, factors: ListConfig([*names, *(factors or ())]), replace=True)
+    OmegaConf.register_new_resolver("bf16_pays", bf16_pays, replace=True)
     OmegaConf.register_new_resolver("scaled_steps", scaled_steps, replace=True)
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
     OmegaConf.register_new_resolver("job_name", lambda folder: words_of(Path(folder).name) or "kidasr", replace=True)

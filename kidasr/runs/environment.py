@@ -48,9 +48,19 @@ def _git(*arguments: str) -> str | None:
         return None
 
 
+def has_bfloat16_instructions() -> bool:
+    """Whether the CPU multiplies matrices in bfloat16 by itself (AVX512-BF16 or AMX); elsewhere float32 is faster."""
+    return bool({"avx512_bf16", "amx_bf16"} & set((_cpu("flags") or "").split()))
+
+
 def _cpu_name() -> str:
+    return _cpu("model name") or platform.processor() or platform.machine()
+
+
+def _cpu(field: str) -> str | None:
+    """A field of the first CPU in ``/proc/cpuinfo``; None if there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), None)

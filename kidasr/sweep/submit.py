@@ -13,6 +13,7 @@ from typing import Any
 import submitit
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from tqdm import tqdm
 
@@ -25,6 +26,9 @@ from kidasr.runs.record import record
 from kidasr.sweep.local import returned
 from kidasr.sweep.plan import SweepRun, plan_sweep
 from kidasr.sweep.state import ENDED, RunState, run_state, slurm_queue
+
+#: Overrides of every job: it may be requeued.
+CONTINUE = ("resume=auto", "overwrite=false")
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +83,12 @@ def launch_jobs(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
     return [returned(launcher, run, _result(run, states[run.folder])) for run in runs]
 
 
+def _of_this_machine(cfg: DictConfig) -> list[str]:
+    """Overrides that fix what a config decides by the machine, so that all runs of a sweep are the same experiment."""
+    half = OmegaConf.select(cfg, "trainer.bf16")
+    return [] if half is None else [f"trainer.bf16={str(half).lower()}"]
+
+
 def _submit(launcher: Any, runs: Sequence[SweepRun], number: int) -> None:
     """Submit runs, one array for each number of processes and nodes."""
     alike = defaultdict(list)
@@ -91,7 +101,7 @@ def _submit(launcher: Any, runs: Sequence[SweepRun], number: int) -> None:
             prepare_run_folder(run.folder, run.cfg)
             record(run.folder, "queued")
         columns: list[tuple[Any, ...]] = [
-            (str(run.folder), [*run.overrides, "resume=auto", "overwrite=false"], place, Singleton.get_state())
+            (str(run.folder), [*run.overrides, *_of_this_machine(run.cfg), *CONTINUE], place, Singleton.get_state())
             for place, run in enumerate(members, start=number)
         ]
         number += len(members)

@@ -7,6 +7,7 @@ import os
 import torch
 
 from kidasr.config.checks import ConfigError
+from kidasr.runs.environment import has_bfloat16_instructions
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,10 @@ def describe_device(use_cpu: bool, half: torch.dtype | None) -> None:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     here = "trainer=cpu" if gpu else "no GPU here"
     log.info("device: CPU (%s), %d threads, %s", here, torch.get_num_threads(), precision)
+    if half is not None and not has_bfloat16_instructions():
+        log.warning(
+            "this CPU has no bfloat16 instructions, so float32 would be faster; expected: trainer.bf16=false"
+        )
     if gpu:
         log.warning("this machine has a GPU, %s, and the run does not use it; expected: trainer=gpu, if it should", gpu)
 

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from kidasr.config import check_config
 from kidasr.config.checks import parse_config
+from kidasr.sweep.submit import _of_this_machine
 from tests.conftest import ROOT, composed, run_py
 
 CHOICES = sorted(
@@ -195,3 +196,16 @@ def test_schedules_and_optimizers_that_the_schema_accepts_are_transformers_own()
 def test_the_embedded_paths_do_not_depend_on_the_working_directory(tmp_path: Path) -> None:
     shown = run_py("--cfg", "job", "--resolve", cwd=tmp_path).stdout
     assert str(ROOT / "kidasr" / "embedded" / "corpus" / "train.jsonl") in shown
+
+
+@pytest.mark.parametrize("instructions", [True, False])
+def test_bfloat16_is_chosen_where_it_pays_and_only_for_a_full_size_whisper(
+    instructions: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kidasr.cli.resolvers.has_bfloat16_instructions", lambda: instructions)
+    assert composed("model=whisper").trainer.bf16 is instructions
+    assert composed("model=whisper", "trainer=gpu").trainer.bf16 is True
+    assert composed("model=whisper", "trainer.bf16=false", "trainer=gpu").trainer.bf16 is False
+    assert composed().trainer.bf16 is False
+    # A cluster's jobs have the value of the machine that submits them.
+    assert _of_this_machine(composed("model=whisper")) == [f"trainer.bf16={str(instructions).lower()}"]

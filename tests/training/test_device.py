@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from kidasr.config.checks import ConfigError
+from kidasr.training import device
 from kidasr.training.device import check_gpu_per_process, describe_device, prepare_gpu
 from kidasr.training.fine_tune import FineTune
 from kidasr.training.stopping import StopSignals
@@ -117,7 +118,8 @@ def test_a_run_logs_the_size_of_its_checkpoints(
 def test_a_run_says_where_it_runs_and_a_gpu_left_idle_is_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A GPU is made up: there is none here."""
+    """A GPU is made up: there is none here; and so is a CPU with bfloat16 instructions."""
+    monkeypatch.setattr(device, "has_bfloat16_instructions", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Invented")
     with caplog.at_level("INFO"):
         for there in (False, True):
@@ -129,3 +131,13 @@ def test_a_run_says_where_it_runs_and_a_gpu_left_idle_is_named(
     assert idle.startswith("device: CPU (trainer=cpu)") and idle.endswith("bfloat16 where it is safe, weights in float32")
     assert "NVIDIA Invented, and the run does not use it; expected: trainer=gpu" in warned
     assert used == "device: NVIDIA Invented, float32"
+
+
+def test_bfloat16_on_a_cpu_without_its_instructions_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(device, "has_bfloat16_instructions", lambda: False)
+    describe_device(use_cpu=True, half=None)
+    assert not caplog.messages
+    describe_device(use_cpu=True, half=torch.bfloat16)
+    assert "no bfloat16 instructions" in caplog.text and "expected: trainer.bf16=false" in caplog.text
