@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +12,14 @@ from kidasr.errors import KidasrError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically; an existing file is kept until the new one is complete."""
-    aside = _aside(path)
-    aside.write_text(text, encoding="utf-8")
-    flush(aside)
-    aside.replace(path)
+    """Write a file atomically; an existing file is kept until the new one is complete. Two runs may write the same file."""
+    aside = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.writing")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        flush(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
     flush(path.parent)
 
 

@@ -22,9 +22,9 @@ def scaled_steps(steps: int, *, _root_: DictConfig) -> int:
     return max(1, round(steps / 500 * unit))
 
 
-def bf16_pays(use_cpu: bool) -> bool:
-    """Whether training in bfloat16 is faster here: on a GPU, and on a CPU with instructions for it."""
-    return not use_cpu or has_bfloat16_instructions()
+def bf16_pays(checkpoint: str | None) -> bool:
+    """Whether bfloat16 is faster on this CPU: it has instructions for it, and the checkpoint is not the micro model."""
+    return checkpoint is not None and not Path(checkpoint).is_relative_to(EMBEDDED) and has_bfloat16_instructions()
 
 
 #: Files in ``conf/hydra`` that replace plugin configs of the same name.

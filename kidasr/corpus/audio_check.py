@@ -127,7 +127,8 @@ class AudioCheck:
             decode: Whether to decode if the sets are short enough.
             gather: Gathers the findings of all processes; each process checks its share.
             processes, process: Number of processes, and the rank of this one.
-            shared_in: A folder for the findings, which another run with the same, unchanged recordings takes from there.
+            shared_in: A folder for the findings, if all are good; another run with the same, unchanged recordings takes them
+                from there.
 
         Returns:
             The sets, with measured lengths filled in where the manifest gives none or one that is too short; and the bad
@@ -155,7 +156,8 @@ class AudioCheck:
         decode = decode and (self.decode_check_sec is None or total_sec <= self.decode_check_sec)
         if decode and not is_known:
             found |= look(good, True)
-        if kept_in is not None and not is_known:
+        # Not with bad recordings: repairing one need not change its size or time, and a reading error may pass.
+        if kept_in is not None and not is_known and not any(finding.error for finding in found.values()):
             write_json(kept_in, {"findings": [found[place] for place in range(len(places))]}, indent=None)
         how = "decoded" if decode else "headers read (data.decode_check_sec decodes all)"
         if is_known:

@@ -1,5 +1,6 @@
 """Utterances as model input: features and labels."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -132,7 +133,10 @@ class ChildSpeechDataset(Dataset[Any]):
         """The features that an earlier run of this process kept of the same set, or an empty dictionary for them."""
         checksum = blake2b(f"{made_by} {cache_sec}".encode())
         for utterance in self.utterances:
-            checksum.update(self._key(utterance).to_bytes(8))
+            changed_ns = 0
+            with contextlib.suppress(OSError, ValueError):
+                changed_ns = Path(utterance.audio_path).stat().st_mtime_ns
+            checksum.update(self._key(utterance).to_bytes(8) + changed_ns.to_bytes(8))
         name = checksum.hexdigest()
         kept = _newest_sets.pop(name, ({}, self._cache_left))
         _newest_sets[name] = kept  # as the newest
@@ -147,12 +151,7 @@ class ChildSpeechDataset(Dataset[Any]):
         return True
 
     def _key(self, utterance: Utterance) -> int:
-        """63 bits of the recording, as it is on disk, and the padding."""
-        try:
-            changed_ns = Path(utterance.audio_path).stat().st_mtime_ns
-        except (OSError, ValueError):
-            changed_ns = 0
-        text = f"{utterance.utterance_id}\0{utterance.audio_path}\0{changed_ns}\0{self.padding.describe()}"
+        text = f"{utterance.utterance_id}\0{utterance.audio_path}\0{self.padding.describe()}"
         return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 

@@ -61,6 +61,8 @@ class Recogniser(ABC):
     features_made_by: str | None = None
     #: Whether batches have ``keys``, shape ``(batch,)``, which identify inputs that are the same in every epoch.
     takes_keys: bool = False
+    #: With keys: bytes of the encoder's output for a second of audio, in float32.
+    encoding_bytes_per_sec: int = 0
 
     @property
     def max_samples(self) -> int:

@@ -58,8 +58,8 @@ def greedy_tokens(
     generation: Any = model.generation_config
     device, size, end = input_features.device, len(bounds), generation.eos_token_id
     encoder, decoder = model.get_encoder(), model.get_decoder()
-    never = torch.tensor(generation.suppress_tokens or [], dtype=torch.long, device=device)
-    not_first = torch.tensor(generation.begin_suppress_tokens or [], dtype=torch.long, device=device)
+    never = torch.tensor(_real(generation.suppress_tokens), dtype=torch.long, device=device)
+    not_first = torch.tensor(_real(generation.begin_suppress_tokens), dtype=torch.long, device=device)
     hidden = encoder(input_features, frame_mask=frame_mask, keys=keys).last_hidden_state
     mask = additive(frame_mask, hidden.dtype)
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
@@ -88,3 +88,8 @@ def greedy_tokens(
             mask = None if mask is None else mask[kept]
         tokens = chosen[:, None]
     return [row[: row.index(end)] if end in row else row for row in found.tolist()]
+
+
+def _real(tokens: Sequence[int] | None) -> list[int]:
+    """Without -1, which some checkpoints write for no token."""
+    return [token for token in tokens or [] if token >= 0]

@@ -54,5 +54,6 @@ class KeptEncodings:
 
 
 def is_deterministic(config: WhisperConfig) -> bool:
-    """Whether a Whisper encodes the same input alike in every training step: it has no dropout."""
-    return not any((config.dropout, config.attention_dropout, config.activation_dropout, config.encoder_layerdrop))
+    """Whether a Whisper encodes the same input alike in every training step: it has no dropout and no masks of its own."""
+    dropout = config.dropout, config.attention_dropout, config.activation_dropout, config.encoder_layerdrop
+    return not any((*dropout, config.apply_spec_augment))

@@ -70,9 +70,25 @@ class EncoderUnfreezeCallback(TrainerCallback):
         for name, parameter in encoder.named_parameters():
             parameter.requires_grad_(self._flags[name])
         self._flags = {}
-        if isinstance(encoder, WhisperEncoder):
-            encoder.kept = None
+        _forget(model)
         log.info("step %d: encoder unfrozen (%s parameters)", state.global_step, f"{_trainable(encoder):,}")
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: WhisperForConditionalGeneration | None = None,
+        **_: Any,
+    ) -> None:
+        """Forget the encodings: a run that is resumed after training has none either."""
+        _forget(model)
+
+
+def _forget(model: WhisperForConditionalGeneration | None) -> None:
+    encoder = model.get_encoder() if hasattr(model, "get_encoder") else None  # type: ignore[union-attr]
+    if isinstance(encoder, WhisperEncoder):
+        encoder.kept = None
 
 
 def _encoder(model: WhisperForConditionalGeneration | None) -> Module:

@@ -55,6 +55,7 @@ class Whisper(Recogniser):
         self.window_sec = extractor.n_samples / extractor.sampling_rate
         self.mel_bins = extractor.feature_size
         self.features_made_by = extractor.to_json_string()
+        self.encoding_bytes_per_sec = round(model.config.max_source_positions / self.window_sec) * model.config.d_model * 4
         self.max_tokens = model.config.max_target_positions
 
     def features(self, samples: Samples, padding: Padding) -> tuple[torch.Tensor, int]:

@@ -1,5 +1,6 @@
 """A multirun on this machine, one run after the other."""
 
+import gc
 import logging
 import os
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ def launch_here(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
         log.info("run %d of %d: %s", number + 1 - initial_job_idx, len(runs), words_of(run.name))
         if run.folder not in returns:
             returns[run.folder] = _run(launcher, run, number)
+            gc.collect()  # model and optimizer of the finished run, which refer to each other
             configure_log(hydra.hydra_logging, hydra.verbose)
     return [returned(launcher, run, returns[run.folder]) for run in runs]
 

@@ -81,9 +81,7 @@ def describe_device(use_cpu: bool, half: torch.dtype | None) -> None:
     here = "trainer=cpu" if gpu else "no GPU here"
     log.info("device: CPU (%s), %d threads, %s", here, torch.get_num_threads(), precision)
     if half is not None and not has_bfloat16_instructions():
-        log.warning(
-            "this CPU has no bfloat16 instructions, so float32 would be faster; expected: trainer.bf16=false"
-        )
+        log.warning("this CPU has no bfloat16 instructions, so float32 would be faster; expected: trainer.bf16=false")
     if gpu:
         log.warning("this machine has a GPU, %s, and the run does not use it; expected: trainer=gpu, if it should", gpu)
 

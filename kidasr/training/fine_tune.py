@@ -366,7 +366,7 @@ class FineTune:
         tracking: Sequence[Any],
         signals: StopSignals,
     ) -> ChildSpeechTrainer:
-        freeze = self.freeze.callback(self._kept_encodings(recogniser, batches, arguments))
+        freeze = self.freeze.callback(self._kept_encodings(recogniser, sets, batches, arguments))
         return ChildSpeechTrainer(
             recogniser,
             arguments,
@@ -381,11 +381,28 @@ class FineTune:
             eval_loss=self.trainer["eval_loss"],
         )
 
-    def _kept_encodings(self, recogniser: Recogniser, batches: EpochBatches, arguments: TrainingArguments) -> float:
-        """Bytes for the outputs of a frozen encoder; 0 if it is not frozen for long enough to meet an utterance again."""
+    def _kept_encodings(
+        self, recogniser: Recogniser, sets: Sets, batches: EpochBatches, arguments: TrainingArguments
+    ) -> float:
+        """Bytes for the outputs of a frozen encoder; 0 to encode every batch anew.
+
+        They are kept if the encoder is frozen for long enough to meet an utterance again, if they do not depend on the
+        padding of a batch, and if there is room for all: one by one, utterances take longer.
+        """
+        limit = 1e9 * self.trainer["keep_encodings_gb"]
         epoch_steps = math.ceil(len(batches) / arguments.gradient_accumulation_steps)
         repeats = self.freeze.whole_run or self.freeze.freeze_encoder_steps > epoch_steps
-        return 1e9 * self.trainer["keep_encodings_gb"] if repeats and recogniser.takes_keys else 0.0
+        depends_on_batch = self.padding.is_short and not self.padding.mask
+        if not (limit and repeats and recogniser.takes_keys) or depends_on_batch:
+            return 0.0
+        kept = [*([] if self.augment.by_name else sets.train), *sets.evaluation]
+        each_sec = [self.padding.trailing_silence_sec + one.known_duration_sec for one in kept]
+        seconds = sum(each_sec) if self.padding.is_short else recogniser.window_sec * len(kept)
+        needed = seconds * recogniser.encoding_bytes_per_sec / (1 if half_precision(arguments) is None else 2)
+        if needed > limit:
+            log.info("the frozen encoder's output would take %.1f GB: not kept (trainer.keep_encodings_gb)", needed / 1e9)
+            return 0.0
+        return limit
 
     def _transcriber(self, recogniser: Recogniser, arguments: TrainingArguments) -> partial[Transcriber]:
         return partial(

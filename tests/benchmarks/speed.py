@@ -42,7 +42,7 @@ BATCH = 8
 BATCHES = 8
 DECODE_BATCH = 16
 GB = 1e9
-BF16 = "trainer.bf16=true"
+BF16, FP32 = "trainer.bf16=true", "trainer.bf16=false"
 
 
 @dataclass(frozen=True)
@@ -358,9 +358,9 @@ def measurements(options: argparse.Namespace, manifest: Path, model: Path) -> di
     kept = "freeze=encoder_all"
     every = {
         "step, plain recipe": lambda: plain_training(manifest, False, options.repeats),
-        "step, kidasr": lambda: training(manifest, repeats),
+        "step, kidasr": lambda: training(manifest, repeats, FP32),
         "step, plain recipe, encoder frozen": lambda: plain_training(manifest, True, options.repeats),
-        "step, kidasr, encoder frozen": lambda: training(manifest, repeats, *frozen),
+        "step, kidasr, encoder frozen": lambda: training(manifest, repeats, *frozen, FP32),
         "step, kidasr, bf16": lambda: training(manifest, repeats, BF16),
         "step, kidasr, bf16, encoder frozen": lambda: training(manifest, repeats, *frozen, BF16),
         "arithmetic needed, full": lambda: needed_arithmetic(manifest, False),
@@ -371,19 +371,21 @@ def measurements(options: argparse.Namespace, manifest: Path, model: Path) -> di
         "decoding, faster-whisper float32": lambda: faster_whisper_decoding(model, options.clips, "float32"),
         "decoding, faster-whisper int8": lambda: faster_whisper_decoding(model, options.clips, "int8"),
         "step, kidasr, bf16, encoder frozen, encodings kept": lambda: training(manifest, repeats, kept, BF16),
-        "decoding, kidasr": lambda: decoding(model, options.clips),
+        "decoding, kidasr": lambda: decoding(model, options.clips, FP32),
         "decoding, kidasr, bf16": lambda: decoding(model, options.clips, BF16),
         "start-up, --help": lambda: start_up("--help"),
         "start-up, --cfg job": lambda: start_up("--cfg", "job"),
     }
     alone = {
-        "step, kidasr with padding=max_length": lambda: training(manifest, options.repeats, "padding=max_length"),
-        "step, kidasr in random batches": lambda: training(manifest, repeats, "padding.group_by_length=false"),
-        "step, kidasr with transformers' loss": lambda: training(manifest, repeats, own_loss=False),
-        "step, kidasr with unfused AdamW": lambda: training(manifest, repeats, "optim.optim=adamw_torch"),
-        "step, kidasr without a mask": lambda: training(manifest, repeats, "padding.mask=false"),
-        "step, kidasr without trailing silence": lambda: training(manifest, repeats, "padding.trailing_silence_sec=0"),
-        "step, kidasr, audio by another process": lambda: training(manifest, repeats, "trainer.dataloader_num_workers=1"),
+        "step, kidasr with padding=max_length": lambda: training(manifest, options.repeats, FP32, "padding=max_length"),
+        "step, kidasr in random batches": lambda: training(manifest, repeats, FP32, "padding.group_by_length=false"),
+        "step, kidasr with transformers' loss": lambda: training(manifest, repeats, FP32, own_loss=False),
+        "step, kidasr with unfused AdamW": lambda: training(manifest, repeats, FP32, "optim.optim=adamw_torch"),
+        "step, kidasr without a mask": lambda: training(manifest, repeats, FP32, "padding.mask=false"),
+        "step, kidasr without trailing silence": lambda: training(manifest, repeats, FP32, "padding.trailing_silence_sec=0"),
+        "step, kidasr, audio by another process": lambda: training(
+            manifest, repeats, FP32, "trainer.dataloader_num_workers=1"
+        ),
     }
     return {**every, **(alone if options.each else {})}
 
@@ -432,7 +434,7 @@ def main() -> None:
     if options.only:
         model = options.model or options.folder / "model"
         todo = {
-            "fine-tuning": lambda: fine_tune(options.folder),
+            "fine-tuning": lambda: fine_tune(options.folder, FP32),
             **measurements(options, options.folder / "train.jsonl", model),
         }
         print(json.dumps(todo[options.only]()))

@@ -206,6 +206,7 @@ def test_bfloat16_is_chosen_where_it_pays_and_only_for_a_full_size_whisper(
     assert composed("model=whisper").trainer.bf16 is instructions
     assert composed("model=whisper", "trainer=gpu").trainer.bf16 is True
     assert composed("model=whisper", "trainer.bf16=false", "trainer=gpu").trainer.bf16 is False
-    assert composed().trainer.bf16 is False
+    assert composed("model=whisper", "trainer.bf16=false").trainer.bf16 is False
+    assert composed().trainer.bf16 is False, "the micro model"
     # A cluster's jobs have the value of the machine that submits them.
     assert _of_this_machine(composed("model=whisper")) == [f"trainer.bf16={str(instructions).lower()}"]

@@ -10,6 +10,7 @@ import torch
 
 from kidasr.errors import Stopped
 from kidasr.runs.files import read_json
+from kidasr.training.fine_tune import FineTune
 from kidasr.training.trainer import ChildSpeechTrainer
 from tests.conftest import job
 from tests.jobs.test_train import weights
@@ -56,22 +57,32 @@ def test_a_run_in_bfloat16_that_is_stopped_ends_as_one_that_is_not(
     assert read_json(tmp_path / "whole" / "environment.json")["precision"] == "bfloat16"
 
 
-def test_keeping_encodings_changes_no_bit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_keeping_encodings_changes_no_bit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level("INFO")
-    for name, gb in (("kept", 1), ("forgotten", 1e-9)):  # room for none
-        job(tmp_path / name, *RUN, "freeze=encoder_all", f"trainer.keep_encodings_gb={gb}").run()
+    for name, room in (("kept", 1e9), ("forgotten", 1.0)):
+        monkeypatch.setattr(FineTune, "_kept_encodings", lambda *_, room=room: room)
+        job(tmp_path / name, *RUN, "freeze=encoder_all").run()
     one, other = weights(tmp_path / "kept"), weights(tmp_path / "forgotten")
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert read_json(tmp_path / "kept" / "metrics.json") == read_json(tmp_path / "forgotten" / "metrics.json")
     assert "encodings that do not change are kept while it is frozen, up to 1 GB" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "overrides", [("freeze=none",), ("freeze.freeze_encoder_steps=2",)], ids=["not frozen", "too short"]
-)
-def test_nothing_is_kept_where_it_would_not_be_used_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, overrides: tuple[str, ...]
+NOT_KEPT = {
+    "not frozen": ("freeze=none",),
+    "too short": ("freeze.freeze_encoder_steps=2",),
+    "no room": ("freeze=encoder_all", "trainer.keep_encodings_gb=0.0001"),
+    "depends on the batch": ("freeze=encoder_all", "padding.mask=false"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_KEPT)
+def test_encodings_are_not_kept_where_that_is_no_use_or_not_exact(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     caplog.set_level("INFO")
-    job(tmp_path, *RUN, *overrides).run()
-    assert "encodings" not in caplog.text
+    job(tmp_path, *RUN, "trainer.max_steps=4", *NOT_KEPT[name]).run()
+    assert "encodings that do not change are kept" not in caplog.text
+    assert ("GB: not kept (trainer.keep_encodings_gb)" in caplog.text) is (name == "no room")
