@@ -142,10 +142,12 @@ class AudioCheck:
             findings = examine([everyone[place] for place in own], window_sec, decoded)
             return dict(gather(list(zip(own, findings, strict=True))))
 
-        kept_in = None
-        if shared_in is not None and decode and process == 0:
-            kept_in = shared_in / f"audio_check-{_checksum(everyone, window_sec, self.decode_check_sec)}.json"
-        found = dict(gather(_read_findings(kept_in)))
+        found: dict[int, Finding] = {}
+        kept_in = None  # only in the first process
+        if shared_in is not None and decode:
+            if process == 0:
+                kept_in = shared_in / f"audio_check-{_checksum(everyone, window_sec, self.decode_check_sec)}.json"
+            found = dict(gather(_read_findings(kept_in)))
         is_known = bool(found)
         if not is_known:
             if len(places) > 10_000:  # this may take minutes
