@@ -119,9 +119,9 @@ def test_attention_in_half_precision_is_that_of_float32(mask: str) -> None:
     torch.manual_seed(1)
     query, key, value = (torch.randn(2, 3, 7, 16) for _ in range(3))
     padding = additive(torch.arange(7) < torch.tensor([[7], [4]]), torch.float32) if mask == "padding" else None
-    module = SimpleNamespace(is_causal=mask == "causal", training=False)
+    module: Any = SimpleNamespace(is_causal=mask == "causal", training=False)
     full, half = (
-        attend(module, *(one.to(kind) for one in (query, key, value)), attention_mask=padding, scaling=1.0)[0].float()
+        attend(module, query.to(kind), key.to(kind), value.to(kind), padding, scaling=1.0)[0].float()
         for kind in (torch.float32, torch.bfloat16)
     )
     torch.testing.assert_close(half, full, atol=0.05, rtol=0.02)
