@@ -184,8 +184,8 @@ def main() -> None:
         "--variant",
         action="append",
         metavar="NAME:OVERRIDES",
-        help="an ablation with further overrides, separated by spaces; can be repeated: --variant fp32: "
-        "--variant bf16:trainer.bf16=true (default: fp32:)",
+        help="an ablation with further overrides, separated by spaces; can be repeated: --variant bf16: "
+        "--variant fp32:trainer.bf16=false (default: default:)",
     )
     parser.add_argument("--overrides", nargs="+", default=[], help="further overrides of every variant")
     parser.add_argument("--hypotheses", default="h4", help="compared with the baseline (default: %(default)s)")
@@ -208,7 +208,7 @@ def main() -> None:
     every = [*settings(material, options.steps), f"hypotheses=[{options.hypotheses}]", f"seeds={options.seeds}"]
     variants: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for one in options.variant or ["fp32:"]:
+        for one in options.variant or ["default:"]:
             name, _, overrides = one.partition(":")
             variants[name] = kidasr_ablation([*every, *options.overrides, *overrides.split()], Path(folder) / name)
         baseline, *_ = [Path(variant.pop("baseline")) for variant in variants.values()]
@@ -221,7 +221,7 @@ def main() -> None:
     for variant in variants.values():
         variant["times_plain"] = plain_sec / variant["sec_per_run"]
     result = {
-        "environment": environment(0),
+        "environment": {**environment(0), "command": ["python", "-m", "tests.benchmarks.ablation", *sys.argv[1:]]},
         "variants": variants,
         "plain": {
             "is_extrapolated": True,
