@@ -127,7 +127,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Freeze imported objects: training collects garbage at its end, which then takes a twentieth of the time."""
     if "torch" in sys.modules:
-        import kidasr.training.fine_tune  # noqa: F401  everything that a run imports
+        import kidasr.report.report
+        import kidasr.training.fine_tune  # noqa: F401  with the report, everything that a run imports
     gc.collect()
     gc.freeze()
 

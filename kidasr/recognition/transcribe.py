@@ -14,6 +14,7 @@ from tqdm import tqdm
 from kidasr.batching.collator import Collator
 from kidasr.features.dataset import ChildSpeechDataset, Example
 from kidasr.features.recogniser import Batch, Recogniser
+from kidasr.freed_memory import return_freed_memory
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Transcriber:
                 losses.append((loss, len(texts)))
         finally:
             stack.close()
+            return_freed_memory()  # a training step needs it in other pieces
             self.recogniser.model.train(was_training)
         if self.processes > 1:
             found, losses = gather_object(found), gather_object(losses)

@@ -14,6 +14,7 @@ from kidasr.cli.launch import USER_ERROR, is_search, nothing_to_do
 from kidasr.cli.processes import quoted, run_in_processes, this_command
 from kidasr.config.checks import job_class
 from kidasr.errors import STOPPED, KidasrError, Stopped
+from kidasr.freed_memory import return_freed_memory
 from kidasr.processes import are_started
 from kidasr.runs.folder import check_run_folder
 from kidasr.runs.identity import words_of
@@ -44,6 +45,7 @@ def launch_here(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
         if run.folder not in returns:
             returns[run.folder] = _run(launcher, run, number)
             gc.collect()  # model and optimizer of the finished run, which refer to each other
+            return_freed_memory()
             configure_log(hydra.hydra_logging, hydra.verbose)
     return [returned(launcher, run, returns[run.folder]) for run in runs]
 

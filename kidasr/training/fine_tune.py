@@ -23,11 +23,11 @@ from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
 from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError, Stopped
-from kidasr.evidence.runs import make_run, with_evaluations
 from kidasr.features.augment import Augmentations, FeatureAugmentation, WaveformAugmentation
 from kidasr.features.dataset import ChildSpeechDataset, check_text
 from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.features.recogniser import Recogniser
+from kidasr.freed_memory import return_freed_memory
 from kidasr.model.freeze import Freeze
 from kidasr.model.pretrained import Pretrained
 from kidasr.processes import number_of_processes
@@ -37,7 +37,6 @@ from kidasr.recognition.score import Prediction, Score, score
 from kidasr.recognition.transcribe import Transcriber
 from kidasr.report.loggers import NoLogger
 from kidasr.report.options import ReportOptions
-from kidasr.report.report import Report
 from kidasr.report.tables import result_table
 from kidasr.runs.environment import environment
 from kidasr.runs.files import (
@@ -124,7 +123,7 @@ class FineTune:
         self.adapter, self.objective = adapter, objective
         self.optim, self.schedule, self.trainer = optim, schedule, trainer
         self.early_stopping, self.checkpoint, self.logger = early_stopping, checkpoint, logger
-        self.report = Report(report)
+        self.report = report
 
     def run(self) -> float:
         """Train, evaluate and report. Returns the validation WER of the kept model, as a fraction."""
@@ -155,6 +154,7 @@ class FineTune:
         self.run_dir, arguments.output_dir = run_dir, str(run_dir / CHECKPOINTS)
         sets = self.data.load()
         recogniser = self.model.load()
+        return_freed_memory()  # of the files it was read from
         sets, skipped = self._check_audio(sets, arguments, recogniser.window_sec)
         self._describe(sets)
         batches = self._batches(arguments, sets.train, recogniser.window_sec)
@@ -463,6 +463,9 @@ class FineTune:
         predictions: Sequence[Prediction],
         test_predictions: Sequence[Prediction],
     ) -> None:
+        from kidasr.evidence.runs import make_run, with_evaluations
+        from kidasr.report.report import Report  # a tenth of a GB, which training has no use for
+
         with folder_written(self.run_dir / MODEL) as folder:
             if self.adapter is not None:
                 self.adapter.merge(trainer.recogniser.model)
@@ -472,7 +475,7 @@ class FineTune:
             write_predictions(self.run_dir / TEST_PREDICTIONS, test_predictions)
         write_json(self.run_dir / EVALUATIONS, evaluation_errors(trainer), indent=None)
         run = make_run(self.run_dir, metrics, map(asdict, predictions))
-        self.report.write_run(self.run_dir, with_evaluations(run))
+        Report(self.report).write_run(self.run_dir, with_evaluations(run))
         write_json(self.run_dir / METRICS, metrics)  # last: it marks the run as finished
 
 

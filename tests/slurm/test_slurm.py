@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,10 @@ def events(run_dir: Path, *kinds: str) -> list[dict[str, Any]]:
     return [row for row in read_attempts(run_dir) if row["event"] in kinds]
 
 
+def stopped_again(run_dir: Path, count: int) -> bool:
+    return len(events(run_dir, "stopped")) > count
+
+
 def assert_undisturbed(run_dir: Path, reference: Path) -> None:
     assert same(weights(run_dir), weights(reference))
     assert read_json(run_dir / "metrics.json") == read_json(reference / "metrics.json")
@@ -113,13 +118,15 @@ def test_a_sweep_with_requeues_preemptions_and_a_dead_daemon_ends_as_if_nothing_
     assert "/120" in status
     cluster.run("scontrol", "requeue", job_ids[0])
     cluster.run("scancel", "--signal=USR2", job_ids[1])
-    until(lambda: events(second, "stopped"), sweep)  # a signal that slurmd has not confirmed is sent again to the next attempt
+    until(
+        lambda: events(second, "stopped"), sweep
+    )  # a signal that slurmd has not confirmed is sent again to the next attempt
     cluster.restart_slurmd()
     while len(stops := events(second, "stopped")) < 4 and stops[-1]["by"] != "SIGTERM":
-        left_at = read_progress(second)["step"]
-        until(lambda at=left_at: trains(second, at + 1), sweep)
+        count, left_at = len(stops), read_progress(second)["step"]
+        until(partial(trains, second, left_at + 1), sweep)
         cluster.run("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=true")
-        until(lambda count=len(stops): len(events(second, "stopped")) > count, sweep)
+        until(partial(stopped_again, second, count), sweep)
     for name, mask in zip("ab", times, strict=True):
         job(tmp_path / name, *RUN, freq, mask).run()
 

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 from kidasr.config.checks import ConfigError
+from kidasr.runs.environment import has_bfloat16_instructions
 from kidasr.training import device
 from kidasr.training.device import check_gpu_per_process, describe_device, prepare_gpu
 from kidasr.training.fine_tune import FineTune
@@ -41,6 +44,20 @@ def test_each_choice_says_where(choice: str, use_cpu: bool) -> None:
 def test_bfloat16_trains_on_a_cpu(tmp_path: Path) -> None:
     job(tmp_path, "debug=smoke", "trainer.train_batch_size=2", "trainer.bf16=true").run()
     assert (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.skipif(not has_bfloat16_instructions(), reason="no instructions for bfloat16, so no kernels are compiled")
+def test_kernels_for_shapes_that_do_not_come_again_are_not_kept() -> None:
+    code = (
+        "import psutil, torch; from kidasr.training.device import prepare_cpu; prepare_cpu(1)\n"
+        "rss_mb = lambda: psutil.Process().memory_info().rss / 1e6\n"
+        "def products(shapes):\n"
+        "    for rows in shapes:\n"
+        "        for columns in (384, 1536): torch.ones(rows, 384).bfloat16() @ torch.ones(384, columns).bfloat16()\n"
+        "products(range(100, 200)); before = rss_mb(); products(range(200, 400)); print(rss_mb() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 20, "MB, for 400 kernels"
 
 
 def trainer(run_dir: Path, *overrides: str) -> ChildSpeechTrainer:
