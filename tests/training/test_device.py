@@ -57,7 +57,7 @@ def test_kernels_for_shapes_that_do_not_come_again_are_not_kept() -> None:
         "products(range(100, 200)); before = rss_mb(); products(range(200, 400)); print(rss_mb() - before)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 20, "MB, for 400 kernels"
+    assert float(done.stdout) < 100, "MB; 280 if all 400 are kept"
 
 
 def trainer(run_dir: Path, *overrides: str) -> ChildSpeechTrainer:
