@@ -46,6 +46,7 @@ def tables() -> dict[str, dict[str, Row]]:
     from tests.config.test_checks import MISTAKES
     from tests.corpus.test_bad_audio import AUDIO
     from tests.corpus.test_bad_manifests import AGES, MANIFESTS
+    from tests.corpus.test_segments import PARTS
     from tests.features.test_bad_texts import TEXTS
     from tests.model.test_bad_models import MODELS
     from tests.runs.test_folder import RUN_FOLDERS
@@ -55,6 +56,7 @@ def tables() -> dict[str, dict[str, Row]]:
         "Ages": AGES,
         "Texts": TEXTS,
         "Recordings": AUDIO,
+        "Parts of recordings": PARTS,
         "Models": MODELS,
         "Configs": {f"`{command}`": Row(None, f"error: {line}...") for command, line in MISTAKES.items()},
         "Run folders": RUN_FOLDERS,

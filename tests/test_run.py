@@ -116,7 +116,8 @@ def test_a_mistake_in_the_data_is_one_line_and_nothing_is_trained(
     bad.write_text("audio_path,text\na.wav,hello\n", encoding="utf-8")
     assert run_here(monkeypatch, f'data.train="{bad}"', f"hydra.run.dir={tmp_path / 'run'}") == 2
     assert capfd.readouterr().err == (
-        f"error: {bad}:2: field 'speaker_id' is missing; this line has: audio_path, text (data.fields maps field names)\n"
+        f"error: {bad}:2: field 'speaker_id' is missing; this line has: audio_path, text "
+        "(data.fields.speaker_id=NAME takes another)\n"
     )
     assert not (tmp_path / "run" / "model").exists()
 

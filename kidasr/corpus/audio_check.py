@@ -11,8 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from kidasr.corpus.audio import TOLERANCE, TOLERANCE_SEC, AudioError, load_audio, measured_sec
-from kidasr.corpus.manifest import Utterance
+from kidasr.corpus.audio import TOLERANCE, AudioError, Header, file_of, load_audio, measured_sec
+from kidasr.corpus.manifest import TOLERANCE_SEC, Utterance
 from kidasr.corpus.sets import Sets
 from kidasr.runs.files import read_json, read_jsonl, write_json, write_jsonl
 
@@ -237,11 +237,11 @@ def _checksum(utterances: Sequence[Utterance], window_sec: float, decode_check_s
     recordings = []
     for one in utterances:
         try:
-            status = Path(one.audio_path).stat()
+            status = Path(file_of(one.audio_path)).stat()
             state = [status.st_size, status.st_mtime_ns]
         except (OSError, ValueError):
             state = []
-        recordings.append([one.source, one.utterance_id, one.audio_path, one.duration_sec, *state])
+        recordings.append([one.source, one.utterance_id, one.audio_key, one.duration_sec, *state])
     text = json.dumps([recordings, window_sec, decode_check_sec], default=str)
     return sha256(text.encode()).hexdigest()[:8]
 
@@ -268,12 +268,13 @@ def examine(utterances: Sequence[Utterance], window_sec: float, decode: bool) ->
 
 
 def _examine_chunk(utterances: Sequence[Utterance], window_sec: float, decode: bool) -> list[Finding]:
-    return [_examine(utterance, window_sec, decode) for utterance in utterances]
+    headers: dict[str, Header] = {}
+    return [_examine(utterance, window_sec, decode, headers) for utterance in utterances]
 
 
-def _examine(utterance: Utterance, window_sec: float, decode: bool) -> Finding:
+def _examine(utterance: Utterance, window_sec: float, decode: bool, headers: dict[str, Header]) -> Finding:
     try:
-        lasts_sec = measured_sec(utterance, window_sec)
+        lasts_sec = measured_sec(utterance, window_sec, headers)
         is_silent = decode and not load_audio(utterance).any()
     except AudioError as error:
         return Finding(0.0, str(error))

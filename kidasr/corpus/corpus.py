@@ -10,6 +10,7 @@ from kidasr.config.schema import Fraction, Group, OpenFraction, Seed, Text
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.audio_check import AudioCheck
 from kidasr.corpus.manifest import Utterance, read_manifest
+from kidasr.corpus.set_names import set_of
 from kidasr.corpus.sets import Sets
 from kidasr.corpus.split import check_speakers_disjoint, create_train_val_split, divide_by_field, limit_utterances
 from kidasr.errors import KidasrError
@@ -27,6 +28,10 @@ class Fields(Group):
     age: Text
     age_bucket: Text
     duration_sec: Text
+    start: Text
+    end: Text
+    offset: Text
+    duration: Text
     gender: Text
     split: Text
 
@@ -35,8 +40,8 @@ class Corpus:
     """Manifests and how to read them; the arguments are the keys of the ``data`` group.
 
     Args:
-        train, validation, test: Paths of manifests. Without ``validation``, the train manifest is split: by its ``split``
-            field if that names a validation set, or else by holding out speakers.
+        train, validation, test: Manifests, or corpora in another format. Without ``validation``, ``train`` is split: by its
+            ``split`` field if that names a validation set, or else by holding out speakers.
         limit_train, limit_validation, limit_test: Maximum number of utterances, drawn speaker by speaker; None for all.
         full_validation_at_end: Whether ``limit_validation`` applies only to evaluations during training.
         split_seed: Decides which speakers are held out and which utterances a limit keeps.
@@ -96,6 +101,11 @@ class Corpus:
             KidasrError: For an unusable manifest, or a speaker in two sets.
         """
         found = {"train": read_manifest(self.train, self.fields, self.buckets), "validation": [], "test": []}
+        named = {name for utterance in found["train"] if (name := set_of(utterance.split))}
+        if self.validation is not None and len(named) > 1:
+            log.warning(
+                "data.train: all of its sets (%s) are trained on, as data.validation is given", ", ".join(sorted(named))
+            )
         if self.validation is None:
             found |= divide_by_field(found["train"])
         if self.validation is None and not found["validation"]:

@@ -1,31 +1,37 @@
-"""Reading manifests: one utterance per line, as JSONL or CSV."""
+"""Utterances, and reading them from a manifest or a corpus in another format."""
 
-import csv
-import json
+import logging
 import math
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from kidasr.corpus.age import UNKNOWN, AgeBuckets
-from kidasr.errors import KidasrError, truncate
+from kidasr.corpus.columns import LOOKALIKES, Columns, columns_of
+from kidasr.corpus.formats import ManifestError, format_of
+from kidasr.corpus.formats.format import joined, unreadable
+from kidasr.errors import truncate
+
+log = logging.getLogger(__name__)
 
 #: In years; a larger age is in months, or a mistake.
 OLDEST_YEARS = 120
 
+#: How far times in a manifest may be apart, or from those of the recording, in seconds: they are rounded.
+TOLERANCE_SEC = 0.1
 
-class ManifestError(KidasrError):
-    """An unusable manifest; the message gives the file, the line, the field, the error and what is expected."""
+EMPTY = frozenset(("",))
+
+#: Values that mean none, as spreadsheets and pandas write them. In a transcript they are words.
+MISSING = frozenset(("", "nan", "NaN", "NAN", "null", "Null", "NULL", "none", "None", "NONE", "NA", "N/A", "n/a", "<NA>"))
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One recording of one child, with its transcript."""
+    """A recording of one child, or a part of one, with its transcript."""
 
     utterance_id: str
     speaker_id: str
@@ -35,6 +41,7 @@ class Utterance:
     age_bucket: str
     #: Age in years, if the manifest gives a number.
     age: float | None
+    #: Length of the utterance.
     duration_sec: float | None
     gender: str | None
     #: The set that the manifest names, such as ``"train"``.
@@ -43,178 +50,199 @@ class Utterance:
     source: str
     #: Other fields of its line; copied to ``predictions.jsonl``.
     extra: Mapping[str, Any] | None = None
+    #: The part of the recording that it is; None for the whole recording, or to its end.
+    start_sec: float | None = None
+    end_sec: float | None = None
 
     @property
     def known_duration_sec(self) -> float:
-        """The length of a recording after its check (:class:`kidasr.corpus.audio_check.AudioCheck`)."""
+        """The length of an utterance after its check (:class:`kidasr.corpus.audio_check.AudioCheck`)."""
         assert self.duration_sec is not None, f"{self.source}: not checked yet"
         return self.duration_sec
 
+    @property
+    def audio_key(self) -> str:
+        """Identifies its audio: the recording and the part."""
+        return f"{self.audio_path}\0{self.start_sec}\0{self.end_sec}"
+
 
 def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBuckets) -> list[Utterance]:
-    """Read a whole manifest.
+    """Read a whole manifest, or a corpus in another format.
 
     Args:
-        path: A ``.jsonl`` file (one JSON object per line) or a ``.csv`` file (comma-separated, with a header).
-        fields: The name in the manifest of each field of :class:`Utterance`, including ``age_bucket`` and ``split``.
+        path: A manifest (JSON lines, or CSV with a header), or what another module of :mod:`kidasr.corpus.formats` reads.
+        fields: The name in the manifest of each field, see ``conf/data/manifest.yaml``; kidasr's own if it isn't there.
         buckets: The run's age buckets.
 
     Returns:
-        The utterances in file order. ``audio_path`` is resolved against the manifest's folder. ``utterance_id`` defaults to
-        the audio path as written in the manifest.
+        The utterances in order. ``audio_path`` is resolved against the manifest's folder. ``utterance_id`` defaults to the
+        audio path as written in the manifest; with ``-start-end`` for a part of a recording.
 
     Raises:
-        ManifestError: If the file is missing, empty or of another type, or for an unusable line.
+        ManifestError: If it is missing, empty or in no known format, or for an unusable line.
     """
-    path = Path(path)
-    name = truncate(path)
-    readers = {".jsonl": _read_jsonl, ".csv": _read_csv}
-    folder = str(path.parent)
-    known = frozenset(fields.values())
+    name = str(path)
     utterances: list[Utterance] = []
     seen: dict[str, str] = {}
     extra: dict[str, Any] | None = None
+    shapes: dict[tuple[str, ...], Columns] = {}
     try:
-        if not path.is_file():
-            what = "not a file" if path.exists() else "no such file"
-            raise ManifestError(f"{name}: {what}; expected: a manifest ending in .jsonl or .csv")
-        if path.suffix.lower() not in readers:
-            raise ManifestError(f"{name}: unknown file type; expected: .jsonl or .csv")
-        for line, row in readers[path.suffix.lower()](path):
-            more = {column: row[column] for column in _unknown(tuple(row), known)} or None
+        kind = format_of(name)
+        folder, names = kind.folder(name), kind.names(fields)
+        for source, row in kind.rows(name, fields):
+            shape = tuple(row)
+            columns = shapes.get(shape)
+            if columns is None:
+                columns = shapes[shape] = columns_of(shape, names, source)
+            more = {column: row[column] for column in columns.extra} or None
             extra = extra if more == extra else more  # one dict shared by all utterances of a session
-            utterance = _utterance(row, f"{name}:{line}", folder, fields, buckets, extra)
+            utterance = _utterance(row, source, folder, columns, buckets, extra)
             if utterance.utterance_id in seen:
-                which = f"{fields['utterance_id']} {truncate(repr(utterance.utterance_id))}"
+                which = f"{columns.utterance_id or 'utterance_id'} {truncate(repr(utterance.utterance_id))}"
                 before = seen[utterance.utterance_id]
-                raise ManifestError(f"{utterance.source}: {which} is already used at {before}; expected: unique ids")
-            seen[utterance.utterance_id] = utterance.source
+                raise ManifestError(f"{source}: {which} is already used at {before}; expected: unique ids")
+            seen[utterance.utterance_id] = source
             utterances.append(utterance)
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{name}:{_undecodable_line(path)}: not UTF-8: {error.reason}") from error
     except OSError as error:
-        raise ManifestError(f"{name}: can't be read: {error.strerror}") from error
+        raise unreadable(name, error) from error
     if not utterances:
-        raise ManifestError(f"{name}: no utterances")
+        raise ManifestError(f"{truncate(name)}: no utterances")
+    _tell_columns(name, list(shapes.values()))
     return utterances
 
 
-@lru_cache  # lines of a manifest have the same columns
-def _unknown(columns: tuple[str, ...], known: frozenset[str]) -> tuple[str, ...]:
-    return tuple(column for column in columns if column not in known)
-
-
-def _undecodable_line(path: Path) -> int:
-    with path.open("rb") as file:
-        for line, content in enumerate(file, start=1):
-            try:
-                content.decode()
-            except UnicodeDecodeError:
-                return line
-    return line  # a line end inside a character
-
-
-def _read_jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for line, text in enumerate(file, start=1):
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-                if "\\u" in text and "\\ud" in text.lower():  # half a surrogate pair is valid JSON but not valid text
-                    json.dumps(row, ensure_ascii=False).encode()
-            except json.JSONDecodeError as error:
-                raise ManifestError(f"{truncate(path)}:{line}: not JSON: {error.msg} at column {error.colno}") from error
-            except UnicodeEncodeError as error:
-                half = repr(error.object[error.start])
-                raise ManifestError(f"{truncate(path)}:{line}: {half} is half a surrogate pair; expected: text") from error
-            except (ValueError, RecursionError) as error:  # a number with thousands of digits; deep nesting
-                raise ManifestError(f"{truncate(path)}:{line}: unreadable JSON: {truncate(error)}") from error
-            if not isinstance(row, dict):
-                raise ManifestError(f"{truncate(path)}:{line}: {type(row).__name__}; expected: a JSON object, {{...}}")
-            yield line, row
-
-
-def _read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        csv.field_size_limit(sys.maxsize)
-        reader = csv.reader(file, strict=True)
-        line = 1  # where a record starts; an unclosed quote swallows the rest of the file
-        try:
-            header = next(reader, [])
-            if twice := [name for name, times in Counter(header).items() if times > 1]:
-                raise ManifestError(f"{truncate(path)}:1: column {truncate(repr(twice[0]))} occurs twice; expected: once")
-            line = reader.line_num + 1
-            for record in reader:
-                if record and len(record) != len(header):
-                    raise ManifestError(
-                        f"{truncate(path)}:{line}: {len(record)} columns; expected: the header's {len(header)}"
-                    )
-                if record:
-                    yield line, dict(zip(header, record, strict=True))
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise ManifestError(f"{truncate(path)}:{line}: not CSV: {error}; the record starts here") from error
+def _tell_columns(name: str, shapes: list[Columns]) -> None:
+    """Log the columns that were found under other names, and those that are not used but look like times."""
+    renamed = {field: column for columns in shapes for field, column in columns.renamed.items()}
+    if renamed:
+        which = joined(f"{field} is its column {column!r}" for field, column in renamed.items())
+        log.info("data: %s: %s (data.fields maps others)", truncate(name), which)
+    if any(columns.start or columns.offset or columns.end for columns in shapes):
+        return
+    others = {column for columns in shapes for column in columns.extra}
+    times = {field: column for field, columns in LOOKALIKES.items() for column in columns if column in others}
+    if times:
+        log.warning(
+            "data: %s: not used: %s; if an utterance is only that part of its recording: %s (in seconds)",
+            *(truncate(name), joined(times.values())),
+            " ".join(f"data.fields.{field}={column}" for field, column in times.items()),
+        )
 
 
 def _utterance(
     row: Mapping[str, Any],
     source: str,
     folder: str,
-    fields: Mapping[str, str],
+    columns: Columns,
     buckets: AgeBuckets,
     extra: Mapping[str, Any] | None,
 ) -> Utterance:
-    audio_path = _text(row, fields["audio_path"], source)
-    text = row.get(fields["text"], "")  # an empty transcript is valid, a missing one is not
-    if fields["text"] not in row:
-        raise _missing(row, fields["text"], source)
+    audio_path = _text(row, columns.audio_path, "audio_path", source)
+    if columns.text not in row:
+        raise _missing(row, columns.text, "text", source)
+    text = row[columns.text]  # an empty transcript is valid
     if not isinstance(text, str):
-        raise ManifestError(f"{source}: {fields['text']}={truncate(repr(text))}; expected: a string")
-    age = _number(row, fields["age"], source, f"years from 0 to {OLDEST_YEARS}, or null", OLDEST_YEARS)
+        raise ManifestError(f"{source}: {columns.text}={truncate(repr(text))}; expected: a string")
+    age = _number(row, columns.age, source, f"years from 0 to {OLDEST_YEARS}, or null", OLDEST_YEARS)
+    duration_sec, start_sec, end_sec = _number(row, columns.duration_sec, source), None, None
+    if columns.have_part:
+        start_sec, end_sec, duration_sec = _part(row, columns, duration_sec, source)
+    whole = start_sec is None and end_sec is None
     return Utterance(
-        utterance_id=_text(row, fields["utterance_id"], source, default=audio_path),
-        speaker_id=_text(row, fields["speaker_id"], source),
+        utterance_id=_optional(row, columns.utterance_id, source, missing=EMPTY)
+        or (audio_path if whole else f"{audio_path}-{start_sec or 0.0}-{'end' if end_sec is None else end_sec}"),
+        speaker_id=_text(row, columns.speaker_id, "speaker_id", source, MISSING),
         audio_path=os.path.join(folder, audio_path),  # noqa: PTH118, a Path is ten times slower
         text=text,
-        age_bucket=_bucket(row, age, source, fields, buckets),
+        age_bucket=_bucket(row, age, source, columns.age_bucket, buckets),
         age=age,
-        duration_sec=_number(row, fields["duration_sec"], source),
-        gender=_text(row, fields["gender"], source, default="") or None,
-        split=_text(row, fields["split"], source, default="") or None,
+        duration_sec=duration_sec,
+        gender=_optional(row, columns.gender, source),
+        split=_optional(row, columns.split, source),
         source=source,
         extra=extra,
+        start_sec=start_sec,
+        end_sec=end_sec,
     )
 
 
-def _missing(row: Mapping[str, Any], name: str, source: str) -> ManifestError:
+def _part(
+    row: Mapping[str, Any], columns: Columns, duration_sec: float | None, source: str
+) -> tuple[float | None, float | None, float | None]:
+    """Start and end of a part of a recording, None for the whole recording, and the length of the utterance.
+
+    A start with a length is a part, a length alone is that of the recording.
+    """
+    start, end, offset, duration = (
+        _number(row, name, source) for name in (columns.start, columns.end, columns.offset, columns.duration)
+    )
+    if start is not None and offset is not None:
+        both = f"{columns.start}={start:g} and {columns.offset}={offset:g}"
+        raise ManifestError(f"{source}: {both}; expected: one of them, in seconds from the start of the recording")
+    lengths = {columns.duration: duration, columns.duration_sec: duration_sec}
+    told = {name: length for name, length in lengths.items() if length is not None}
+    starts = start if offset is None else offset
+    if starts is not None or end is not None:
+        began = starts or 0.0
+        if end is None and told:
+            end = round(began + next(iter(told.values())), 9)
+        if end is None:
+            return began, None, None
+        if end <= began:
+            name, value = next(iter(told.items())) if columns.end is None else (columns.end, end)
+            what = f"{name}={value:g}"
+            raise ManifestError(f"{source}: {what} with a start of {began:g} s; expected: an end after the start")
+        told = {"end - start": round(end - began, 9), **told}
+    if told and max(told.values()) - min(told.values()) > TOLERANCE_SEC:
+        what = " and ".join(f"{name}={length:g}" for name, length in told.items())
+        raise ManifestError(
+            f"{source}: {what} contradict each other; expected: the same length of the utterance, in seconds"
+        )
+    length = next(iter(told.values()), None)
+    return (starts, None, length) if end is None else (starts or 0.0, end, length)
+
+
+def _missing(row: Mapping[str, Any], name: str, field: str, source: str) -> ManifestError:
+    if name in row:
+        return ManifestError(f"{source}: {name}={truncate(repr(row[name]))}, which means none; expected: a value")
     return ManifestError(
         f"{source}: field {name!r} is missing; this line has: {truncate(', '.join(row)) or 'nothing'} "
-        "(data.fields maps field names)"
+        f"(data.fields.{field}=NAME takes another)"
     )
 
 
-def _text(row: Mapping[str, Any], name: str, source: str, default: str | None = None) -> str:
+def _text(row: Mapping[str, Any], name: str, field: str, source: str, missing: frozenset[str] = EMPTY) -> str:
+    found = _optional(row, name, source, missing)
+    if found is None:
+        raise _missing(row, name, field, source)
+    return found
+
+
+def _optional(row: Mapping[str, Any], name: str | None, source: str, missing: frozenset[str] = MISSING) -> str | None:
+    if name is None:
+        return None
     value = row.get(name)
-    if value is None or value == "":
-        if default is None:
-            raise _missing(row, name, source)
-        return default
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, str):
+        return None if value in missing else value
+    if value is None or value != value:  # NaN
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
         raise ManifestError(f"{source}: {name}={truncate(repr(value))}; expected: a string")
     return str(value)
 
 
 def _number(
     row: Mapping[str, Any],
-    name: str,
+    name: str | None,
     source: str,
     expected: str = "a number from 0 up, or null",
     largest: float = sys.float_info.max,
 ) -> float | None:
-    """A non-negative number; None if the field is missing, null or ``"unknown"``."""
-    value = row.get(name)
-    if value is None or (isinstance(value, str) and value.strip().lower() in ("", UNKNOWN)):
+    """A non-negative number; None if the field is missing, null, or a word for either, such as ``"unknown"``."""
+    value = None if name is None else row.get(name)
+    if value is None or value != value:
+        return None
+    if isinstance(value, str) and (value.strip() in MISSING or value.strip().lower() == UNKNOWN):
         return None
     try:
         number = math.nan if isinstance(value, bool) else float(value)
@@ -225,16 +253,16 @@ def _number(
     return number
 
 
-def _bucket(row: Mapping[str, Any], age: float | None, source: str, fields: Mapping[str, str], buckets: AgeBuckets) -> str:
+def _bucket(row: Mapping[str, Any], age: float | None, source: str, name: str | None, buckets: AgeBuckets) -> str:
     """The bucket that the manifest names if it is one of the run's buckets, or else the bucket of the age."""
-    named = row.get(fields["age_bucket"])
+    named = None if name is None else row.get(name)
     if isinstance(named, str) and named in buckets.order and named != UNKNOWN:
         return named
     if age is not None:
         return buckets.bucket_of(age)
-    if named in (None, "", UNKNOWN):
+    if named is None or named != named or (isinstance(named, str) and (named in MISSING or named == UNKNOWN)):
         return UNKNOWN
     raise ManifestError(
-        f"{source}: {fields['age_bucket']}={truncate(repr(named))}; expected: {', '.join(buckets.names)} "
+        f"{source}: {name}={truncate(repr(named))}; expected: {', '.join(buckets.names)} "
         "(data.age_buckets=[...] sets the buckets)"
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
+from kidasr.corpus.set_names import SPLIT_NAMES, set_of
 from kidasr.errors import KidasrError, truncate
 from kidasr.seeding import generator_for
 
@@ -44,14 +45,6 @@ def create_train_val_split(
     return train, validation
 
 
-#: Names of the sets in manifests.
-SPLIT_NAMES = {
-    "train": "train",
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    **dict.fromkeys(("test", "eval"), "test"),
-}
-
-
 def divide_by_field(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
     """Split one manifest by its ``split`` field. If that names at most one set, everything is training data.
 
@@ -62,7 +55,7 @@ def divide_by_field(utterances: Sequence[Utterance]) -> dict[str, list[Utterance
         return {"train": list(utterances)}
     divided: dict[str, list[Utterance]] = {"train": [], "validation": [], "test": []}
     for utterance in utterances:
-        name = SPLIT_NAMES.get((utterance.split or "").lower())
+        name = set_of(utterance.split)
         if name is None:
             raise KidasrError(
                 f"{utterance.source}: split={truncate(repr(utterance.split))}; expected: {', '.join(SPLIT_NAMES)}"

@@ -26,6 +26,8 @@ from kidasr.runs.record import failure
 TEXTS = ("utterance_id", "speaker_id", "age_bucket", "normalized_reference", "normalized_hypothesis")
 #: Fields that the pages show where they are recorded.
 OPTIONAL_TEXTS = ("audio_path", "reference", "hypothesis")
+#: The part of a recording, which the pages play.
+PART = ("start_sec", "end_sec")
 COUNTS = ("words", "characters", "substitutions", "deletions", "insertions", "character_errors")
 
 
@@ -66,6 +68,8 @@ class Run:
     character_errors: np.ndarray
     #: The set that was scored: ``"validation"`` or the name of a test set.
     set_name: str = "validation"
+    #: Start and end of the part of each recording, in seconds, where one is recorded.
+    audio_parts: Sequence[Any] = ()
     #: The evaluations that chose the checkpoint; None if they are not recorded.
     evaluations: Evaluations | None = None
     #: The validation set, on which the checkpoint was chosen.
@@ -164,7 +168,7 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(text)
-            optional = {name: row.get(name, "") for name in OPTIONAL_TEXTS}
+            optional = {name: row.get(name, "") for name in OPTIONAL_TEXTS} | {name: row.get(name) for name in PART}
             rows.append({name: row[name] for name in TEXTS + COUNTS} | optional)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise KidasrError(f"{path}:{line}: not a prediction: {type(error).__name__} {error}") from error
@@ -200,6 +204,7 @@ def make_run(
         references=[str(row["normalized_reference"]) for row in in_order],
         hypotheses=[str(row["normalized_hypothesis"]) for row in in_order],
         audio_paths=[str(row.get("audio_path") or "") for row in in_order],
+        audio_parts=[tuple(map(row.get, PART)) for row in in_order],
         raw_references=[str(row.get("reference") or "") for row in in_order],
         raw_hypotheses=[str(row.get("hypothesis") or "") for row in in_order],
         words=words,

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 import torch
 from torch.utils.data import Dataset
 
-from kidasr.corpus.audio import SAMPLE_RATE_HZ, Samples, load_audio
+from kidasr.corpus.audio import SAMPLE_RATE_HZ, Samples, file_of, load_audio
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
 from kidasr.features.augment import Augmentations, Draw
@@ -135,7 +135,7 @@ class ChildSpeechDataset(Dataset[Any]):
         for utterance in self.utterances:
             changed_ns = 0
             with contextlib.suppress(OSError, ValueError):
-                changed_ns = Path(utterance.audio_path).stat().st_mtime_ns
+                changed_ns = Path(file_of(utterance.audio_path)).stat().st_mtime_ns
             checksum.update(self._key(utterance).to_bytes(8) + changed_ns.to_bytes(8))
         name = checksum.hexdigest()
         kept = _newest_sets.pop(name, ({}, self._cache_left))
@@ -151,7 +151,7 @@ class ChildSpeechDataset(Dataset[Any]):
         return True
 
     def _key(self, utterance: Utterance) -> int:
-        text = f"{utterance.utterance_id}\0{utterance.audio_path}\0{self.padding.describe()}"
+        text = f"{utterance.utterance_id}\0{utterance.audio_key}\0{self.padding.describe()}"
         return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 

@@ -35,6 +35,9 @@ class Prediction:
     duration_sec: float | None
     #: The other columns of the manifest, unchanged.
     extra: Mapping[str, Any] | None = None
+    #: The part of the recording that was transcribed; None for all of it, or to its end.
+    start_sec: float | None = None
+    end_sec: float | None = None
 
     @property
     def errors(self) -> int:
@@ -97,6 +100,8 @@ def compare(utterances: Sequence[Utterance], hypotheses: Sequence[str], scoring:
                 audio_path=utterance.audio_path,
                 duration_sec=utterance.duration_sec,
                 extra=utterance.extra,
+                start_sec=utterance.start_sec,
+                end_sec=utterance.end_sec,
             )
         )
     return predictions

@@ -1,6 +1,7 @@
 """Data of the error browser: utterances with reference and hypothesis, aligned, and their recordings."""
 
 import base64
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,10 @@ import jiwer
 import numpy as np
 import soundfile
 
+from kidasr.corpus.age import UNKNOWN
+from kidasr.corpus.audio import SAMPLE_RATE_HZ, file_of, load_audio
+from kidasr.corpus.manifest import Utterance
+from kidasr.errors import KidasrError
 from kidasr.evidence.runs import Run
 
 #: MIME types of the formats that libsndfile reads.
@@ -54,7 +59,7 @@ def browser_data(
                 "age": str(first.ages[place]),
                 "words": int(first.words[place]),
                 "reference": references[place] or first.references[place],
-                "audio": audio.url(first.audio_paths[place]),
+                "audio": audio.url(first.audio_paths[place], *(first.audio_parts[place] if first.audio_parts else ())),
             }
             for place in chosen
         ],
@@ -94,23 +99,46 @@ def align(reference: str, hypothesis: str) -> list[list[str]]:
 
 
 class _Audio:
-    """Recordings as URLs: data URLs while there is room, then links. Files that are not audio are left out."""
+    """Recordings as URLs: data URLs while there is room, then links. Files that are not audio are left out.
+
+    Of a part of a recording, only the part is embedded, as the model heard it; a link names it as a media fragment
+    (https://www.w3.org/TR/media-frags/).
+    """
 
     def __init__(self, folder: Path, embed_audio_mb: float):
         self._folder = folder
         self._room = 1e6 * embed_audio_mb
 
-    def url(self, path: str) -> str | None:
-        if not path or not Path(path).is_file():  # opening a pipe would block
+    def url(self, path: str, start_sec: float | None = None, end_sec: float | None = None) -> str | None:
+        if not path or not Path(file_of(path)).is_file():  # opening a pipe would block
             return None
+        if (start_sec, end_sec) != (None, None) or file_of(path) != path:
+            return self._part(path, start_sec, end_sec)
         try:
             mime, size = MIME.get(soundfile.info(path).format), Path(path).stat().st_size
             if mime and size <= self._room:
-                self._room -= size
-                return f"data:{mime};base64,{base64.b64encode(Path(path).read_bytes()).decode()}"
+                return self._embedded(Path(path).read_bytes(), mime)
         except (OSError, soundfile.SoundFileError):
             return None
         return quote(os.path.relpath(path, self._folder))
+
+    def _part(self, path: str, start_sec: float | None, end_sec: float | None) -> str | None:
+        """A part of a recording, or a recording inside another file."""
+        if self._room > 0:
+            part = Utterance("", "", path, "", UNKNOWN, None, None, None, None, "", None, start_sec, end_sec)
+            file = io.BytesIO()
+            try:
+                soundfile.write(file, load_audio(part), SAMPLE_RATE_HZ, format="FLAC")
+            except (KidasrError, soundfile.SoundFileError):
+                return None
+            if file.tell() <= self._room:
+                return self._embedded(file.getvalue(), MIME["FLAC"])
+        times = f"{start_sec or 0:.3f}" + ("" if end_sec is None else f",{end_sec:.3f}")
+        return f"{quote(os.path.relpath(path, self._folder))}#t={times}" if file_of(path) == path else None
+
+    def _embedded(self, content: bytes, mime: str) -> str:
+        self._room -= len(content)
+        return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
 def changes(baseline: Run, run: Run) -> Sequence[int]:

@@ -285,7 +285,7 @@ class FineTune:
         depends_on = {
             "model": config["model"],
             "files": sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.*")),
-            "utterances": [(one.utterance_id, one.age_bucket, one.audio_path, one.text) for one in sets.validation],
+            "utterances": [(one.utterance_id, one.age_bucket, one.audio_key, one.text) for one in sets.validation],
             "decoding": [self.trainer[name] for name in OWN_KEYS if name.startswith("generation_")],
             "batch": arguments.per_device_eval_batch_size,
             "precision": [str(half_precision(arguments)), str(arguments.device.type), arguments.tf32],

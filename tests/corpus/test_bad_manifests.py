@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from kidasr.corpus.age import UNKNOWN, AgeBuckets
 from kidasr.corpus.corpus import Corpus
+from kidasr.corpus.formats import formats
 from kidasr.corpus.manifest import ManifestError, Utterance, read_manifest
 from kidasr.errors import KidasrError
 from tests.bad_input import Row, assert_line
@@ -27,6 +28,7 @@ del DATA["_target_"]
 FIELDS = DATA["fields"]
 ROW = {"audio_path": "a.flac", "text": "hello", "speaker_id": "s1"}
 COLUMNS = "audio_path,text,speaker_id"
+EXPECTED = f"expected: {'; '.join(one.expected for one in formats() if one.expected)}"
 AGE_BUCKETS = "3-4, 5-6, 7-8, 9-10, 11-12, 13+, unknown (data.age_buckets=[...] sets the buckets)"
 
 
@@ -37,11 +39,11 @@ def line(**changed: Any) -> str:
 
 #: File name, and content (text, bytes, or a function of its path); if it works, the fields that are read.
 MANIFESTS = {
-    "no such file": Row(("gone.jsonl", None), "FILE: no such file; expected: a manifest ending in .jsonl or .csv"),
-    "a folder": Row(("m.jsonl", Path.mkdir), "FILE: not a file; expected: a manifest ending in .jsonl or .csv"),
-    "a pipe": Row(("m.jsonl", os.mkfifo), "FILE: not a file; expected: a manifest ending in .jsonl or .csv"),
+    "no such file": Row(("gone.jsonl", None), f"FILE: no such file or folder; {EXPECTED}"),
+    "an empty folder": Row(("m.jsonl", Path.mkdir), f"FILE: a folder in no known format; {EXPECTED}"),
+    "a pipe": Row(("m.jsonl", os.mkfifo), f"FILE: neither a file nor a folder; {EXPECTED}"),
     "a name of 300 characters": Row(("m" * 300, None), "FILE: can't be read: File name too long"),
-    "another extension": Row(("m.txt", "x"), "FILE: unknown file type; expected: .jsonl or .csv"),
+    "another extension": Row(("m.txt", "x"), f"FILE: unknown file type; {EXPECTED}"),
     "no bytes": Row(("m.jsonl", ""), "FILE: no utterances"),
     "empty lines only": Row(("m.jsonl", "\n \n"), "FILE: no utterances"),
     "CSV, a header only": Row(("m.csv", COLUMNS), "FILE: no utterances"),
@@ -70,13 +72,14 @@ MANIFESTS = {
     ),
     "audio_path missing": Row(
         ("m.jsonl", line(audio_path=...)),
-        "FILE:1: field 'audio_path' is missing; this line has: text, speaker_id (data.fields maps ...",
+        "FILE:1: field 'audio_path' is missing; this line has: text, speaker_id (data.fields.audio_path=NAME takes another)",
     ),
     "text missing": Row(("m.jsonl", line(text=...)), "FILE:1: field 'text' is missing; this line has: audio_path, ..."),
     "text null": Row(("m.jsonl", line(text=None)), "FILE:1: text=None; expected: a string"),
     "text a number": Row(("m.jsonl", line(text=3)), "FILE:1: text=3; expected: a string"),
     "speaker_id missing": Row(
-        ("m.jsonl", line(speaker_id=...)), "FILE:1: field 'speaker_id' is missing; this line has: audio_path, text ..."
+        ("m.jsonl", line(speaker_id=...)),
+        "FILE:1: field 'speaker_id' is missing; this line has: audio_path, text (data.fields.speaker_id=NAME takes another)",
     ),
     "speaker_id a list": Row(("m.jsonl", line(speaker_id=[1])), "FILE:1: speaker_id=[1]; expected: a string"),
     "duration_sec in words": Row(
@@ -94,8 +97,8 @@ MANIFESTS = {
         ("m.jsonl", line() * 2), "FILE:2: utterance_id 'a.flac' is already used at FILE:1; expected: unique ids"
     ),
     "CSV, a column missing": Row(
-        ("m.csv", "audio_path,transcript,speaker_id\na,hello,s\n"),
-        "FILE:2: field 'text' is missing; this line has: audio_path, transcript, speaker_id ...",
+        ("m.csv", "audio_path,words,speaker_id\na,hello,s\n"),
+        "FILE:2: field 'text' is missing; this line has: audio_path, words, speaker_id (data.fields.text=...",
     ),
     "CSV, a column twice": Row(
         ("m.csv", f"{COLUMNS},text\na,b,c,d\n"), "FILE:1: column 'text' occurs twice; expected: once"
@@ -111,11 +114,77 @@ MANIFESTS = {
     "CSV, text after a quote": Row(
         ("m.csv", f'{COLUMNS}\na,"b"x,c\n'), "FILE:2: not CSV: ',' expected after '\"'; the record starts here"
     ),
-    "CSV with semicolons": Row(
-        ("m.csv", f"{COLUMNS}\na;b;c\n".replace(",", ";")),
-        "FILE:2: field 'audio_path' is missing; this line has: audio_path;text;speaker_id ...",
+    "two columns that could be the recording": Row(
+        ("m.jsonl", line(audio_path=..., path="a", file="b")),
+        "FILE:1: audio_path could be the column path, file; expected: data.fields.audio_path=path or ...=file",
+    ),
+    "a speaker called NA": Row(
+        ("m.jsonl", line(speaker_id="NA")), "FILE:1: speaker_id='NA', which means none; expected: a value"
+    ),
+    "a part that ends before it starts": Row(
+        ("m.jsonl", line(start=2, end=1)), "FILE:1: end=1 with a start of 2 s; expected: an end after the start"
+    ),
+    "a part of no length": Row(
+        ("m.jsonl", line(offset=2, duration=0)), "FILE:1: duration=0 with a start of 2 s; expected: an end after the start"
+    ),
+    "a part that starts before its recording": Row(
+        ("m.jsonl", line(start=-1, end=1)), "FILE:1: start=-1; expected: a number from 0 up, or null"
+    ),
+    "start and offset": Row(
+        ("m.jsonl", line(start=1, offset=1, duration=1)),
+        "FILE:1: start=1 and offset=1; expected: one of them, in seconds from the start of the recording",
+    ),
+    "an end and a duration that contradict each other": Row(
+        ("m.jsonl", line(start=1, end=2, duration=3)),
+        "FILE:1: end - start=1 and duration=3 contradict each other; expected: the same length of the utterance, in seconds",
+    ),
+    "the same part twice, without ids": Row(
+        ("m.jsonl", line(start=1, end=2) * 2),
+        "FILE:2: utterance_id 'a.flac-1.0-2.0' is already used at FILE:1; expected: unique ids",
     ),
     # odd but valid
+    "CSV with semicolons, tabs or |": Row(
+        ("m.csv", "audio_path;text;speaker_id\na;yes, two|three;c\n", {"text": "yes, two|three", "speaker_id": "c"}),
+        note="the delimiter that fits the header",
+    ),
+    "TSV with quotes in a text": Row(
+        ("m.tsv", 'audio_path\ttext\tspeaker_id\na\t"Yes," she said, "two\tc\n', {"text": '"Yes," she said, "two'})
+    ),
+    "CSV with spaces after its commas": Row(
+        ("m.csv", "audio_path, text, speaker_id\na, b, c\n", {"text": "b", "speaker_id": "c"}), note="without the spaces"
+    ),
+    '"NA" in a text': Row(("m.csv", f"{COLUMNS}\na,NA,c\n", {"text": "NA"}), note="a word"),
+    '"nan", "null", "None", "NA" in other columns': Row(
+        (
+            "m.csv",
+            f"{COLUMNS},gender,duration_sec,split,start\na,b,c,nan,NA,None,null\n",
+            {"gender": None, "duration_sec": None, "split": None, "start_sec": None},
+        ),
+        note="none",
+    ),
+    "other tools' names: path, sentence, client_id": Row(
+        ("m.csv", "client_id,path,sentence\na,b,c\n", {"speaker_id": "a", "audio_path": "FOLDER/b", "text": "c"}),
+        note="used as is, and the log says so",
+    ),
+    "start and end": Row(
+        (
+            "m.jsonl",
+            line(start=1, end=2.5),
+            {"start_sec": 1, "end_sec": 2.5, "duration_sec": 1.5, "utterance_id": "a.flac-1.0-2.5"},
+        ),
+        note="a part of the recording",
+    ),
+    "offset and duration": Row(
+        ("m.jsonl", line(offset=1, duration=1.5), {"start_sec": 1, "end_sec": 2.5, "duration_sec": 1.5}),
+        note="a part of the recording",
+    ),
+    "a start alone": Row(
+        ("m.jsonl", line(start=1, end=None), {"start_sec": 1, "end_sec": None, "duration_sec": None}), note="to the end"
+    ),
+    "a duration alone": Row(
+        ("m.jsonl", line(duration=2), {"start_sec": None, "end_sec": None, "duration_sec": 2}),
+        note="the length of the whole recording",
+    ),
     "a byte order mark": Row(("m.jsonl", "\ufeff" + line(), {"text": "hello"}), note="ignored"),
     "Windows line ends": Row(("m.jsonl", line().replace("\n", "\r\n"), {"text": "hello"})),
     "CSV with a byte order mark and Windows line ends": Row(
@@ -153,7 +222,8 @@ AGES = {
     '`"six"`': Row({"age": "six"}, "FILE:1: age='six'; expected: years from 0 to 120, or null"),
     '`"5-6 yrs"`': Row({"age": "5-6 yrs"}, "FILE:1: age='5-6 yrs'; expected: years from 0 to 120, or null"),
     "`true`": Row({"age": True}, "FILE:1: age=True; expected: years from 0 to 120, or null"),
-    "NaN": Row({"age": float("nan")}, "FILE:1: age=nan; expected: years from 0 to 120, or null"),
+    "NaN": Row(({"age": float("nan")}, UNKNOWN), note="unknown"),
+    '`"nan"`, `"null"`, `"None"`, `"NA"`': Row(({"age": "NA", "age_bucket": "nan"}, UNKNOWN), note="unknown"),
     "a number of 400 digits": Row({"age": 10**400}, "FILE:1: age=1000...0; expected: years from 0 to 120, or null"),
     "a bucket that is not one of the run's": Row(
         {"age_bucket": "5-7"}, f"FILE:1: age_bucket='5-7'; expected: {AGE_BUCKETS}"

@@ -68,5 +68,5 @@ def test_a_manifest_that_names_its_sets_is_divided_by_them(children: list[Uttera
         "test": {"test"},
     }
     assert divide_by_field(named[:1]) == {"train": named[:1]}, "one name divides nothing"
-    with pytest.raises(KidasrError, match="m:1: split='mine'; expected: train, validation, valid, val, dev, test"):
+    with pytest.raises(KidasrError, match="m:1: split='mine'; expected: train, training, validation, valid, val, dev"):
         divide_by_field([*named, replace(children[0], split="mine")])
