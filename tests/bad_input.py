@@ -46,6 +46,7 @@ def tables() -> dict[str, dict[str, Row]]:
     from tests.config.test_checks import MISTAKES
     from tests.corpus.test_bad_audio import AUDIO
     from tests.corpus.test_bad_manifests import AGES, MANIFESTS
+    from tests.corpus.test_formats import FORMATS
     from tests.corpus.test_segments import PARTS
     from tests.features.test_bad_texts import TEXTS
     from tests.model.test_bad_models import MODELS
@@ -53,6 +54,7 @@ def tables() -> dict[str, dict[str, Row]]:
 
     return {
         "Manifests": MANIFESTS,
+        "Folders and other formats": FORMATS,
         "Ages": AGES,
         "Texts": TEXTS,
         "Recordings": AUDIO,
