@@ -45,7 +45,7 @@ def tables() -> dict[str, dict[str, Row]]:
     """Every table, by its heading on the page."""
     from tests.config.test_checks import MISTAKES
     from tests.corpus.test_bad_audio import AUDIO
-    from tests.corpus.test_bad_manifests import AGES, MANIFESTS
+    from tests.corpus.test_bad_manifests import AGES, LABELS, MANIFESTS
     from tests.features.test_bad_texts import TEXTS
     from tests.model.test_bad_models import MODELS
     from tests.runs.test_folder import RUN_FOLDERS
@@ -53,6 +53,7 @@ def tables() -> dict[str, dict[str, Row]]:
     return {
         "Manifests": MANIFESTS,
         "Ages": AGES,
+        "Ages with `data.age_order=[K,1st,2nd]`": LABELS,
         "Texts": TEXTS,
         "Recordings": AUDIO,
         "Models": MODELS,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kidasr.corpus.age import UNKNOWN, AgeBuckets
 from kidasr.errors import KidasrError, truncate
@@ -51,13 +51,19 @@ class Utterance:
         return self.duration_sec
 
 
-def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBuckets) -> list[Utterance]:
+def read_manifest(
+    path: str | Path,
+    fields: Mapping[str, str],
+    buckets: AgeBuckets,
+    speakers: Literal["known", "unknown"] = "known",
+) -> list[Utterance]:
     """Read a whole manifest.
 
     Args:
         path: A ``.jsonl`` file (one JSON object per line) or a ``.csv`` file (comma-separated, with a header).
         fields: The name in the manifest of each field of :class:`Utterance`, including ``age_bucket`` and ``split``.
         buckets: The run's age buckets.
+        speakers: ``"unknown"``: an utterance's speaker is its own id; the manifest's field, if it has one, is extra.
 
     Returns:
         The utterances in file order. ``audio_path`` is resolved against the manifest's folder. ``utterance_id`` defaults to
@@ -70,7 +76,7 @@ def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBucke
     name = truncate(path)
     readers = {".jsonl": _read_jsonl, ".csv": _read_csv}
     folder = str(path.parent)
-    known = frozenset(fields.values())
+    known = frozenset(fields.values()) - ({fields["speaker_id"]} if speakers == "unknown" else set())
     utterances: list[Utterance] = []
     seen: dict[str, str] = {}
     extra: dict[str, Any] | None = None
@@ -83,7 +89,7 @@ def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBucke
         for line, row in readers[path.suffix.lower()](path):
             more = {column: row[column] for column in _unknown(tuple(row), known)} or None
             extra = extra if more == extra else more  # one dict shared by all utterances of a session
-            utterance = _utterance(row, f"{name}:{line}", folder, fields, buckets, extra)
+            utterance = _utterance(row, f"{name}:{line}", folder, fields, buckets, extra, speakers, bool(utterances))
             if utterance.utterance_id in seen:
                 which = f"{fields['utterance_id']} {truncate(repr(utterance.utterance_id))}"
                 before = seen[utterance.utterance_id]
@@ -164,6 +170,8 @@ def _utterance(
     fields: Mapping[str, str],
     buckets: AgeBuckets,
     extra: Mapping[str, Any] | None,
+    speakers: Literal["known", "unknown"],
+    is_later: bool,
 ) -> Utterance:
     audio_path = _text(row, fields["audio_path"], source)
     text = row.get(fields["text"], "")  # an empty transcript is valid, a missing one is not
@@ -171,13 +179,15 @@ def _utterance(
         raise _missing(row, fields["text"], source)
     if not isinstance(text, str):
         raise ManifestError(f"{source}: {fields['text']}={truncate(repr(text))}; expected: a string")
-    age = _number(row, fields["age"], source, f"years from 0 to {OLDEST_YEARS}, or null", OLDEST_YEARS)
+    speaker_id = _speaker(row, fields["speaker_id"], source, is_later) if speakers == "known" else None
+    utterance_id = _text(row, fields["utterance_id"], source, default=audio_path)
+    age, age_bucket = _age(row, source, fields, buckets)
     return Utterance(
-        utterance_id=_text(row, fields["utterance_id"], source, default=audio_path),
-        speaker_id=_text(row, fields["speaker_id"], source),
+        utterance_id=utterance_id,
+        speaker_id=utterance_id if speaker_id is None else speaker_id,
         audio_path=os.path.join(folder, audio_path),  # noqa: PTH118, a Path is ten times slower
         text=text,
-        age_bucket=_bucket(row, age, source, fields, buckets),
+        age_bucket=age_bucket,
         age=age,
         duration_sec=_number(row, fields["duration_sec"], source),
         gender=_text(row, fields["gender"], source, default="") or None,
@@ -191,6 +201,20 @@ def _missing(row: Mapping[str, Any], name: str, source: str) -> ManifestError:
     return ManifestError(
         f"{source}: field {name!r} is missing; this line has: {truncate(', '.join(row)) or 'nothing'} "
         "(data.fields maps field names)"
+    )
+
+
+def _speaker(row: Mapping[str, Any], name: str, source: str, is_later: bool) -> str:
+    if speaker := _text(row, name, source, default=""):
+        return speaker
+    if is_later:
+        raise ManifestError(
+            f"{source}: field {name!r} is missing or empty, but earlier lines have it; expected: a speaker in each line, "
+            "or in none (with data.speakers=unknown)"
+        )
+    raise ManifestError(
+        f"{source}: field {name!r} is missing; this line has: {truncate(', '.join(row))} (data.fields maps field names, "
+        "data.speakers=unknown does without speakers)"
     )
 
 
@@ -223,6 +247,40 @@ def _number(
     if not 0 <= number <= largest:
         raise ManifestError(f"{source}: {name}={truncate(repr(value))}; expected: {expected}")
     return number
+
+
+def _age(row: Mapping[str, Any], source: str, fields: Mapping[str, str], buckets: AgeBuckets) -> tuple[float | None, str]:
+    """The age in years, if it is known, and its bucket."""
+    if buckets.labels:
+        return _labelled_age(row, source, fields, buckets)
+    units = 12 if buckets.unit == "months" else 1
+    value = row.get(fields["age"])
+    hint = " (data.age_order=[...] lists other labels)" if isinstance(value, str) else ""
+    expected = f"{buckets.unit} from 0 to {units * OLDEST_YEARS}, or null{hint}"
+    age = _number(row, fields["age"], source, expected, units * OLDEST_YEARS)
+    age = age if age is None else age / units
+    return age, _bucket(row, age, source, fields, buckets)
+
+
+def _labelled_age(
+    row: Mapping[str, Any], source: str, fields: Mapping[str, str], buckets: AgeBuckets
+) -> tuple[float | None, str]:
+    given = {name: row[name] for name in (fields["age_bucket"], fields["age"]) if row.get(name) not in (None, "", UNKNOWN)}
+    for value in given.values():
+        label = f"{value:g}" if isinstance(value, float) else str(value).strip()
+        if label in buckets.labels and not isinstance(value, bool):
+            age = buckets.labels[label]
+            return age, label if age is None else buckets.bucket_of(age)
+    named = given.get(fields["age_bucket"])
+    if isinstance(named, str) and named in buckets.order:
+        return None, named
+    if not given:
+        return None, UNKNOWN
+    name, value = next(iter(given.items()))
+    raise ManifestError(
+        f"{source}: {name}={truncate(repr(value))}; expected: {', '.join(buckets.labels)}, or null "
+        "(the labels of data.age_order or data.age_years)"
+    )
 
 
 def _bucket(row: Mapping[str, Any], age: float | None, source: str, fields: Mapping[str, str], buckets: AgeBuckets) -> str:
