@@ -256,6 +256,8 @@ def _age(row: Mapping[str, Any], source: str, fields: Mapping[str, str], buckets
     units = 12 if buckets.unit == "months" else 1
     value = row.get(fields["age"])
     hint = " (data.age_order=[...] lists other labels)" if isinstance(value, str) else ""
+    if isinstance(value, int | float) and units == 1 and value > OLDEST_YEARS:
+        hint = " (months? data.age_unit=months)"
     expected = f"{buckets.unit} from 0 to {units * OLDEST_YEARS}, or null{hint}"
     age = _number(row, fields["age"], source, expected, units * OLDEST_YEARS)
     age = age if age is None else age / units

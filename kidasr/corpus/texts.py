@@ -212,14 +212,14 @@ class Cleaned:
         )
         if self.left_out:
             log.warning(
-                "data: train: %d utterances are left out, since their texts became empty, e.g. %s",
+                "data: train: %d utterance(s) left out, since the text became empty, e.g. %s",
                 *(len(self.left_out), _shown(self.left_out[0])),
             )
         for name, utterances in sets.items():
             empty = [one for one in utterances if not one.text and one.source in self.before]
             if empty:
                 shown = f"{empty[0].source}: {_quoted(self.before[empty[0].source])}"
-                log.warning("data: %s: %d texts became empty and are kept as such, e.g. %s", name, len(empty), shown)
+                log.warning("data: %s: %d text(s) became empty and are kept as such, e.g. %s", name, len(empty), shown)
 
 
 @dataclass(frozen=True)
@@ -301,7 +301,7 @@ def report_texts(
             sum(len(utterances) for name, utterances in sets.items() if name != "train"),
         )
         log.info(
-            "scores: in %s references, the normalizer writes a number of several words as one, in digits, e.g. %s",
+            "scores: in %s references, the normalizer writes a number of several words as one word of WER, e.g. %s",
             *(f"{count:,} of {total:,} ({_percent(count, total)})", numbers[0].where),
         )
 

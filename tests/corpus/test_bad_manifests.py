@@ -156,14 +156,16 @@ MANIFESTS = {
 #: Age fields in the manifest, and the resulting bucket.
 AGES = {
     "-1": Row({"age": -1}, "FILE:1: age=-1; expected: years from 0 to 120, or null"),
-    "300": Row({"age": 300}, "FILE:1: age=300; expected: years from 0 to 120, or null"),
+    "300": Row({"age": 300}, "FILE:1: age=300; expected: years from 0 to 120, or null (months? data.age_unit=months)"),
     '`"six"`': Row(
         {"age": "six"}, "FILE:1: age='six'; expected: years from 0 to 120, or null (data.age_order=[...] lists other labels)"
     ),
     '`"5-6 yrs"`': Row({"age": "5-6 yrs"}, "FILE:1: age='5-6 yrs'; expected: years from 0 to 120, or null (data..."),
     "`true`": Row({"age": True}, "FILE:1: age=True; expected: years from 0 to 120, or null"),
     "NaN": Row({"age": float("nan")}, "FILE:1: age=nan; expected: years from 0 to 120, or null"),
-    "a number of 400 digits": Row({"age": 10**400}, "FILE:1: age=1000...0; expected: years from 0 to 120, or null"),
+    "a number of 400 digits": Row(
+        {"age": 10**400}, "FILE:1: age=1000...0; expected: years from 0 to 120, or null (months?..."
+    ),
     "a bucket that is not one of the run's": Row(
         {"age_bucket": "5-7"}, f"FILE:1: age_bucket='5-7'; expected: {AGE_BUCKETS}"
     ),

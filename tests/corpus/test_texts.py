@@ -68,8 +68,8 @@ def test_what_becomes_empty_is_left_out_of_training_and_kept_for_scores(
     cleaned.report(cleaned.sets)
     assert caplog.messages == [
         "data.clean=markup changed 3 of 6 texts, e.g. t.jsonl:4: 'a [noise] dog' is now 'a dog'",
-        "data: train: 1 utterances are left out, since their texts became empty, e.g. t.jsonl:2: '[noise]'",
-        "data: test: 1 texts became empty and are kept as such, e.g. v.jsonl:1: '[noise]'",
+        "data: train: 1 utterance(s) left out, since the text became empty, e.g. t.jsonl:2: '[noise]'",
+        "data: test: 1 text(s) became empty and are kept as such, e.g. v.jsonl:1: '[noise]'",
     ]
     with pytest.raises(KidasrError, match=r"^data.clean=markup: every training text becomes empty, the first t.jsonl:1"):
         Cleaning("markup").apply({"train": texts("[noise]", name="t.jsonl")})
