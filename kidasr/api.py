@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from kidasr.cli.shorthand import written_out
 from kidasr.config import check_config
-from kidasr.corpus.age import AgeBuckets
+from kidasr.corpus.age import AgeBuckets, is_in_years
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
 from kidasr.recognition.score import Score
@@ -73,7 +73,9 @@ def score(utterances: Sequence[Utterance], transcripts: Sequence[str], language:
     from kidasr.recognition.score import compare as compare_with_references
     from kidasr.recognition.score import score as score_predictions
 
-    buckets = AgeBuckets(sorted({one.age_bucket for one in utterances} - {"unknown"}, key=_first_year))
+    names = {one.age_bucket for one in utterances} - {"unknown"}
+    in_years = all(map(is_in_years, names))
+    buckets = AgeBuckets(sorted(names, key=_first_year)) if in_years else AgeBuckets(order=sorted(names))
     return score_predictions(compare_with_references(utterances, transcripts, scoring(language)), buckets)
 
 

@@ -45,7 +45,7 @@ def tables() -> dict[str, dict[str, Row]]:
     """Every table, by its heading on the page."""
     from tests.config.test_checks import MISTAKES
     from tests.corpus.test_bad_audio import AUDIO
-    from tests.corpus.test_bad_manifests import AGES, MANIFESTS
+    from tests.corpus.test_bad_manifests import AGES, LABELS, MANIFESTS
     from tests.corpus.test_formats import FORMATS
     from tests.corpus.test_segments import PARTS
     from tests.features.test_bad_texts import TEXTS
@@ -56,6 +56,7 @@ def tables() -> dict[str, dict[str, Row]]:
         "Manifests": MANIFESTS,
         "Folders and other formats": FORMATS,
         "Ages": AGES,
+        "Ages with `data.age_order=[K,1st,2nd]`": LABELS,
         "Texts": TEXTS,
         "Recordings": AUDIO,
         "Parts of recordings": PARTS,

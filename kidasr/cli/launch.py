@@ -28,6 +28,7 @@ from kidasr.cli.factors import ABLATION_KEYS, EXAMPLE, ablation_jobs, check_fact
 from kidasr.cli.help import help_text
 from kidasr.cli.processes import quoted, run_in_processes, this_command
 from kidasr.cli.shorthand import augmentation_keys, overridden_groups, written_out
+from kidasr.cli.toy_model import toy_model_warning
 from kidasr.cli.until import read_until
 from kidasr.config.checks import ConfigError, check_config, check_hydra, job_class, unknown_key
 from kidasr.config.secrets import check_overrides, hidden
@@ -78,6 +79,8 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
                     return job_class(cfg).result(run_dir)
                 begun = True
                 record(run_dir, "started", job=_job_id())
+                if warning := toy_model_warning(cfg, hydra.overrides.task):
+                    log.warning(warning)
                 result = _run(job, cfg)
                 record(run_dir, "finished")
                 return result

@@ -39,7 +39,7 @@ def register() -> None:
             # Hydra would use the plugin's config as a schema for ours and reject kidasr's keys.
             ConfigStore.instance().repo["hydra"][group].pop(f"{name}.yaml", None)
     OmegaConf.register_new_resolver("embedded", lambda path: str(EMBEDDED / path), replace=True)
-    OmegaConf.register_new_resolver("age_order", lambda: ListConfig(list(AGE_ORDER)), replace=True)
+    OmegaConf.register_new_resolver("default_age_buckets", lambda: ListConfig(list(AGE_ORDER)), replace=True)
     OmegaConf.register_new_resolver("all_on", lambda names, factors: ListConfig([*names, *(factors or ())]), replace=True)
     OmegaConf.register_new_resolver("bf16_pays", bf16_pays, replace=True)
     OmegaConf.register_new_resolver("scaled_steps", scaled_steps, replace=True)

@@ -6,16 +6,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from kidasr.config.schema import Fraction, Group, OpenFraction, Seed, Text
+from kidasr.config.schema import Fraction, Group, OpenFraction, Seed, Text, Word
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.audio_check import AudioCheck
-from kidasr.corpus.manifest import Utterance, read_manifest
+from kidasr.corpus.manifest import OLDEST_YEARS, Utterance, read_manifest
 from kidasr.corpus.set_names import set_of
 from kidasr.corpus.sets import Sets
 from kidasr.corpus.split import check_speakers_disjoint, create_train_val_split, divide_by_field, limit_utterances
+from kidasr.corpus.texts import Cleaning, without_markup
 from kidasr.errors import KidasrError
 
 log = logging.getLogger(__name__)
+
+#: In years; a training set of children with a larger age probably has months, or adults.
+OLDEST_CHILD = 20
 
 
 class Fields(Group):
@@ -48,7 +52,9 @@ class Corpus:
         text_case: ``"lower"``, ``"as_is"``, or ``"auto"``: lower case if all training transcripts are in capitals, which
             Whisper never writes and would have to learn first.
         validation_fraction: Fraction of the speakers to hold out if there is no validation manifest.
-        age_buckets: Names, youngest first.
+        age_buckets, age_order, age_years, age_unit: See :class:`kidasr.corpus.age.AgeBuckets`.
+        speakers: ``"unknown"``: the manifests need no speakers, and each utterance counts as a speaker of its own.
+        clean: What is stripped from the texts of all sets: see :class:`kidasr.corpus.texts.Cleaning`.
         on_bad_audio, max_bad_fraction, decode_check_sec: Policy for bad recordings: see
             :class:`kidasr.corpus.audio_check.AudioCheck`.
         cache_sec: Seconds of decoded audio to keep in memory, for each set.
@@ -72,6 +78,11 @@ class Corpus:
         decode_check_sec: NonNegativeFloat | None,
         cache_sec: NonNegativeFloat,
         age_buckets: Annotated[list[Text], Field(min_length=1)],
+        age_order: Annotated[list[Word], Field(min_length=1)] | None,
+        age_years: Annotated[dict[Word, Annotated[float, Field(ge=0, le=OLDEST_YEARS)]], Field(min_length=1)] | None,
+        age_unit: Literal["years", "months"],
+        speakers: Literal["known", "unknown"],
+        clean: Text | Annotated[list[Text], Field(min_length=1)],
         fields: Fields,
     ):
         self.train, self.validation, self.test = train, validation, test
@@ -83,16 +94,22 @@ class Corpus:
         #: What is done about bad recordings.
         self.audio_check = AudioCheck(on_bad_audio, max_bad_fraction, decode_check_sec)
         self.cache_sec = cache_sec
-        self.buckets = AgeBuckets(age_buckets)
+        self.buckets = AgeBuckets(age_buckets, age_order, age_years, age_unit)
+        self.speakers = speakers
+        self.cleaning = Cleaning(clean)
         self.fields = dict(fields)  # lookups in a DictConfig are many times slower
 
     @staticmethod
     def mistakes(keys: Mapping[str, Any]) -> Iterator[str]:
-        """What is wrong with age buckets of the right type."""
-        try:
-            AgeBuckets(keys["age_buckets"])
-        except KidasrError as error:
-            yield str(error)
+        """What is wrong with ages and cleaning, though their types are right."""
+        for check in (
+            lambda: AgeBuckets(*(keys[name] for name in ("age_buckets", "age_order", "age_years", "age_unit"))),
+            lambda: Cleaning(keys["clean"]),
+        ):
+            try:
+                check()
+            except KidasrError as error:
+                yield str(error)
 
     def load(self) -> Sets:
         """Read, split, check and limit the sets.
@@ -100,7 +117,7 @@ class Corpus:
         Raises:
             KidasrError: For an unusable manifest, or a speaker in two sets.
         """
-        found = {"train": read_manifest(self.train, self.fields, self.buckets), "validation": [], "test": []}
+        found = {"train": self._read(self.train), "validation": [], "test": []}
         named = {name for utterance in found["train"] if (name := set_of(utterance.split))}
         if self.validation is not None and len(named) > 1:
             log.warning(
@@ -108,32 +125,70 @@ class Corpus:
             )
         if self.validation is None:
             found |= divide_by_field(found["train"])
-        if self.validation is None and not found["validation"]:
+        is_held_out = self.validation is None and not found["validation"]
+        if is_held_out:
             found["train"], found["validation"] = create_train_val_split(
                 found["train"], self.validation_fraction, self.buckets, self.split_seed
             )
         for name, path in (("validation", self.validation), ("test", self.test)):
             if path is not None:
-                found[name] = read_manifest(path, self.fields, self.buckets)
-        for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-            check_speakers_disjoint(found[one], found[other], one, other)
+                found[name] = self._read(path)
+        if self.speakers == "known":
+            for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+                check_speakers_disjoint(found[one], found[other], one, other)
+        cleaned = self.cleaning.apply(found)
         limited = {
-            name: limit_utterances(utterances, self.limits[name], self.split_seed) for name, utterances in found.items()
+            name: limit_utterances(utterances, self.limits[name], self.split_seed)
+            for name, utterances in cleaned.sets.items()
         }
-        validation = found["validation"] if self.full_validation_at_end else limited["validation"]
+        validation = cleaned.sets["validation"] if self.full_validation_at_end else limited["validation"]
         sets = Sets(limited["train"], validation, limited["validation"], limited["test"], self._lower_case(limited["train"]))
         for name, utterances in sets.named().items():
             if utterances:
-                speakers = len({utterance.speaker_id for utterance in utterances})
-                log.info("data: %s: %d utterances of %d speakers", name, len(utterances), speakers)
+                log.info("data: %s: %d utterances %s", name, len(utterances), self._speakers_of(utterances))
         if len(sets.evaluation) < len(sets.validation):
             log.info("data: evaluations during training transcribe %d of the validation set", len(sets.evaluation))
+        self._report(sets, is_held_out)
+        cleaned.report(sets.named())
         return sets
+
+    def _read(self, path: str) -> list[Utterance]:
+        return read_manifest(path, self.fields, self.buckets, self.speakers)
+
+    def _speakers_of(self, utterances: Sequence[Utterance]) -> str:
+        if self.speakers == "unknown":
+            return "of unknown speakers"
+        return f"of {len({utterance.speaker_id for utterance in utterances})} speakers"
+
+    def _report(self, sets: Sets, is_held_out: bool) -> None:
+        """Log how ages and speakers are taken, and what is doubtful about them."""
+        if self.buckets.describe():
+            log.info("data: ages: %s", self.buckets.describe())
+        old = [utterance for utterance in sets.train if utterance.age is not None and utterance.age > OLDEST_CHILD]
+        if old:
+            months = "" if self.buckets.unit == "months" else "; if ages are in months: data.age_unit=months"
+            log.warning(
+                "data: train: %d of %d utterances have an age over %d years, e.g. %s: %g%s",
+                *(len(old), len(sets.train), OLDEST_CHILD, old[0].source, old[0].age, months),
+            )
+        if self.speakers == "unknown":
+            both = (
+                "utterances are held out for validation, so the same child may be in both sets and WER is then too low"
+                if is_held_out
+                else "whether a child is in two sets can't be checked"
+            )
+            log.warning(
+                "data.speakers=unknown: each utterance counts as a speaker of its own: intervals are too narrow, and %s",
+                both,
+            )
+            field = self.fields["speaker_id"]
+            if any(field in (utterance.extra or ()) for utterances in sets.named().values() for utterance in utterances):
+                log.warning("data.speakers=unknown: the field %r of the manifests is not used", field)
 
     def _lower_case(self, train: Sequence[Utterance]) -> bool:
         if self.text_case != "auto":
             return self.text_case == "lower"
-        if any(letter.islower() for utterance in train for letter in utterance.text):
+        if any(letter.islower() for utterance in train for letter in without_markup(utterance.text)):
             return False
         log.info("data: the training transcripts are all in capitals; using lower case (data.text_case=as_is keeps them)")
         return True

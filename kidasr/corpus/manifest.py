@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kidasr.corpus.age import UNKNOWN, AgeBuckets
 from kidasr.corpus.columns import LOOKALIKES, Columns, columns_of
@@ -66,13 +66,19 @@ class Utterance:
         return f"{self.audio_path}\0{self.start_sec}\0{self.end_sec}"
 
 
-def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBuckets) -> list[Utterance]:
+def read_manifest(
+    path: str | Path,
+    fields: Mapping[str, str],
+    buckets: AgeBuckets,
+    speakers: Literal["known", "unknown"] = "known",
+) -> list[Utterance]:
     """Read a whole manifest, or a corpus in another format.
 
     Args:
         path: A manifest (JSON lines, or CSV with a header), or what another module of :mod:`kidasr.corpus.formats` reads.
         fields: The name in the manifest of each field, see ``conf/data/manifest.yaml``; kidasr's own if it isn't there.
         buckets: The run's age buckets.
+        speakers: ``"unknown"``: an utterance's speaker is its own id; the manifest's field, if it has one, is extra.
 
     Returns:
         The utterances in order. ``audio_path`` is resolved against the manifest's folder. ``utterance_id`` defaults to the
@@ -93,10 +99,13 @@ def read_manifest(path: str | Path, fields: Mapping[str, str], buckets: AgeBucke
             shape = tuple(row)
             columns = shapes.get(shape)
             if columns is None:
-                columns = shapes[shape] = columns_of(shape, names, source)
+                columns = columns_of(shape, names, source)
+                if speakers == "unknown" and columns.speaker_id in row:
+                    columns = columns._replace(extra=(*columns.extra, columns.speaker_id))
+                shapes[shape] = columns
             more = {column: row[column] for column in columns.extra} or None
             extra = extra if more == extra else more  # one dict shared by all utterances of a session
-            utterance = _utterance(row, source, folder, columns, buckets, extra)
+            utterance = _utterance(row, source, folder, columns, buckets, extra, speakers, bool(utterances))
             if utterance.utterance_id in seen:
                 which = f"{columns.utterance_id or 'utterance_id'} {truncate(repr(utterance.utterance_id))}"
                 before = seen[utterance.utterance_id]
@@ -136,6 +145,8 @@ def _utterance(
     columns: Columns,
     buckets: AgeBuckets,
     extra: Mapping[str, Any] | None,
+    speakers: Literal["known", "unknown"],
+    is_later: bool,
 ) -> Utterance:
     audio_path = _text(row, columns.audio_path, "audio_path", source)
     if columns.text not in row:
@@ -143,18 +154,20 @@ def _utterance(
     text = row[columns.text]  # an empty transcript is valid
     if not isinstance(text, str):
         raise ManifestError(f"{source}: {columns.text}={truncate(repr(text))}; expected: a string")
-    age = _number(row, columns.age, source, f"years from 0 to {OLDEST_YEARS}, or null", OLDEST_YEARS)
+    age, age_bucket = _age(row, source, columns, buckets)
     duration_sec, start_sec, end_sec = _number(row, columns.duration_sec, source), None, None
     if columns.have_part:
         start_sec, end_sec, duration_sec = _part(row, columns, duration_sec, source)
     whole = start_sec is None and end_sec is None
+    utterance_id = _optional(row, columns.utterance_id, source, missing=EMPTY) or (
+        audio_path if whole else f"{audio_path}-{start_sec or 0.0}-{'end' if end_sec is None else end_sec}"
+    )
     return Utterance(
-        utterance_id=_optional(row, columns.utterance_id, source, missing=EMPTY)
-        or (audio_path if whole else f"{audio_path}-{start_sec or 0.0}-{'end' if end_sec is None else end_sec}"),
-        speaker_id=_text(row, columns.speaker_id, "speaker_id", source, MISSING),
+        utterance_id=utterance_id,
+        speaker_id=_speaker(row, columns.speaker_id, source, is_later) if speakers == "known" else utterance_id,
         audio_path=os.path.join(folder, audio_path),  # noqa: PTH118, a Path is ten times slower
         text=text,
-        age_bucket=_bucket(row, age, source, columns.age_bucket, buckets),
+        age_bucket=age_bucket,
         age=age,
         duration_sec=duration_sec,
         gender=_optional(row, columns.gender, source),
@@ -211,6 +224,22 @@ def _missing(row: Mapping[str, Any], name: str, field: str, source: str) -> Mani
     )
 
 
+def _speaker(row: Mapping[str, Any], name: str, source: str, is_later: bool) -> str:
+    if speaker := _optional(row, name, source, MISSING):
+        return speaker
+    if is_later:
+        raise ManifestError(
+            f"{source}: field {name!r} is missing or empty, but earlier lines have it; expected: a speaker in each line, "
+            "or in none (with data.speakers=unknown)"
+        )
+    if name in row:
+        raise _missing(row, name, "speaker_id", source)
+    raise ManifestError(
+        f"{source}: field {name!r} is missing; this line has: {truncate(', '.join(row))} (data.fields.speaker_id=NAME takes "
+        "another, data.speakers=unknown does without speakers)"
+    )
+
+
 def _text(row: Mapping[str, Any], name: str, field: str, source: str, missing: frozenset[str] = EMPTY) -> str:
     found = _optional(row, name, source, missing)
     if found is None:
@@ -231,6 +260,13 @@ def _optional(row: Mapping[str, Any], name: str | None, source: str, missing: fr
     return str(value)
 
 
+def _is_missing(value: Any) -> bool:
+    """Whether it is null, NaN, or a word for either, such as ``"NA"`` or ``"unknown"``."""
+    if isinstance(value, str):
+        return value.strip() in MISSING or value.strip().lower() == UNKNOWN
+    return value is None or value != value
+
+
 def _number(
     row: Mapping[str, Any],
     name: str | None,
@@ -239,10 +275,8 @@ def _number(
     largest: float = sys.float_info.max,
 ) -> float | None:
     """A non-negative number; None if the field is missing, null, or a word for either, such as ``"unknown"``."""
-    value = None if name is None else row.get(name)
-    if value is None or value != value:
-        return None
-    if isinstance(value, str) and (value.strip() in MISSING or value.strip().lower() == UNKNOWN):
+    value: Any = None if name is None else row.get(name)
+    if _is_missing(value):
         return None
     try:
         number = math.nan if isinstance(value, bool) else float(value)
@@ -253,6 +287,40 @@ def _number(
     return number
 
 
+def _age(row: Mapping[str, Any], source: str, columns: Columns, buckets: AgeBuckets) -> tuple[float | None, str]:
+    """The age in years, if it is known, and its bucket."""
+    if buckets.labels:
+        return _labelled_age(row, source, columns, buckets)
+    units = 12 if buckets.unit == "months" else 1
+    value = row.get(columns.age) if columns.age else None
+    hint = " (data.age_order=[...] lists other labels)" if isinstance(value, str) else ""
+    if isinstance(value, int | float) and units == 1 and value > OLDEST_YEARS:
+        hint = " (months? data.age_unit=months)"
+    expected = f"{buckets.unit} from 0 to {units * OLDEST_YEARS}, or null{hint}"
+    age = _number(row, columns.age, source, expected, units * OLDEST_YEARS)
+    age = age if age is None else age / units
+    return age, _bucket(row, age, source, columns.age_bucket, buckets)
+
+
+def _labelled_age(row: Mapping[str, Any], source: str, columns: Columns, buckets: AgeBuckets) -> tuple[float | None, str]:
+    given = {name: row[name] for name in (columns.age_bucket, columns.age) if name and not _is_missing(row.get(name))}
+    for value in given.values():
+        label = f"{value:g}" if isinstance(value, float) else str(value).strip()
+        if label in buckets.labels and not isinstance(value, bool):
+            age = buckets.labels[label]
+            return age, label if age is None else buckets.bucket_of(age)
+    named = given.get(columns.age_bucket or "")
+    if isinstance(named, str) and named in buckets.order:
+        return None, named
+    if not given:
+        return None, UNKNOWN
+    name, value = next(iter(given.items()))
+    raise ManifestError(
+        f"{source}: {name}={truncate(repr(value))}; expected: {', '.join(buckets.labels)}, or null "
+        "(the labels of data.age_order or data.age_years)"
+    )
+
+
 def _bucket(row: Mapping[str, Any], age: float | None, source: str, name: str | None, buckets: AgeBuckets) -> str:
     """The bucket that the manifest names if it is one of the run's buckets, or else the bucket of the age."""
     named = None if name is None else row.get(name)
@@ -260,7 +328,7 @@ def _bucket(row: Mapping[str, Any], age: float | None, source: str, name: str | 
         return named
     if age is not None:
         return buckets.bucket_of(age)
-    if named is None or named != named or (isinstance(named, str) and (named in MISSING or named == UNKNOWN)):
+    if _is_missing(named):
         return UNKNOWN
     raise ManifestError(
         f"{source}: {name}={truncate(repr(named))}; expected: {', '.join(buckets.names)} "

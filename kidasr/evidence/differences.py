@@ -49,6 +49,8 @@ class Differences:
         self.groups, self.baseline, self.level = groups, baseline, level
         self.others = [name for name in groups if name != baseline]
         self.runs = [run for members in groups.values() for run in members]
+        #: Whether utterances stand for speakers, so that intervals are too narrow.
+        self.speakers_unknown = any(run.speakers_unknown for run in self.runs)
         self.factorial: Factorial | None = factorial(on) if on and len(on) == len(groups) else None
         names = list(groups)
         self._of_run = np.array([names.index(name) for name, members in groups.items() for _ in members])
@@ -172,7 +174,7 @@ class Differences:
     def _rates(self, weights: np.ndarray, chosen: np.ndarray) -> list[dict[str, Any]]:
         first = self.runs[0]
         size = {
-            "speakers": len(set(first.speakers[chosen])),
+            "speakers": None if self.speakers_unknown else len(set(first.speakers[chosen])),
             "utterances": int(chosen.sum()),
             "words": int(first.words[chosen].sum()),
         }
@@ -199,6 +201,7 @@ class Differences:
             "comparisons": self._family(place)[1],
             "detectable": self._detectable(place) if known else None,
             "verdict": self.verdict(place),
+            "speakers_unknown": self.speakers_unknown,
         }
 
     def _detectable(self, place: int) -> float:
@@ -274,7 +277,7 @@ class Differences:
                         "own_ci95": self._ends(one, place),
                         "pooled": pooled[number].value if pooled else None,
                         "ci95": pooled[number].ends if pooled else None,
-                        "speakers": len(panels[age].words),
+                        "speakers": None if self.speakers_unknown else len(panels[age].words),
                     }
                     for number, (age, one) in enumerate(found.items())
                 }

@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 
 from kidasr.evidence.differences import FEWEST_SPEAKERS, Differences
+from kidasr.evidence.runs import has_unknown_speakers
 from kidasr.evidence.speakers import speaker_sums
 from kidasr.runs.identity import key_of
 
@@ -29,11 +30,20 @@ def doubts(found: Differences, on: Mapping[str, frozenset[str]]) -> Iterator[str
     first = found.runs[0]
     (words,) = speaker_sums(first.speakers, first.words)
     names = np.unique(first.speakers)
-    if found.speakers < FEWEST_SPEAKERS:
-        yield f"{found.speakers} speaker(s): too few for a verdict; expected: {FEWEST_SPEAKERS} or more"
-    elif words.max() > LARGE_SHARE * words.sum():
+    if found.speakers_unknown:
+        unknown = sum(map(has_unknown_speakers, found.runs))
+        some = f" in {unknown} of {len(found.runs)} runs, and ignored in the others" if unknown < len(found.runs) else ""
         yield (
-            f"speaker {names[words.argmax()]} has {100 * words.max() / words.sum():.0f}% of the words, so intervals are "
+            f"speakers are unknown (data.speakers=unknown){some}: every interval and p takes utterances as "
+            "independent, though those of one child are alike. Intervals are too narrow, and p too small"
+        )
+    if found.speakers < FEWEST_SPEAKERS:
+        unit = "utterance(s)" if found.speakers_unknown else "speaker(s)"
+        yield f"{found.speakers} {unit}: too few for a verdict; expected: {FEWEST_SPEAKERS} or more"
+    elif words.max() > LARGE_SHARE * words.sum():
+        one = "utterance" if found.speakers_unknown else "speaker"
+        yield (
+            f"{one} {names[words.argmax()]} has {100 * words.max() / words.sum():.0f}% of the words, so intervals are "
             f"somewhat too narrow; expected: less than {100 * LARGE_SHARE:.0f}%"
         )
     yield from _far_runs(found)

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from kidasr.errors import KidasrError
-from kidasr.evidence.runs import Run, check_same_set, distinct, factors_on, has_set, name_configurations, read_run
+from kidasr.evidence.runs import (
+    Run,
+    check_same_set,
+    distinct,
+    factors_on,
+    has_set,
+    name_configurations,
+    read_run,
+    without_speakers,
+)
 from kidasr.runs.files import METRICS
 from kidasr.runs.identity import key_of
 from kidasr.runs.sweeps import read_sweep
@@ -55,6 +64,8 @@ def finished_configurations(
             runs.append(read_run(folder, set_name))
         except KidasrError as error:
             failed.append({"path": str(folder), "reason": str(error)})
+    if any(run.speakers_unknown for run in runs):  # one measure for all
+        runs = [without_speakers(run) for run in runs]
     configurations, twice = distinct(name_configurations(runs))
     for one in failed + twice:
         log.warning("left out: %s", one["reason"])

@@ -16,6 +16,7 @@ def describe(run: Run) -> dict[str, Any]:
     Returns:
         Rates are fractions, or None without words. ``gap_youngest_oldest`` is the WER of the youngest age bucket minus the
         WER of the oldest, or None with a single bucket. ``choice`` is the luck in the choice of its checkpoint, or None.
+        ``speakers`` is None if they are unknown: the intervals then take utterances as independent, and are too narrow.
     """
     gap = _gap(run)
     choice = choice_of(run)
@@ -35,7 +36,7 @@ def _rates(run: Run, chosen: np.ndarray) -> dict[str, Any]:
     cer = rate_interval(speakers, run.character_errors[chosen], characters)
     return {
         "utterances": int(chosen.sum()),
-        "speakers": len(set(speakers)),
+        "speakers": None if run.speakers_unknown else len(set(speakers)),
         "words": int(words.sum()),
         "wer": wer.value if words.any() else None,
         "ci95": wer.ends if words.any() else None,

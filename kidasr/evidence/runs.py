@@ -76,6 +76,8 @@ class Run:
     validation_ids: Sequence[str] = ()
     validation_speakers: np.ndarray = field(default_factory=lambda: np.array([]))
     validation_words: np.ndarray = field(default_factory=lambda: np.array([]))
+    #: Whether utterances stand for speakers, who are unknown (``data.speakers=unknown``). Intervals are too narrow.
+    speakers_unknown: bool = False
 
     @cached_property
     def losses(self) -> dict[int, Any]:
@@ -106,9 +108,33 @@ class Run:
     @cached_property
     def age_buckets(self) -> list[str]:
         """The age buckets in the set, youngest first, unknown last."""
-        return sorted(
-            set(self.ages), key=lambda age: (age == "unknown", int("".join(filter(str.isdigit, age.split("-")[0])) or 0))
-        )
+        labels = [str(label) for label in _data(self.config).get("age_order") or ()]
+
+        def place(age: str) -> tuple[bool, int, str]:
+            first_year = int("".join(filter(str.isdigit, age.split("-")[0])) or 0)
+            return age == "unknown", labels.index(age) if age in labels else first_year, age
+
+        return sorted(set(map(str, self.ages)), key=place)
+
+
+def _data(config: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    data = (config or {}).get("data")
+    return data if isinstance(data, Mapping) else {}
+
+
+def has_unknown_speakers(run: Run) -> bool:
+    """Whether a run's own config says that speakers are unknown."""
+    return _data(run.config).get("speakers") == "unknown"
+
+
+def without_speakers(run: Run) -> Run:
+    """The run with each utterance as a speaker of its own."""
+    return replace(
+        run,
+        speakers_unknown=True,
+        speakers=np.array(run.utterance_ids),
+        validation_speakers=np.array(run.validation_ids),
+    )
 
 
 def read_run(folder: Path, set_name: str = "validation") -> Run:
@@ -192,7 +218,7 @@ def make_run(
     words, characters, *kinds, character_errors = np.array([[int(row[name]) for name in COUNTS] for row in in_order]).T
     config = read_config(folder)
     overrides = _overrides(folder)
-    return Run(
+    run = Run(
         folder=str(folder),
         config=config,
         overrides=overrides,
@@ -213,6 +239,7 @@ def make_run(
         character_errors=character_errors,
         set_name=set_name,
     )
+    return without_speakers(run) if has_unknown_speakers(run) else run
 
 
 def with_evaluations(run: Run, validation: Run | None = None) -> Run:

@@ -57,6 +57,8 @@ class Recogniser(ABC):
     max_tokens: int
     #: Number of mel bins in the features.
     mel_bins: int
+    #: Code of the language that it writes, such as ``"en"``; None if it is not known.
+    language: str | None = None
     #: Identifies the settings of :meth:`features`; with it, the runs of a process share the features of a set.
     features_made_by: str | None = None
     #: Whether batches have ``keys``, shape ``(batch,)``, which identify inputs that are the same in every epoch.

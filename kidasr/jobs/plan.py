@@ -185,6 +185,8 @@ class PlanAblation(Job):
                 len(runs),
                 len(configurations),
             )
+        if any(run.speakers_unknown for run in runs):
+            log.warning("data.speakers=unknown: planned as if each utterance were a child: it takes more than this")
         took = [sec for run in runs if (sec := duration_sec(Path(run.folder))) is not None]
         return spread, self.children or len(set(runs[0].speakers)), sum(took) / len(took) / 3600 if took else None
 

@@ -10,6 +10,7 @@ from kidasr.batching.curriculum import Curriculum
 from kidasr.config.job import Job
 from kidasr.config.schema import Seed
 from kidasr.corpus.corpus import Corpus
+from kidasr.corpus.texts import Cleaning
 from kidasr.features.augment import FeatureAugmentation, WaveformAugmentation
 from kidasr.features.padding import Padding
 from kidasr.model.freeze import Freeze
@@ -98,6 +99,8 @@ class Train(Job):
             yield "trainer.fp16=true: can't be combined with trainer.bf16=true; choose one"
         elif trainer["fp16"] and trainer["use_cpu"]:
             yield "trainer.fp16=true: not on a CPU; expected: trainer.bf16=true, or trainer=gpu trainer.bf16=false"
+        writes = "en" if config["model"].get("task") == "translate" else config["model"].get("language")
+        yield from Cleaning(config["data"].get("clean", "none")).mistakes(writes)
         for name, one in config["augment"].items():
             if not isinstance(one, Mapping) or "_target_" not in one:
                 yield f"augment.{name}: not an augmentation; expected: a choice of conf/augment, e.g. augment=[specaugment]"

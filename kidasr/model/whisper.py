@@ -45,6 +45,7 @@ class Whisper(Recogniser):
     """
 
     model: WhisperForConditionalGeneration
+    language: str
     takes_keys = True
 
     def __init__(

@@ -49,10 +49,8 @@ def about(runs: Sequence[Run]) -> dict[str, str]:
 def _set(runs: Sequence[Run]) -> str:
     first = runs[0]
     words, ages = int(first.words.sum()), ", ".join(first.age_buckets)
-    return (
-        f"the {first.set_name} set: {len(first.words)} utterances of {len(set(first.speakers))} speakers, "
-        f"{words} words, ages {ages}"
-    )
+    speakers = "unknown" if first.speakers_unknown else str(len(set(first.speakers)))
+    return f"the {first.set_name} set: {len(first.words)} utterances of {speakers} speakers, {words} words, ages {ages}"
 
 
 def _data(configs: Sequence[Mapping[str, Any]], runs: Sequence[Run], name: str) -> str:

@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from kidasr.corpus.age import UNKNOWN, is_in_years
 from kidasr.report.tables import change_of, says_nothing
 
 #: Width of a column, in inches.
@@ -184,6 +185,7 @@ def wer_by_age(
     configurations: Mapping[str, Mapping[str, Any]],
     seeds: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     rate: str = "WER",
+    note: str = "",
 ) -> Figure:
     """The WER of each age bucket with its 95% interval, configurations side by side.
 
@@ -191,6 +193,7 @@ def wer_by_age(
         configurations: By name: ``wer``, ``ci95`` (or None) and ``by_age`` with the same, averaged over seeds.
         seeds: By name, the same of each run. Drawn as small dots where there are several.
         rate: Name of the error rate.
+        note: Said below the figure.
     """
     seeds = seeds or {}
     ages = [*dict.fromkeys(age for one in configurations.values() for age in one["by_age"]), ""]
@@ -249,7 +252,8 @@ def wer_by_age(
         axes.set_ylabel(f"{rate} (%)")
         axes.grid(axis="y")
         axes.tick_params(axis="x", length=0)
-    grid[-1].set_xlabel("age in years")
+    in_years = all(is_in_years(age) for age in ages if age not in ("", UNKNOWN))
+    grid[-1].set_xlabel("; ".join(filter(None, ["age in years" if in_years else "age", note])))
     return _laid_out(figure)
 
 

@@ -27,9 +27,10 @@ from kidasr.report.tables import (
     points,
     rates_table,
     result_table,
+    speakers_of,
     to_csv,
 )
-from kidasr.report.verdict import about_all, ages_that_differ, verdict
+from kidasr.report.verdict import TOO_NARROW, TOO_NARROW_SHORT, about_all, ages_that_differ, verdict
 from kidasr.runs.files import ENVIRONMENT, LEARNING_CURVE, REPORT, WER_BY_AGE
 
 #: More curves or points than this are hard to tell apart.
@@ -76,7 +77,7 @@ class Report:
         described = describe(run)
         rate = rate_of(metrics)
         curve = learning_curve({"": [metrics]}, rate)
-        by_age = wer_by_age({"": described}, rate=rate)
+        by_age = wer_by_age({"": described}, rate=rate, note=TOO_NARROW_SHORT if run.speakers_unknown else "")
         save(curve, folder / LEARNING_CURVE)
         save(by_age, folder / WER_BY_AGE)
         if not self.html:
@@ -84,10 +85,11 @@ class Report:
         before = metrics["zero_shot"]
         zero_shot = f", from {percent(before['wer'])} before training" if before else ""
         gap = described["gap_youngest_oldest"]
+        unknown = run.speakers_unknown
+        others = TOO_NARROW if unknown else f"for other children than these {described['speakers']}"
         said = [
-            f"{percent(described['wer'])} {rate}{zero_shot}; 95% interval {interval(described['ci95'])}, for other "
-            f"children than these {described['speakers']}. The model was kept at step {metrics['best_step']} of "
-            f"{metrics['steps']}."
+            f"{percent(described['wer'])} {rate}{zero_shot}; 95% interval {interval(described['ci95'])}, {others}. "
+            f"The model was kept at step {metrics['best_step']} of {metrics['steps']}."
         ]
         if described["choice"]:
             choice = described["choice"]
@@ -98,7 +100,8 @@ class Report:
             )
         if gap is not None:
             ends = described["gap_ci95"]
-            known = f" (95% interval {points(ends[0])} to {points(ends[1])})" if ends else ""
+            narrow = ", too narrow" if unknown else ""
+            known = f" (95% interval {points(ends[0])} to {points(ends[1])}{narrow})" if ends else ""
             said.append(f"Youngest minus oldest children: {points(gap)} points of {rate}{known}.")
         page = Page(_title(folder, run), str(folder))
         page.sections = [
@@ -108,6 +111,7 @@ class Report:
                 figures={f"{rate} by age": by_age},
                 table=rates_table(described, rate),
                 details=("Before and after training", result_table(before, metrics["final"], rate)) if before else None,
+                note=TOO_NARROW if unknown else "",
             ),
             Section("Training", figures={f"{rate}, losses and learning rate by optimizer step": curve}),
             Section("Environment", items=_how_it_was_run(folder)),
@@ -128,7 +132,9 @@ class Report:
         described, pairs = comparison["runs"], comparison["pairs"]
         baseline = pairs[0]["baseline"]
         tables = comparison_tables(comparison)
-        (folder / "comparison.md").write_text("\n".join(table.markdown() for table, _ in tables.values()), encoding="utf-8")
+        said = f"{_capital(TOO_NARROW)}.\n\n" if pairs[0]["speakers_unknown"] else ""
+        markdown = said + "\n".join(table.markdown() for table, _ in tables.values())
+        (folder / "comparison.md").write_text(markdown, encoding="utf-8")
         latex = (table.latex(caption, f"tab:{name}") for name, (table, caption) in tables.items())
         (folder / "comparison.tex").write_text("\n".join(latex), encoding="utf-8")
         (folder / "comparison.csv").write_text(_pairs_as_csv(pairs), encoding="utf-8")
@@ -160,7 +166,7 @@ class Report:
             by_age = f" Ages that stand out: {'; '.join(ages)}." if ages else ""
             found.append(f"{pair['run']}: {verdict(pair, rate, children)}.{by_age}")
         unit = "characters" if rate == "CER" else "words"
-        size = f"{whole['utterances']} utterances ({whole['words']} {unit}) of {whole['speakers']} children"
+        size = f"{whole['utterances']} utterances ({whole['words']} {unit}) of {speakers_of(whole)} children"
         shares = "; main effects share four fifths of the error probability" if effects else ""
         main = {one["effect"]: one for one in effects if one["kind"] == "main"}
         what = "Each factor on against off" if main else f"Compared with {baseline}"
@@ -239,7 +245,8 @@ def _comparison_figures(configurations: Mapping[str, Sequence[Run]], comparison:
     """The figures of a comparison by their file name."""
     pairs, effects, rate = comparison["pairs"], comparison["effects"], comparison["rate"]
     baseline = pairs[0]["baseline"]
-    direction = "(percentage points; ← better, worse →)"
+    note = TOO_NARROW_SHORT if pairs[0]["speakers_unknown"] else ""
+    direction = f"(percentage points; ← better, worse →{'; ' if note else ''}{note})"
     axis = f"change of {rate} against {baseline}\n{direction}"
     differences = {pair["run"]: pair for pair in pairs}
     seeds: dict[str, list[Mapping[str, Any]]] = {}
@@ -251,7 +258,7 @@ def _comparison_figures(configurations: Mapping[str, Sequence[Run]], comparison:
     figures = {
         "forest": forest(axis, differences),
         "forest_by_age": forest(axis, dict(list(differences.items())[:MAX_DRAWN]), by_age=True),
-        "wer_by_age": wer_by_age({name: means[name] for name in drawn}, seeds, rate),
+        "wer_by_age": wer_by_age({name: means[name] for name in drawn}, seeds, rate, note),
     }
     if effects:
         figures["effects"] = forest(f"effect on {rate}\n{direction}", {one["effect"]: one for one in effects})
@@ -279,7 +286,13 @@ def comparison_tables(comparison: Mapping[str, Any]) -> dict[str, tuple[Table, s
         f"Mean {rate} of each configuration over its seeds, overall and by age.",
     )
     tables["runs"] = comparison_table(comparison["runs"], rate), f"{rate} of each run."
+    if pairs[0]["speakers_unknown"]:
+        tables = {name: (table, f"{caption} {_capital(TOO_NARROW)}.") for name, (table, caption) in tables.items()}
     return tables
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _title(folder: Path, run: Run) -> str:
@@ -319,11 +332,23 @@ def _how_it_was_run(folder: Path) -> list[str]:
 
 def _pairs_as_csv(pairs: Sequence[Mapping[str, Any]]) -> str:
     judged = ["p", "p_corrected", "verdict", "detectable"]
-    header = ["baseline", "run", "set", "age", "delta_wer", "pooled", "low", "high", *judged, "p_mapsswe"]
+    header = [
+        "baseline",
+        "run",
+        "set",
+        "age",
+        "delta_wer",
+        "pooled",
+        "low",
+        "high",
+        *judged,
+        "p_mapsswe",
+        "speakers_unknown",
+    ]
     rows = [
         [pair["baseline"], pair["run"], pair["set"], age, one["delta_wer"], one.get("pooled"), *(one["ci95"] or ("", ""))]
         + [one.get(name, "") for name in judged]
-        + [one["children"]["p_mapsswe"] if age == "all" else ""]
+        + [one["children"]["p_mapsswe"] if age == "all" else "", pair["speakers_unknown"]]
         for pair in pairs
         for age, one in (("all", pair), *pair["by_age"].items())
     ]

@@ -140,7 +140,7 @@ def rates_table(described: Mapping[str, Any], rate: str = "WER") -> Table:
     for age, one in (*described["by_age"].items(), ("all", described)):
         if age == "all":
             table.rule()
-        counts = (str(one[name]) for name in ("speakers", "utterances", "words"))
+        counts = (speakers_of(one), *(str(one[name]) for name in ("utterances", "words")))
         rates = [percent(one["wer"]), interval(one["ci95"])]
         rates += [] if by_character else [percent(one["cer"]), interval(one["cer_ci95"])]
         table.add(age, *rates, *_kinds(one), *counts)
@@ -196,8 +196,13 @@ def age_table(baseline: str, pairs: Sequence[Mapping[str, Any]]) -> Table:
             pooled = "-" if one["pooled"] is None else points(one["pooled"])
             alone, together = (_ends(one[name]) for name in ("own_ci95", "ci95"))
             name = "" if number else pair["run"]
-            table.add(name, age, str(one["speakers"]), points(one["delta_wer"]), alone, pooled, together)
+            table.add(name, age, speakers_of(one), points(one["delta_wer"]), alone, pooled, together)
     return table
+
+
+def speakers_of(one: Mapping[str, Any]) -> str:
+    """The number of speakers, or ``"unknown"``."""
+    return "unknown" if one["speakers"] is None else str(one["speakers"])
 
 
 def effect_table(effects: Sequence[Mapping[str, Any]]) -> Table:

@@ -8,6 +8,11 @@ import numpy as np
 from kidasr.evidence.planning import USUAL, Plan, seeds_needed
 from kidasr.report.tables import points, says_nothing
 
+#: Said beside each interval and verdict if speakers are unknown.
+TOO_NARROW = "speakers are unknown: utterances are taken as independent, so intervals are too narrow and p is too small"
+#: The same in a figure.
+TOO_NARROW_SHORT = "speakers unknown, intervals too narrow"
+
 #: More seeds than anybody runs.
 MANY_SEEDS = 50
 
@@ -18,13 +23,19 @@ def verdict(pair: Mapping[str, Any], rate: str = "WER", children: int | None = N
     Args:
         pair: One of the ``pairs`` or ``effects`` in ``comparison.json``.
         rate: Name of the error rate.
-        children: Number of speakers, to say how many seeds would tell where there is only one.
+        children: Number of speakers, to say how many seeds would tell where there is only one; None if unknown.
     """
+    said = _verdict(pair, rate, children)
+    return f"{said}; {TOO_NARROW}" if pair.get("speakers_unknown") else said
+
+
+def _verdict(pair: Mapping[str, Any], rate: str, children: int | None) -> str:
     found = f"{points(pair['delta_wer'])} points of {rate}"
     if pair["verdict"] == "one seed":
         return f"{found}, with one seed: {_of_these_runs(pair)}{_seeds_that_tell(pair, children)}"
     if pair["ci95"] is None:
-        return f"{found}: a single speaker, so no interval"
+        one = "utterance" if pair.get("speakers_unknown") else "speaker"
+        return f"{found}: a single {one}, so no interval"
     low, high = pair["ci95"]
     if low == high == 0:
         return f"{found}: not a single error more or less"

@@ -210,4 +210,6 @@ def _is_answered(
         level,
         widest,
     )
+    if found.speakers_unknown:
+        log.warning("data.speakers=unknown: intervals are too narrow, so that questions seem answered too early")
     return not open_ones if until.width is None else widest <= until.width

@@ -21,6 +21,7 @@ from kidasr.config.checks import ConfigError
 from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
+from kidasr.corpus.texts import report_texts
 from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError, Stopped
 from kidasr.features.augment import Augmentations, FeatureAugmentation, WaveformAugmentation
@@ -455,6 +456,7 @@ class FineTune:
             raise ConfigError(f"trainer.generation_max_length={longest}: the model's decoder has {positions} positions")
         for utterances in sets.named().values():
             check_text(utterances, recogniser, sets.lower_case)
+        report_texts(sets.named(), recogniser.language, recogniser.scoring.normalize, self.data.cleaning)
 
     def _write(
         self,

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from kidasr.corpus.age import AGE_ORDER, UNKNOWN, AgeBuckets
@@ -36,3 +38,23 @@ def test_other_buckets() -> None:
 def test_buckets_that_overlap_or_fall_are_refused(names: list[str]) -> None:
     with pytest.raises(KidasrError, match=r"data\.age_buckets"):
         AgeBuckets(names)
+
+
+def test_labels_are_buckets_in_their_own_order() -> None:
+    buckets = AgeBuckets(order=["K", "1st", "2nd"])
+    assert buckets.order == {"K": 0, "1st": 1, "2nd": 2, UNKNOWN: 3}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"order": ["K", "K"]}, "'K' is there twice"),
+        ({"order": ["all"]}, "'all' has a meaning of its own"),
+        ({"order": ["K"], "years": {"K": 5.5}}, "not with data.age_years"),
+        ({"order": ["K"], "names": ["3-4"]}, "data.age_order or data.age_buckets"),
+        ({"years": {"K": 5.5}, "unit": "months"}, "labels have no unit"),
+    ],
+)
+def test_labels_that_contradict_themselves_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(KidasrError, match=message):
+        AgeBuckets(**arguments)

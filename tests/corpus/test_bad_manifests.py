@@ -79,7 +79,13 @@ MANIFESTS = {
     "text a number": Row(("m.jsonl", line(text=3)), "FILE:1: text=3; expected: a string"),
     "speaker_id missing": Row(
         ("m.jsonl", line(speaker_id=...)),
-        "FILE:1: field 'speaker_id' is missing; this line has: audio_path, text (data.fields.speaker_id=NAME takes another)",
+        "FILE:1: field 'speaker_id' is missing; this line has: audio_path, text "
+        "(data.fields.speaker_id=NAME takes another, data.speakers=unknown does without speakers)",
+    ),
+    "speaker_id missing in some lines": Row(
+        ("m.jsonl", line() + line(audio_path="b.flac", speaker_id=None)),
+        "FILE:2: field 'speaker_id' is missing or empty, but earlier lines have it; expected: a speaker in each line, or in "
+        "none (with data.speakers=unknown)",
     ),
     "speaker_id a list": Row(("m.jsonl", line(speaker_id=[1])), "FILE:1: speaker_id=[1]; expected: a string"),
     "duration_sec in words": Row(
@@ -218,13 +224,17 @@ MANIFESTS = {
 #: Age fields in the manifest, and the resulting bucket.
 AGES = {
     "-1": Row({"age": -1}, "FILE:1: age=-1; expected: years from 0 to 120, or null"),
-    "300": Row({"age": 300}, "FILE:1: age=300; expected: years from 0 to 120, or null"),
-    '`"six"`': Row({"age": "six"}, "FILE:1: age='six'; expected: years from 0 to 120, or null"),
-    '`"5-6 yrs"`': Row({"age": "5-6 yrs"}, "FILE:1: age='5-6 yrs'; expected: years from 0 to 120, or null"),
+    "300": Row({"age": 300}, "FILE:1: age=300; expected: years from 0 to 120, or null (months? data.age_unit=months)"),
+    '`"six"`': Row(
+        {"age": "six"}, "FILE:1: age='six'; expected: years from 0 to 120, or null (data.age_order=[...] lists other labels)"
+    ),
+    '`"5-6 yrs"`': Row({"age": "5-6 yrs"}, "FILE:1: age='5-6 yrs'; expected: years from 0 to 120, or null (data..."),
     "`true`": Row({"age": True}, "FILE:1: age=True; expected: years from 0 to 120, or null"),
     "NaN": Row(({"age": float("nan")}, UNKNOWN), note="unknown"),
     '`"nan"`, `"null"`, `"None"`, `"NA"`': Row(({"age": "NA", "age_bucket": "nan"}, UNKNOWN), note="unknown"),
-    "a number of 400 digits": Row({"age": 10**400}, "FILE:1: age=1000...0; expected: years from 0 to 120, or null"),
+    "a number of 400 digits": Row(
+        {"age": 10**400}, "FILE:1: age=1000...0; expected: years from 0 to 120, or null (months?..."
+    ),
     "a bucket that is not one of the run's": Row(
         {"age_bucket": "5-7"}, f"FILE:1: age_bucket='5-7'; expected: {AGE_BUCKETS}"
     ),
@@ -241,8 +251,23 @@ AGES = {
 }
 
 
-def read(path: Path) -> list[Utterance]:
-    return read_manifest(path, FIELDS, AgeBuckets())
+#: The same with data.age_order=[K,1st,2nd].
+LABELS = {
+    "a label that is not listed": Row(
+        {"age": "3rd"},
+        "FILE:1: age='3rd'; expected: K, 1st, 2nd, or null (the labels of data.age_order or data.age_years)",
+    ),
+    "a label in small letters": Row({"age_bucket": "k"}, "FILE:1: age_bucket='k'; expected: K, 1st, 2nd, or null (the..."),
+    "a number": Row({"age": 6.5}, "FILE:1: age=6.5; expected: K, 1st, 2nd, or null (the..."),
+    "a list": Row({"age": ["K"]}, "FILE:1: age=['K']; expected: K, 1st, 2nd, or null (the..."),
+    "a label as age": Row(({"age": "1st"}, "1st"), note="its bucket"),
+    "a label as age_bucket, and a number as age": Row(({"age": 6.5, "age_bucket": "1st"}, "1st"), note="the label"),
+    "null": Row(({"age": None}, UNKNOWN), note="unknown"),
+}
+
+
+def read(path: Path, order: list[str] | None = None) -> list[Utterance]:
+    return read_manifest(path, FIELDS, AgeBuckets(order=order))
 
 
 def write(folder: Path, row: Row) -> Path:
@@ -295,6 +320,19 @@ def test_an_age_gives_its_bucket(tmp_path: Path, row: Row) -> None:
     path = tmp_path / "m.jsonl"
     path.write_text(line(**fields), encoding="utf-8")
     assert read(path)[0].age_bucket == bucket
+
+
+@pytest.mark.parametrize("row", LABELS.values(), ids=LABELS)
+def test_a_label_is_a_bucket_or_one_line(tmp_path: Path, row: Row) -> None:
+    path = tmp_path / "m.jsonl"
+    fields, bucket = (row.given, "") if row.line else row.given
+    path.write_text(line(**fields), encoding="utf-8")
+    if row.line is None:
+        assert read(path, ["K", "1st", "2nd"])[0].age_bucket == bucket
+        return
+    with pytest.raises(ManifestError) as caught:
+        read(path, ["K", "1st", "2nd"])
+    assert_line(str(caught.value), row.line, path)
 
 
 def test_a_manifest_without_permission_is_one_line(tmp_path: Path) -> None:

@@ -65,3 +65,50 @@ def test_a_limit_is_for_the_evaluations_alone_if_the_end_is_to_hear_all_and_the_
     assert len(whole.validation) == 8 and whole.evaluation == limited.evaluation
     other = load(tmp_path, texts, *overrides, "data.split_seed=2")
     assert other.evaluation != limited.evaluation
+
+
+def test_without_speakers_each_utterance_is_its_own_and_what_that_means_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    sets = load(tmp_path, list("abcd"), "data.speakers=unknown")
+    assert all(one.speaker_id == one.utterance_id for one in sets.train + sets.validation)
+    assert "data: train: 3 utterances of unknown speakers" in caplog.text
+    assert (
+        "intervals are too narrow, and utterances are held out for validation, so the same child may be in both"
+        in caplog.text
+    )
+    assert "the field 'speaker_id' of the manifests is not used" in caplog.text
+    assert sets.train[0].extra is not None and sets.train[0].extra["speaker_id"].startswith("s"), "nothing is lost"
+
+
+def test_ages_that_children_do_not_have_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load(tmp_path, list("abcd"), age=[78, 6, 90, 84])
+    (line,) = [one for one in caplog.messages if "an age over 20 years" in one]
+    assert line.endswith("data.age_unit=months") and " of 3 utterances" in line
+    caplog.clear()
+    sets = load(tmp_path, list("abcd"), "data.age_unit=months", age=[78, 60, 90, 84])
+    assert sorted(one.age for one in sets.train + sets.validation if one.age) == [5, 6.5, 7, 7.5]
+    assert {one.age_bucket for one in sets.train + sets.validation} == {"5-6", "7-8"}
+    assert "over 20 years" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("override", "buckets", "said"),
+    [
+        ("data.age_order=[K,1st,2]", ["K", "1st", "2", "unknown"], "K, 1st, 2 are the buckets, youngest first"),
+        ("data.age_years={K:5.5,1st:6.5,2:7.5}", ["5-6", "5-6", "7-8", "unknown"], "K is 5.5 years, 1st is 6.5 years, 2"),
+    ],
+)
+def test_grades_are_buckets_or_years_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, override: str, buckets: list[str], said: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    sets = load(tmp_path, list("abcd"), override, age=["K", "1st", 2, None], split=["train"] * 3 + ["dev"])
+    found = sorted(sets.train + sets.validation, key=lambda one: one.text)
+    assert [one.age_bucket for one in found] == buckets
+    assert f"data: ages: {said}" in caplog.text
+
+
+def test_markup_in_small_letters_does_not_hide_that_texts_are_in_capitals(tmp_path: Path) -> None:
+    assert load(tmp_path, ["TWO [laughs] CATS", "<unk> I'M"] * 2).lower_case

@@ -348,7 +348,7 @@ FORMATS = {
         kaldi_files(segments="r r 3 1\n"), "FILE/segments:1: end=1 with a start of 3 s; expected: an end after the start"
     ),
     "Kaldi: an age in words": Row(
-        kaldi_files(spk2age="s six\n"), "FILE/wav.scp:1: age='six'; expected: years from 0 to 120, or null"
+        kaldi_files(spk2age="s six\n"), "FILE/wav.scp:1: age='six'; expected: years from 0 to 120, or null..."
     ),
     "lhotse: a command": Row(
         lhotse_files({"sources": [{**SOURCES, "type": "command"}]}),

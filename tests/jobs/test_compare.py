@@ -11,9 +11,11 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from kidasr.errors import KidasrError
+from kidasr.evidence.runs import read_run
 from kidasr.evidence.significance import mapsswe
 from kidasr.jobs.compare import Compare
 from kidasr.report.options import ReportOptions
+from kidasr.report.verdict import TOO_NARROW
 from tests.conftest import composed, read_json, run_here
 from tests.jobs.conftest import AGES
 
@@ -262,3 +264,38 @@ def test_from_the_command_line(
     (Path(b) / "predictions.jsonl").write_text('{"utterance_id": 1}', encoding="utf-8")
     assert run_here(monkeypatch, "job=compare", f"runs=[{a},{b}]", f"hydra.run.dir={tmp_path / 'report2'}") == 2
     assert "predictions.jsonl:1: not a prediction" in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("all_of_them", [True, False])
+def test_unknown_speakers_make_intervals_too_narrow_and_it_is_said_everywhere(
+    tmp_path: Path, run_folder: Callable[..., str], caplog: pytest.LogCaptureFixture, all_of_them: bool
+) -> None:
+    caplog.set_level("INFO")
+    unknown = "data.speakers=unknown"
+    of_b = [unknown] if all_of_them else []
+    a = [run_folder(f"a{seed}", 0.3, unknown, seed=seed, recorded=True) for seed in (1, 2, 3)]
+    b = [run_folder(f"b{seed}", 0.2, *of_b, "augment=specaugment", seed=seed, recorded=True) for seed in (1, 2, 3)]
+    found = compared(tmp_path, *a, *b)
+    (pair,) = found["pairs"]
+    assert pair["speakers_unknown"] and pair["verdict"] == "better"
+    assert {run["speakers"] for run in found["runs"]} == {None}
+    (doubt,) = found["doubts"]
+    assert "takes utterances as independent" in doubt and ("in 3 of 6 runs" in doubt) != all_of_them
+    verdict_line = next(line for line in caplog.messages if "significantly better" in line)
+    assert verdict_line.endswith(f"; {TOO_NARROW}")
+    for name in ("report.html", "comparison.md", "comparison.tex"):
+        assert "so intervals are too narrow" in (tmp_path / "report" / name).read_text(encoding="utf-8"), name
+    known = [run_folder(f"c{seed}", 0.3, seed=seed) for seed in (1, 2)] + [run_folder("d", 0.2, "x=1", seed=1)]
+    assert not compared(tmp_path, *known)["pairs"][0]["speakers_unknown"]
+
+
+def test_ages_are_in_the_order_of_their_labels(tmp_path: Path, run_folder: Callable[..., str]) -> None:
+    runs = []
+    for name, wer in (("a", 0.3), ("b", 0.2)):
+        run = run_folder(name, wer, "data.age_order=[oldest,young,13+]", recorded=True)
+        rows = [json.loads(line) for line in (Path(run) / "predictions.jsonl").open()]
+        label = dict(zip(AGES, ("13+", "oldest", "young"), strict=True))
+        rows = [row | {"age_bucket": label[row["age_bucket"]]} for row in rows]
+        (Path(run) / "predictions.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        runs.append(run)
+    assert read_run(Path(runs[0])).age_buckets == ["oldest", "young", "13+"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kidasr.report.verdict import about_seeds, about_set, about_spread, ages_that_differ, verdict
+from kidasr.report.verdict import TOO_NARROW, about_seeds, about_set, about_spread, ages_that_differ, verdict
 
 
 def pair(low: float, high: float, said: str = "undecided", **more: Any) -> dict[str, Any]:
@@ -63,6 +63,12 @@ def test_one_seed_says_what_can_be_said_of_it() -> None:
     assert "these very runs differ on these children (p = 0.010 over children), but another seed may" in verdict(one)
     tiny = verdict({**one, "delta_wer": -0.0005}, children=40)
     assert "More than 50 seeds would be needed" in tiny
+
+
+def test_unknown_speakers_are_said_beside_every_verdict() -> None:
+    for one in (pair(-0.05, -0.01, "better"), pair(-0.029, 0.021), pair(0, 0, "one seed", ci95=None, p=None)):
+        assert verdict({**one, "speakers_unknown": True}) == f"{verdict(one)}; {TOO_NARROW}"
+    assert "too narrow" not in verdict(pair(-0.05, -0.01, "better"))
 
 
 def test_a_verdict_names_its_rate_and_a_single_comparison_is_not_corrected() -> None:
