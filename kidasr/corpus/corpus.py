@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from kidasr.config.schema import Fraction, Group, OpenFraction, Seed, Text
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.audio_check import AudioCheck
+from kidasr.corpus.filters import marks_of
 from kidasr.corpus.manifest import Utterance, read_manifest
 from kidasr.corpus.sets import Sets
 from kidasr.corpus.split import check_speakers_disjoint, create_train_val_split, divide_by_field, limit_utterances
@@ -116,6 +117,10 @@ class Corpus:
             if utterances:
                 speakers = len({utterance.speaker_id for utterance in utterances})
                 log.info("data: %s: %d utterances of %d speakers", name, len(utterances), speakers)
+                if mark := marks_of(utterances):
+                    log.log(
+                        logging.INFO if name == "train" else logging.WARNING, "data: the %s set was filtered: %s", name, mark
+                    )
         if len(sets.evaluation) < len(sets.validation):
             log.info("data: evaluations during training transcribe %d of the validation set", len(sets.evaluation))
         return sets

@@ -49,9 +49,10 @@ def about(runs: Sequence[Run]) -> dict[str, str]:
 def _set(runs: Sequence[Run]) -> str:
     first = runs[0]
     words, ages = int(first.words.sum()), ", ".join(first.age_buckets)
+    marks = dict.fromkeys(mark for run in runs if (mark := run.metrics.get("filtered_sets", {}).get(first.set_name)))
     return (
         f"the {first.set_name} set: {len(first.words)} utterances of {len(set(first.speakers))} speakers, "
-        f"{words} words, ages {ages}"
+        f"{words} words, ages {ages}" + "".join(f"; filtered: {mark}" for mark in marks)
     )
 
 

@@ -100,6 +100,7 @@ class Report:
             ends = described["gap_ci95"]
             known = f" (95% interval {points(ends[0])} to {points(ends[1])})" if ends else ""
             said.append(f"Youngest minus oldest children: {points(gap)} points of {rate}{known}.")
+        said += [f"Note: the {name} set was filtered: {mark}." for name, mark in metrics.get("filtered_sets", {}).items()]
         page = Page(_title(folder, run), str(folder))
         page.sections = [
             Section(
