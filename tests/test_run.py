@@ -271,7 +271,7 @@ def test_the_documented_commands_run(
     for stand_in in ("openai/whisper-small", "openai/whisper-tiny.en"):  # no hub here
         arguments = [one.replace(stand_in, str(MICRO)) for one in arguments]
     if any(one.startswith("experiment=") and one.endswith("whisper_small") for one in arguments):
-        arguments += [f"model.name_or_path={MICRO}", "trainer=cpu"]
+        arguments += [f"model.name_or_path={MICRO}", "trainer=cpu", "checkpoint.eval_steps=1"]
     if "job=status" in arguments:
         add_runs(tmp_path / "outputs" / "multirun" / "mine", [PlannedRun("seed=1-0a1b2c3d", ("seed=1",))])
     for name in [one.removeprefix("corpus=") for one in arguments if one.startswith("corpus=")]:

@@ -175,9 +175,10 @@ def _split(
     light = [_utterance(one, buckets, one.utterance_id) for one in found]
     named = {one.utterance_id: one for one in found}
     test, validation = options.test_fraction, options.validation_fraction
-    rest, test_set = _held_out(light, test, "test_fraction", buckets, options.split_seed)
+    rest, test_set = _held_out(light, test, f"test_fraction={test:g}", buckets, options.split_seed)
     share = validation / (1 - test)
-    train, validation_set = _held_out(rest, share, "validation_fraction", buckets, options.split_seed)
+    key = f"validation_fraction={validation:g}"
+    train, validation_set = _held_out(rest, share, key, buckets, options.split_seed)
     for name, utterances in zip(SETS, (train, validation_set, test_set), strict=True):
         sets[name] = [named[one.utterance_id] for one in utterances]
     how = f"speakers held out, the same share of each age bucket (split_seed={options.split_seed})"
@@ -194,8 +195,8 @@ def _held_out(
     except KidasrError as error:
         speakers = len({one.speaker_id for one in utterances})
         raise KidasrError(
-            f"{key}={fraction:g}: no speakers can be held out of {speakers}, since no age bucket has two of them; expected: "
-            f"{key}=0, which makes no such set"
+            f"{key}: no speakers can be held out of {speakers}, since no age bucket has two of them; expected: "
+            f"{key.partition('=')[0]}=0, which makes no such set"
         ) from error
 
 

@@ -104,6 +104,13 @@ def test_a_published_split_is_taken_from_lists(tmp_path: Path, ten: Path) -> Non
     assert read_json(tmp_path / "out" / "summary.json")["left_out"] == {"in none of split_lists": 22}
 
 
+def test_too_few_speakers_to_hold_out_are_refused(tmp_path: Path, ten: Path) -> None:
+    two = ("split=speakers", "ages=[5,5]", "test_fraction=0.9")
+    with pytest.raises(Exception, match=r"^validation_fraction=0\.05: no speakers can be held out of 1, .*fraction=0, "):
+        prepared(tmp_path / "out", "kaldi", ten, *two, "validation_fraction=0.05")
+    assert set(prepared(tmp_path / "out", "kaldi", ten, *two, "validation_fraction=0")) == {"train", "test"}
+
+
 def test_a_split_with_a_speaker_in_two_sets_is_refused(tmp_path: Path, ten: Path) -> None:
     (ten / "test" / "utt2spk").write_text("".join(f"{one}-{n} s1\n" for one in (8, 9) for n in range(3)), encoding="utf-8")
     with pytest.raises(Exception, match=r"1 speaker\(s\) are in both train and test, the first s1; expected: split="):

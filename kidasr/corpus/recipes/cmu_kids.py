@@ -3,6 +3,9 @@
 Layout, from the corpus's TABLES.TXT, lhotse's recipe and Kaldi's (egs/cmu_cslu_kids):
 ``kids/SPEAKER/signal/UTTERANCE.sph`` and ``tables/``. ``UTTERANCE`` is four letters for the speaker, of which the first
 is the gender (f, m), three for the sentence, and 1 (as the prompt, no noise) or 2.
+
+lhotse's recipe reads the same, but stops at the first file that is missing, and needs the program sph2pipe for the headers;
+libsndfile reads them unless they are compressed.
 """
 
 import re

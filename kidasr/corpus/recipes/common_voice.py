@@ -2,6 +2,8 @@
 
 Layout: ``LANGUAGE/{train,dev,test}.tsv`` with ``LANGUAGE/clips/*.mp3``; columns ``client_id``, ``path``, ``sentence``,
 ``age``, ``gender`` and others, which differ between releases.
+
+lhotse's recipe reads the same, but only releases with the columns ``accents`` and ``variant``, and drops missing recordings.
 """
 
 import csv

@@ -3,10 +3,11 @@
 Layout, from the corpus's readme and four public recipes (Kaldi's egs/cmu_cslu_kids, ESPnet's egs2/myst_ogi_cmu_kids,
 SPAPL's and one of UNSW), which agree: ``speech/scripted/GRADE/*/SPEAKER/UTTERANCE.wav``. ``UTTERANCE`` is ``ks``, a
 letter for the grade, two for the speaker, two for the prompt, and a zero; ``docs/all.map`` has the prompts by those two,
-in quotes. ``*-verified.txt`` has a
-code for each file: 1 good, 2 the words and something else, 3 the words are not said, 4 good with a puff of air.
+in quotes. ``*-verified.txt`` has a code for each file: 1 good, 2 the words and something else, 3 the words are not said,
+4 good with a puff of air.
 
-lhotse's recipe is not used: it looks prompts up by the folder of the grade, so that all children of a grade get one text.
+lhotse's recipe is not used: it looks prompts up by the folder of the grade, so that all children of a grade get one
+text (release 1.33).
 """
 
 import re

@@ -93,7 +93,7 @@ class HuggingFace(Recipe):
         try:
             import datasets
         except ImportError as error:
-            raise KidasrError("corpus=huggingface: needs the package datasets; pip install 'kidasr[prepare]'") from error
+            raise KidasrError("corpus=huggingface: needs the package datasets; pip install -e '.[prepare]'") from error
         if not self.root.exists() and (self.root.is_absolute() or self.name.startswith((".", "~"))):
             raise self.wrong("no such folder")
         try:
