@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from kidasr.runs.sweeps import PlannedRun, add_runs
 from kidasr.training.trainer import ChildSpeechTrainer
 from tests.conftest import MICRO, ROOT, job, read_json, read_jsonl, run_here, run_py, sweep_runs
+from tests.corpus.recipes.corpora import CORPORA
 
 CORPUS = ROOT / "kidasr" / "embedded" / "corpus"
 
@@ -270,11 +271,14 @@ def test_the_documented_commands_run(
         write_finished_runs(tmp_path / "outputs")
     for stand_in in ("openai/whisper-small", "openai/whisper-tiny.en"):  # no hub here
         arguments = [one.replace(stand_in, str(MICRO)) for one in arguments]
-    if "experiment=whisper_small" in arguments:
-        arguments += [f"model.name_or_path={MICRO}", "trainer=cpu"]
+    if any(one.startswith("experiment=") and one.endswith("whisper_small") for one in arguments):
+        arguments += [f"model.name_or_path={MICRO}", "trainer=cpu", "checkpoint.eval_steps=1"]
     if "job=status" in arguments:
         add_runs(tmp_path / "outputs" / "multirun" / "mine", [PlannedRun("seed=1-0a1b2c3d", ("seed=1",))])
-    if not {"--help", "--cfg", "job=compare", "job=plan", "job=status"} & set(arguments):
+    for name in [one.removeprefix("corpus=") for one in arguments if one.startswith("corpus=")]:
+        root = CORPORA[name](tmp_path / "corpus")
+        arguments = [one.replace("corpus.root=DIR", f"corpus.root={root}") for one in arguments]
+    if not {"--help", "--cfg", "job=compare", "job=plan", "job=status", "job=prepare"} & set(arguments):
         arguments = [re.sub(r"^(seeds?)=1,2$", r"\1=1", one) for one in arguments]
         if any(one.startswith("ablation.until=") for one in arguments):  # one hypothesis, and the first look is the last
             arguments = [re.sub(r"max_runs=\d+$", "max_runs=4", one) for one in arguments] + ["hypotheses=[h4]"]

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from kidasr.config.schema import Fraction, Group, OpenFraction, Seed, Text, Word
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.audio_check import AudioCheck
+from kidasr.corpus.filters import marks_of
 from kidasr.corpus.manifest import OLDEST_YEARS, Utterance, read_manifest
 from kidasr.corpus.set_names import set_of
 from kidasr.corpus.sets import Sets
@@ -146,6 +147,10 @@ class Corpus:
         for name, utterances in sets.named().items():
             if utterances:
                 log.info("data: %s: %d utterances %s", name, len(utterances), self._speakers_of(utterances))
+                if mark := marks_of(utterances):
+                    log.log(
+                        logging.INFO if name == "train" else logging.WARNING, "data: the %s set was filtered: %s", name, mark
+                    )
         if len(sets.evaluation) < len(sets.validation):
             log.info("data: evaluations during training transcribe %d of the validation set", len(sets.evaluation))
         self._report(sets, is_held_out)

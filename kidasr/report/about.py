@@ -50,7 +50,11 @@ def _set(runs: Sequence[Run]) -> str:
     first = runs[0]
     words, ages = int(first.words.sum()), ", ".join(first.age_buckets)
     speakers = "unknown" if first.speakers_unknown else str(len(set(first.speakers)))
-    return f"the {first.set_name} set: {len(first.words)} utterances of {speakers} speakers, {words} words, ages {ages}"
+    marks = dict.fromkeys(mark for run in runs if (mark := run.metrics.get("filtered_sets", {}).get(first.set_name)))
+    return (
+        f"the {first.set_name} set: {len(first.words)} utterances of {speakers} speakers, {words} words, ages {ages}"
+        + "".join(f"; filtered: {mark}" for mark in marks)
+    )
 
 
 def _data(configs: Sequence[Mapping[str, Any]], runs: Sequence[Run], name: str) -> str:

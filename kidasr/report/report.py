@@ -103,6 +103,7 @@ class Report:
             narrow = ", too narrow" if unknown else ""
             known = f" (95% interval {points(ends[0])} to {points(ends[1])}{narrow})" if ends else ""
             said.append(f"Youngest minus oldest children: {points(gap)} points of {rate}{known}.")
+        said += [f"Note: the {name} set was filtered: {mark}." for name, mark in metrics.get("filtered_sets", {}).items()]
         page = Page(_title(folder, run), str(folder))
         page.sections = [
             Section(

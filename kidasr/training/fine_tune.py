@@ -19,6 +19,7 @@ from kidasr.batching.curriculum import Curriculum
 from kidasr.batching.training_set import TrainingSet
 from kidasr.config.checks import ConfigError
 from kidasr.corpus.corpus import Corpus
+from kidasr.corpus.filters import marks_of
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
 from kidasr.corpus.texts import report_texts
@@ -199,6 +200,7 @@ class FineTune:
                 "frozen_steps": self.freeze.frozen_steps(trainer.state.global_step),
                 "history": learning_history(trainer.state.log_history),
                 "skipped_audio": skipped,
+                "filtered_sets": {name: mark for name, one in sets.named().items() if (mark := marks_of(one))},
             }
             test_predictions = []
             if sets.test:

@@ -15,7 +15,9 @@ from kidasr.sweep.submit import _of_this_machine
 from tests.conftest import ROOT, composed, run_py
 
 CHOICES = sorted(
-    f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml") if path.parent.name != "local"
+    f"{path.parent.name}={path.stem}"
+    for path in (ROOT / "conf").glob("*/*.yaml")
+    if path.parent.name != "local" and path.parts[-2:] != ("corpus", "none.yaml")
 )
 MANIFESTS = ("data.train=T.jsonl", "data.validation=V.jsonl")
 
@@ -58,7 +60,14 @@ def values(*overrides: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
-    needed = {"job=compare": ["runs=[a,b]"], "job=status": [], "job=plan": []}.get(choice, MANIFESTS)
+    prepare = ["job=prepare", "corpus.root=DIR"]
+    alone = {
+        "job=compare": ["runs=[a,b]"],
+        "job=status": [],
+        "job=plan": [],
+        "job=prepare": ["corpus=kaldi", "corpus.root=DIR"],
+    }
+    needed = prepare if choice.startswith("corpus=") else alone.get(choice, MANIFESTS)
     check_config(composed(choice, *needed))
 
 
@@ -168,14 +177,16 @@ def test_a_key_on_the_command_line_wins_over_the_preset() -> None:
 def test_composing_and_checking_does_not_import_torch() -> None:
     code = (
         "import sys; from tests.conftest import composed, check_config; check_config(composed('experiment=all'));"
-        "heavy = {'torch', 'transformers', 'torchaudio', 'matplotlib', 'wandb'} & set(sys.modules); assert not heavy, heavy"
+        "check_config(composed('job=prepare', 'corpus=huggingface', 'corpus.root=x'));"
+        "heavy = {'datasets', 'torch', 'transformers', 'torchaudio', 'matplotlib', 'wandb'} & set(sys.modules);"
+        "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_help_lists_every_group_with_its_choices_and_three_examples() -> None:
     text = run_py("--help").stdout
-    for group in {choice.partition("=")[0] for choice in CHOICES} - {"local"}:
+    for group in {choice.partition("=")[0] for choice in CHOICES} - {"local", "corpus"}:
         names = ", ".join(sorted(choice.partition("=")[2] for choice in CHOICES if choice.startswith(f"{group}=")))
         assert f"{group}: {names}\n" in text
     assert text.count("    python run.py") + text.count("\n  python run.py") >= 3

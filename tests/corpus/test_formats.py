@@ -385,7 +385,7 @@ FORMATS = {
     "Hugging Face: no speakers": Row(
         {"metadata.csv": "file_name,transcription,reader\na.wav,b,s\n"},
         "FILE/metadata.csv:2: field 'speaker_id' is missing; this line has: file_name, transcription, reader "
-        "(data.fields.speaker_id=NAME takes another)",
+        "(data.fields.speaker_id=NAME takes another, data.speakers=unknown does without speakers)",
     ),
     "a saved data set whose list of files is damaged": Row(
         {"state.json": "{}"}, "FILE/state.json: no list '_data_files'; expected: as save_to_disk writes it"
