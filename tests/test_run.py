@@ -273,7 +273,7 @@ def test_the_documented_commands_run(
         arguments += [f"model.name_or_path={MICRO}", "trainer=cpu"]
     if "job=status" in arguments:
         add_runs(tmp_path / "outputs" / "multirun" / "mine", [PlannedRun("seed=1-0a1b2c3d", ("seed=1",))])
-    if not {"--help", "--cfg", "job=compare", "job=plan", "job=status"} & set(arguments):
+    if not {"--help", "--cfg", "job=check", "job=compare", "job=plan", "job=status"} & set(arguments):
         arguments = [re.sub(r"^(seeds?)=1,2$", r"\1=1", one) for one in arguments]
         if any(one.startswith("ablation.until=") for one in arguments):  # one hypothesis, and the first look is the last
             arguments = [re.sub(r"max_runs=\d+$", "max_runs=4", one) for one in arguments] + ["hypotheses=[h4]"]

@@ -3,8 +3,9 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -39,10 +40,18 @@ class AudioError(KidasrError):
     """An unusable recording; the message gives the manifest line, the utterance, the file and the error."""
 
 
-def load_audio(utterance: Utterance) -> Samples:
-    """Load the samples of an utterance: shape ``(samples,)``, float32 in about [-1, 1], 16 kHz, channels averaged.
+class Header(NamedTuple):
+    """What the header of a recording says."""
 
-    Decoded by libsndfile through soundfile, resampled by torchaudio's windowed sinc.
+    rate_hz: int
+    frames: int
+
+
+def decode(utterance: Utterance) -> tuple[np.ndarray[Any, np.dtype[np.float32]], int]:
+    """Decode an utterance by libsndfile through soundfile, as it is stored.
+
+    Returns:
+        The samples, shape ``(samples, channels)``, float32 in about [-1, 1], and their rate in Hz.
 
     Raises:
         AudioError: If the file can't be read, is cut short, or has no samples or invalid ones.
@@ -54,10 +63,21 @@ def load_audio(utterance: Utterance) -> Samples:
         raise _bad(utterance, " has no samples")
     if len(samples) < frames - TOLERANCE_SEC * rate_hz:
         raise _bad(utterance, f" is cut short: {len(samples) / rate_hz:.2f} of {frames / rate_hz:.2f} s")
-    with np.errstate(all="ignore"):  # infinite samples
-        mono: Samples = samples.mean(axis=1)
-    if not np.abs(mono).max() <= LARGEST_SAMPLE:  # also true for NaN
+    if not np.abs(samples).max() <= LARGEST_SAMPLE:  # also true for NaN
         raise _bad(utterance, " has samples that are NaN, infinite or too large")
+    return samples, rate_hz
+
+
+def load_audio(utterance: Utterance) -> Samples:
+    """Load the samples of an utterance: shape ``(samples,)``, float32 in about [-1, 1], 16 kHz, channels averaged.
+
+    Decoded by :func:`decode`, resampled by torchaudio's windowed sinc.
+
+    Raises:
+        AudioError: See :func:`decode`.
+    """
+    samples, rate_hz = decode(utterance)
+    mono: Samples = samples.mean(axis=1)
     # Rounded to 25 Hz: a filter between two rates without a common divisor takes gigabytes. Common rates are not changed.
     rate_hz = 25 * round(rate_hz / 25)
     if rate_hz != SAMPLE_RATE_HZ:
@@ -68,8 +88,13 @@ def load_audio(utterance: Utterance) -> Samples:
     return mono
 
 
-def measured_sec(utterance: Utterance, window_sec: float) -> float:
+def measured_sec(utterance: Utterance, window_sec: float, headers: MutableMapping[str, Header] | None = None) -> float:
     """The length of a recording by its header, in seconds, without decoding it.
+
+    Args:
+        utterance: The utterance.
+        window_sec: Its maximum length.
+        headers: Takes up the header, by audio path.
 
     Raises:
         AudioError: If the file can't be read, is empty or cut short, or is longer than the model's window.
@@ -77,6 +102,8 @@ def measured_sec(utterance: Utterance, window_sec: float) -> float:
     with _opened(utterance) as recording:
         rate_hz, frames, remarks = recording.samplerate, recording.frames, recording.extra_info
         is_cut_ogg = recording.format == "OGG" and not _has_last_page(utterance.audio_path)
+    if headers is not None:
+        headers[utterance.audio_path] = Header(rate_hz, frames)
     if rate_hz not in RATES_HZ:
         raise _bad(utterance, f" has {rate_hz} samples per second; expected: {RATES_HZ.start} to {RATES_HZ.stop}")
     if not frames:

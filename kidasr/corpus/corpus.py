@@ -89,8 +89,11 @@ class Corpus:
         except KidasrError as error:
             yield str(error)
 
-    def load(self) -> Sets:
+    def load(self, refuse_shared_speakers: bool = True) -> Sets:
         """Read, split, check and limit the sets.
+
+        Args:
+            refuse_shared_speakers: Whether a speaker in two sets is an error; False only to report it.
 
         Raises:
             KidasrError: For an unusable manifest, or a speaker in two sets.
@@ -105,7 +108,8 @@ class Corpus:
         for name, path in (("validation", self.validation), ("test", self.test)):
             if path is not None:
                 found[name] = read_manifest(path, self.fields, self.buckets)
-        for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        pairs = (("train", "validation"), ("train", "test"), ("validation", "test"))
+        for one, other in pairs if refuse_shared_speakers else ():
             check_speakers_disjoint(found[one], found[other], one, other)
         limited = {
             name: limit_utterances(utterances, self.limits[name], self.split_seed) for name, utterances in found.items()
