@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from kidasr.corpus.checks.durations import characters
-from kidasr.corpus.checks.findings import Examined, Finding
+from kidasr.corpus.checks.findings import Examined, Finding, percent
 from kidasr.corpus.checks.summary import age_order
 from kidasr.errors import truncate
 from kidasr.report.browser import AudioUrls
@@ -44,7 +44,7 @@ def finding_table(found: Sequence[Finding], examined: Examined) -> Table:
         worst = one.flagged[0]
         example = truncate(examined.utterances[worst.place].utterance_id, EXAMPLE // 2)
         remark = worst.remark if len(worst.remark) <= EXAMPLE else f"{worst.remark[: EXAMPLE - 1]}…"
-        share = f"{100 * len(one.flagged) / len(examined.utterances):.2g}%"
+        share = percent(len(one.flagged), len(examined.utterances))
         table.add(one.kind, one.severity, f"{len(one.flagged):,}", share, f"{example}: {truncate(remark)}")
     return table
 

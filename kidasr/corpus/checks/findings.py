@@ -123,4 +123,10 @@ def worst_first(measured: Mapping[int, float], remark: Callable[[float], str], d
 
 def share(count: int, total: int) -> str:
     """``"12 of 480 utterances (2.5%)"``."""
-    return f"{count:,} of {total:,} utterances ({100 * count / max(1, total):.2g}%)"
+    return f"{count:,} of {total:,} utterances ({percent(count, total)})"
+
+
+def percent(count: int, total: int) -> str:
+    """``"2.5%"``, and ``"0.0042%"`` of many."""
+    value = 100 * count / max(1, total)
+    return f"{value:.1f}%" if value >= 1 else f"{value:.2g}%"
