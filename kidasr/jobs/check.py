@@ -67,7 +67,7 @@ class Check(Job):
         from kidasr.runs.files import write_json
 
         examined, of_model = self._examine()
-        found = by_severity([*run_checks(examined), *of_model])
+        found = by_severity([*run_checks(examined), *(one for one in of_model if one.flagged)])
         numbers = summary(examined)
         self.output_dir.mkdir(parents=True, exist_ok=True)
         write_json(

@@ -1,6 +1,7 @@
 """Transcripts that the model finds very unlikely: often those of another recording."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -11,7 +12,10 @@ from kidasr.corpus.checks.findings import Examined, Finding, worst_first
 from kidasr.corpus.manifest import Utterance
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.padding import Padding
-from kidasr.features.recogniser import Recogniser
+from kidasr.features.recogniser import Batch, Recogniser
+
+#: Utterances whose features are kept at a time.
+CHUNK = 64
 
 #: An outlier is at least so much above the median, in nats per token.
 LEAST_DISTANCE = 1.0
@@ -21,18 +25,37 @@ def losses(
     utterances: Sequence[Utterance], recogniser: Recogniser, padding: Padding, lower_case: bool
 ) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
     """The cross entropy of each transcript given its recording, in nats per token, shape ``(utterances,)``."""
-    recogniser.model.eval()
-    if torch.cuda.is_available():
-        recogniser.model.to("cuda")
-    device = next(recogniser.model.parameters()).device
+    model = recogniser.model.eval()
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        model.to("cuda")
+    device = next(model.parameters()).device
     dataset = ChildSpeechDataset(utterances, recogniser, lower_case=lower_case, padding=padding)
     collate = Collator(recogniser, padding)
-    found = []
-    bar = tqdm(range(len(utterances)), desc="check: scoring transcripts", unit="utterance", leave=False, disable=None)
-    with torch.inference_mode():
-        for place in bar:  # one by one, since the model returns the mean loss of a batch
-            batch = {name: value.to(device) for name, value in collate([dataset.example(place)]).items()}
-            found.append(float(recogniser.model(**batch)["loss"]))
+
+    def loss(batch: Batch) -> float:
+        with torch.inference_mode():
+            return float(model(**{name: value.to(device) for name, value in batch.items()})["loss"])
+
+    # One by one, since the model returns the mean loss of a batch; several at once, each on one core, since short input does
+    # not occupy more. The tokenizer is not for several threads.
+    threads = torch.get_num_threads()
+    workers = 1 if on_gpu else threads
+    found: list[float] = []
+    torch.set_num_threads(1)
+    try:
+        with (
+            ThreadPoolExecutor(workers) as pool,
+            tqdm(
+                total=len(utterances), desc="check: scoring transcripts", unit="utterance", leave=False, disable=None
+            ) as bar,
+        ):
+            for start in range(0, len(utterances), CHUNK):
+                places = range(start, min(start + CHUNK, len(utterances)))
+                found += pool.map(loss, [collate([dataset.example(place)]) for place in places])
+                bar.update(len(places))
+    finally:
+        torch.set_num_threads(threads)
     return np.array(found)
 
 

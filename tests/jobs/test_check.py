@@ -107,13 +107,19 @@ def test_ids_of_utterances_in_place_of_speakers_are_a_warning(clean: Planted, tm
 def test_the_model_finds_swapped_transcripts(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (MICRO.parent / "corpus" / "train.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = [{**row, "audio_path": str(MICRO.parent / "corpus" / row["audio_path"])} for row in rows if row["age"] >= 9][:120]
+    manifest = tmp_path / "t.jsonl"
+
+    def scored() -> set[str]:
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        model = ("model=micro", "padding=max_length", "check.model=true")
+        return ids(checked(tmp_path / "check", "data=manifest", f"data.train={manifest}", *model)).get(
+            "unlikely_text", set()
+        )
+
+    before = scored()
     swapped = rows[3], rows[4]
     swapped[0]["text"], swapped[1]["text"] = "seven small yellow boats", "the king has two black cats"
-    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    model = ("model=micro", "padding=max_length", "check.model=true")
-    check = checked(tmp_path / "check", "data=manifest", f"data.train={tmp_path / 't.jsonl'}", *model)
-    found = ids(check)["unlikely_text"]
-    assert {row["utterance_id"] for row in swapped} <= found and len(found) < 8
+    assert scored() - before == {row["utterance_id"] for row in swapped} and len(before) < 6
 
 
 @real_data
