@@ -7,17 +7,25 @@ STOPPED = 75
 class KidasrError(Exception):
     """A mistake in the command or the data. The text is one line: what is wrong and what is expected.
 
-    The command line prints the text without a traceback and exits with code 2.
+    The command line prints the text without a traceback and exits with :attr:`exit_code`.
     """
 
     #: Whether it has been logged already.
     was_reported = False
+    #: Exit code of the command line.
+    exit_code = 2
 
     def __init__(self, text: str):
         if text.startswith("Caught ") and "Original Traceback" in text:
             # Raised in a data-loader worker: PyTorch puts the worker's complete traceback into the text.
             text = text.rstrip().splitlines()[-1].partition(": ")[2]
         super().__init__(text)
+
+
+class FindingsError(KidasrError):
+    """A job did its work and found faults that its exit code must show. The text says what to do about them."""
+
+    exit_code = 1
 
 
 class Stopped(SystemExit):

@@ -26,6 +26,7 @@ Examples:
   python run.py ablation=half_factorial seeds=1,2      what does each hypothesis change? with a comparison
   python run.py ablation=one_at_a_time                 a first look: each hypothesis by itself
   python run.py ablation=factorial seeds=1,2 factors='{augment: [none, specaugment], optim.learning_rate: [1e-5, 5e-5]}'
+  python run.py job=check data=manifest data.train=T.jsonl   what in these data would hurt a training?
   python run.py job=status                             state of the newest sweep
   python run.py job=compare --help                     groups, keys and examples of another job
 """

@@ -92,9 +92,10 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
                 log.error(line)
             error.was_reported = True
             if begun or is_expected(run_dir):
-                record(run_dir, "failed", error=hidden(str(error).partition("\n")[0]), mistake=True)
+                mistake = error.exit_code == USER_ERROR
+                record(run_dir, "failed", error=hidden(str(error).partition("\n")[0]), mistake=mistake)
             if hydra.mode == RunMode.RUN:
-                raise SystemExit(USER_ERROR) from error
+                raise SystemExit(error.exit_code) from error
             raise
         except Exception as error:
             log.exception("the run failed")

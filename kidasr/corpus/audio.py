@@ -6,7 +6,7 @@ import re
 import stat
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -57,11 +57,11 @@ def file_of(audio_path: str) -> str:
     return _INSIDE.sub("", audio_path)
 
 
-def load_audio(utterance: Utterance) -> Samples:
-    """Load the samples of an utterance: shape ``(samples,)``, float32 in about [-1, 1], 16 kHz, channels averaged.
+def decode(utterance: Utterance) -> tuple[np.ndarray[Any, np.dtype[np.float32]], int]:
+    """Decode an utterance by libsndfile through soundfile, as it is stored. Of a part of a recording, only that is read.
 
-    Decoded by libsndfile through soundfile, resampled by torchaudio's windowed sinc. Of a part of a recording, only the
-    part is read, and converted as if it were a file of its own.
+    Returns:
+        The samples, shape ``(samples, channels)``, float32 in about [-1, 1], and their rate in Hz.
 
     Raises:
         AudioError: If the file can't be read, is cut short, or has no samples or invalid ones; or for a part outside it.
@@ -76,10 +76,21 @@ def load_audio(utterance: Utterance) -> Samples:
         raise _bad(utterance, " has no samples")
     if len(samples) < frames - TOLERANCE_SEC * rate_hz:
         raise _bad(utterance, f" is cut short: {len(samples) / rate_hz:.2f} of {frames / rate_hz:.2f} s")
-    with np.errstate(all="ignore"):  # infinite samples
-        mono: Samples = samples.mean(axis=1)
-    if not np.abs(mono).max() <= LARGEST_SAMPLE:  # also true for NaN
+    if not np.abs(samples).max() <= LARGEST_SAMPLE:  # also true for NaN
         raise _bad(utterance, " has samples that are NaN, infinite or too large")
+    return samples, rate_hz
+
+
+def load_audio(utterance: Utterance) -> Samples:
+    """Load the samples of an utterance: shape ``(samples,)``, float32 in about [-1, 1], 16 kHz, channels averaged.
+
+    Decoded by :func:`decode`, resampled by torchaudio's windowed sinc; a part of a recording as a file of its own.
+
+    Raises:
+        AudioError: See :func:`decode`.
+    """
+    samples, rate_hz = decode(utterance)
+    mono: Samples = samples.mean(axis=1)
     # Rounded to 25 Hz: a filter between two rates without a common divisor takes gigabytes. Common rates are not changed.
     rate_hz = 25 * round(rate_hz / 25)
     if rate_hz != SAMPLE_RATE_HZ:

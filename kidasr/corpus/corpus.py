@@ -112,8 +112,11 @@ class Corpus:
             except KidasrError as error:
                 yield str(error)
 
-    def load(self) -> Sets:
+    def load(self, refuse_shared_speakers: bool = True) -> Sets:
         """Read, split, check and limit the sets.
+
+        Args:
+            refuse_shared_speakers: Whether a speaker in two sets is an error; False only to report it.
 
         Raises:
             KidasrError: For an unusable manifest, or a speaker in two sets.
@@ -134,9 +137,9 @@ class Corpus:
         for name, path in (("validation", self.validation), ("test", self.test)):
             if path is not None:
                 found[name] = self._read(path)
-        if self.speakers == "known":
-            for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-                check_speakers_disjoint(found[one], found[other], one, other)
+        pairs = (("train", "validation"), ("train", "test"), ("validation", "test"))
+        for one, other in pairs if refuse_shared_speakers and self.speakers == "known" else ():
+            check_speakers_disjoint(found[one], found[other], one, other)
         cleaned = self.cleaning.apply(found)
         limited = {
             name: limit_utterances(utterances, self.limits[name], self.split_seed)

@@ -48,7 +48,7 @@ def browser_data(
     chosen = np.lexsort((-errors.max(axis=0), -weight))[:max_utterances]
     first = next(iter(systems.values()))[0]
     references = _raw(first, "raw_references")
-    audio = _Audio(folder, embed_audio_mb)
+    audio = AudioUrls(folder, embed_audio_mb)
     return {
         "total": len(first.utterance_ids),
         "ages": first.age_buckets,
@@ -98,7 +98,7 @@ def align(reference: str, hypothesis: str) -> list[list[str]]:
     ]
 
 
-class _Audio:
+class AudioUrls:
     """Recordings as URLs: data URLs while there is room, then links. Files that are not audio are left out.
 
     Of a part of a recording, only the part is embedded, as the model heard it; a link names it as a media fragment

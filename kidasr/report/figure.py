@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -390,6 +391,62 @@ def _no_interval(intervals: Sequence[Any], marker: str, what: str = "") -> list[
         if any(one is None for one in intervals)
         else []
     )
+
+
+@rc_context(STYLE)
+def histogram(label: str, values: Mapping[str, Sequence[float]], bins: int = 40) -> Figure:
+    """The distribution of a quantity in each set, in percent of the set. The ends hold what is beyond the axis.
+
+    Args:
+        label: The quantity, with its unit.
+        values: Its values by set.
+        bins: Number of bars.
+    """
+    values = {name: numbers for name, numbers in values.items() if len(numbers)}
+    low, high = np.percentile(np.concatenate([np.asarray(one, dtype=float) for one in values.values()]), (0.2, 99.8))
+    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+    figure = _figure(1.6, _set_keys(list(values), linewidth=1.4) if len(values) > 1 else [])
+    axes = figure.subplots()
+    for number, numbers in enumerate(values.values()):
+        counts, _ = np.histogram(np.clip(numbers, edges[0], edges[-1]), edges)
+        colour = PALETTE[number % len(PALETTE)]
+        axes.stairs(100 * counts / len(numbers), edges, color=colour, linewidth=1.2, fill=False)
+        axes.stairs(100 * counts / len(numbers), edges, color=colour, alpha=0.15, fill=True)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(label)
+    axes.set_ylabel("% of the set")
+    axes.grid(axis="y")
+    return _laid_out(figure)
+
+
+@rc_context(STYLE)
+def bars(label: str, unit: str, groups: Sequence[str], counts: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Counts by group, the sets side by side.
+
+    Args:
+        label: What the groups are.
+        unit: What is counted.
+        groups: Names of the groups, in order.
+        counts: By set, the count of each group.
+    """
+    figure = _figure(1.6, _set_keys(list(counts), marker="s") if len(counts) > 1 else [])
+    axes = figure.subplots()
+    width = 0.8 / max(1, len(counts))
+    for number, of in enumerate(counts.values()):
+        where = [place + (number - (len(counts) - 1) / 2) * width for place in range(len(groups))]
+        axes.bar(where, [of.get(group, 0) for group in groups], 0.9 * width, color=PALETTE[number % len(PALETTE)])
+    axes.set_xticks(range(len(groups)), [_plain(group) for group in groups])
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlabel(label)
+    axes.set_ylabel(unit)
+    axes.grid(axis="y")
+    return _laid_out(figure)
+
+
+def _set_keys(names: Sequence[str], **options: Any) -> list[Line2D]:
+    """An entry of a legend for each set."""
+    return [_key(_plain(name), PALETTE[number % len(PALETTE)], **options) for number, name in enumerate(names)]
 
 
 def _key(label: str, colour: str, **options: Any) -> Line2D:

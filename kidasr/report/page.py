@@ -20,9 +20,22 @@ from kidasr.report.svg import inline_svg
 from kidasr.report.tables import Table
 
 
+@dataclass(frozen=True)
+class Player:
+    """A recording with its text."""
+
+    #: Who, where, how long.
+    facts: str
+    #: What is to be noticed.
+    remark: str
+    text: str
+    #: See :class:`kidasr.report.browser.AudioUrls`.
+    audio: str | None
+
+
 @dataclass
 class Section:
-    """A section of a page: title, text, and optionally facts, figures and a table."""
+    """A section of a page: title, text, and optionally facts, figures, a table and recordings."""
 
     title: str
     paragraphs: Sequence[str] = ()
@@ -34,6 +47,8 @@ class Section:
     table: Table | None = None
     #: A collapsed table, with its title.
     details: tuple[str, Table] | None = None
+    #: Recordings to listen to.
+    players: Sequence[Player] = ()
     note: str = ""
 
 
