@@ -1,6 +1,7 @@
 """The corpus of one run: manifests are read, split and checked."""
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -12,9 +13,12 @@ from kidasr.corpus.audio_check import AudioCheck
 from kidasr.corpus.manifest import Utterance, read_manifest
 from kidasr.corpus.sets import Sets
 from kidasr.corpus.split import check_speakers_disjoint, create_train_val_split, divide_by_field, limit_utterances
-from kidasr.errors import KidasrError
+from kidasr.errors import KidasrError, truncate
 
 log = logging.getLogger(__name__)
+
+#: What a test set may be called: its name is part of file names and is typed as ``on=NAME``.
+SET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
 class Fields(Group):
@@ -37,7 +41,9 @@ class Corpus:
     Args:
         train, validation, test: Paths of manifests. Without ``validation``, the train manifest is split: by its ``split``
             field if that names a validation set, or else by holding out speakers.
+        tests: Paths of the manifests of further test sets, by name; None in place of a path for none.
         limit_train, limit_validation, limit_test: Maximum number of utterances, drawn speaker by speaker; None for all.
+            ``limit_test`` is that of each test set.
         full_validation_at_end: Whether ``limit_validation`` applies only to evaluations during training.
         split_seed: Decides which speakers are held out and which utterances a limit keeps.
         text_case: ``"lower"``, ``"as_is"``, or ``"auto"``: lower case if all training transcripts are in capitals, which
@@ -55,6 +61,7 @@ class Corpus:
         train: Text,
         validation: Text | None,
         test: Text | None,
+        tests: dict[Text, Text | None] | None,
         limit_train: PositiveInt | None,
         limit_validation: PositiveInt | None,
         limit_test: PositiveInt | None,
@@ -70,6 +77,7 @@ class Corpus:
         fields: Fields,
     ):
         self.train, self.validation, self.test = train, validation, test
+        self.tests = {name: path for name, path in (tests or {}).items() if path is not None}
         self.limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
         self.full_validation_at_end = full_validation_at_end
         self.split_seed = split_seed
@@ -83,11 +91,21 @@ class Corpus:
 
     @staticmethod
     def mistakes(keys: Mapping[str, Any]) -> Iterator[str]:
-        """What is wrong with age buckets of the right type."""
+        """What is wrong with age buckets and names of sets of the right type."""
         try:
             AgeBuckets(keys["age_buckets"])
         except KidasrError as error:
             yield str(error)
+        for name, path in (keys.get("tests") or {}).items():
+            if not SET_NAME.fullmatch(name):
+                yield (
+                    f"data.tests.{truncate(name)}: can't be the name of a set; expected: letters, digits, - and _, "
+                    "beginning with a letter, up to 64"
+                )
+            elif name in ("train", "validation"):
+                yield f"data.tests.{name}: the name of another set; expected: any name but train and validation"
+            elif name == "test" and path is not None and keys.get("test") is not None:
+                yield "data.tests.test: data.test is the set of that name already; expected: one of the two"
 
     def load(self) -> Sets:
         """Read, split, check and limit the sets.
@@ -105,17 +123,30 @@ class Corpus:
         for name, path in (("validation", self.validation), ("test", self.test)):
             if path is not None:
                 found[name] = read_manifest(path, self.fields, self.buckets)
-        for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-            check_speakers_disjoint(found[one], found[other], one, other)
-        limited = {
-            name: limit_utterances(utterances, self.limits[name], self.split_seed) for name, utterances in found.items()
-        }
-        validation = found["validation"] if self.full_validation_at_end else limited["validation"]
-        sets = Sets(limited["train"], validation, limited["validation"], limited["test"], self._lower_case(limited["train"]))
+        tests = {"test": found["test"]} if found["test"] else {}
+        if "test" in tests and "test" in self.tests:
+            raise KidasrError(
+                "data.tests.test: the split field of data.train names a set 'test' already; expected: another name"
+            )
+        tests |= {name: read_manifest(path, self.fields, self.buckets) for name, path in self.tests.items()}
+        check_speakers_disjoint(found["train"], found["validation"], "train", "validation")
+        for name, utterances in tests.items():
+            key = f"tests.{name}" if name in self.tests else name
+            for other in ("train", "validation"):
+                check_speakers_disjoint(found[other], utterances, other, key)
+        train, evaluation = (
+            limit_utterances(found[name], self.limits[name], self.split_seed) for name in ("train", "validation")
+        )
+        sets = Sets(
+            train,
+            found["validation"] if self.full_validation_at_end else evaluation,
+            evaluation,
+            {name: limit_utterances(ones, self.limits["test"], self.split_seed) for name, ones in tests.items()},
+            self._lower_case(train),
+        )
         for name, utterances in sets.named().items():
-            if utterances:
-                speakers = len({utterance.speaker_id for utterance in utterances})
-                log.info("data: %s: %d utterances of %d speakers", name, len(utterances), speakers)
+            speakers = len({utterance.speaker_id for utterance in utterances})
+            log.info("data: %s: %d utterances of %d speakers", name, len(utterances), speakers)
         if len(sets.evaluation) < len(sets.validation):
             log.info("data: evaluations during training transcribe %d of the validation set", len(sets.evaluation))
         return sets

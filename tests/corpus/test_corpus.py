@@ -7,6 +7,7 @@ import hydra
 import pytest
 
 from kidasr.corpus.sets import Sets
+from kidasr.errors import KidasrError
 from tests.conftest import composed
 
 
@@ -25,7 +26,7 @@ def load(tmp_path: Path, texts: list[str], *overrides: str, **columns: list[Any]
 
 def test_speakers_are_held_out_where_nothing_else_is_said(tmp_path: Path) -> None:
     sets = load(tmp_path, list("abcdefghij"), "data.validation_fraction=0.3")
-    assert {name: len(utterances) for name, utterances in sets.named().items()} == {"train": 7, "validation": 3, "test": 0}
+    assert {name: len(utterances) for name, utterances in sets.named().items()} == {"train": 7, "validation": 3}
 
 
 def test_a_manifests_own_division_is_kept_unless_it_is_of_one_name(tmp_path: Path) -> None:
@@ -65,3 +66,24 @@ def test_a_limit_is_for_the_evaluations_alone_if_the_end_is_to_hear_all_and_the_
     assert len(whole.validation) == 8 and whole.evaluation == limited.evaluation
     other = load(tmp_path, texts, *overrides, "data.split_seed=2")
     assert other.evaluation != limited.evaluation
+
+
+def test_several_test_sets_each_limited_and_without_speakers_of_train_or_validation(tmp_path: Path) -> None:
+    def manifest(name: str, *speakers: str) -> str:
+        rows = [{"audio_path": f"{name}{n}.wav", "text": "a", "speaker_id": one} for n, one in enumerate(speakers)]
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        return str(tmp_path / name)
+
+    adults, kids = manifest("a.jsonl", "x", "y", "z"), manifest("k.jsonl", "x", "v")
+    texts, named = list("abcd"), f"data.tests={{kids: {kids}, adults: {adults}}}"
+    sets = load(tmp_path, texts, named, f"data.test={adults}", "data.limit_test=2")
+    assert {name: len(utterances) for name, utterances in sets.tests.items()} == {"test": 2, "kids": 2, "adults": 2}
+    assert sets.test == sets.tests["test"] == sets.tests["adults"], "test sets may share speakers"
+    assert list(sets.scored()) == ["validation", "test", "kids", "adults"]
+    assert load(tmp_path, texts, named, "data.tests.kids=null").tests.keys() == {"adults"}
+    assert not load(tmp_path, texts, "data.tests={}").tests
+    manifest("s.jsonl", "s0")
+    with pytest.raises(KidasrError, match=r"^data\.tests\.seen: 1 speaker\(s\) are in data\.\w+ too: s0; expected: each in"):
+        load(tmp_path, texts, f"data.tests.seen={tmp_path / 's.jsonl'}")
+    with pytest.raises(KidasrError, match=r"^data\.tests\.test: the split field of data\.train names a set 'test' already;"):
+        load(tmp_path, texts, f"data.tests.test={kids}", split=["train", "train", "dev", "test"])
