@@ -42,12 +42,13 @@ ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("KIDASR_SHARED", ROOT.parent / "shared"))
 TINY_EN = SHARED / "models" / "whisper-tiny.en"
 KIDS = SHARED / "data" / "speechocean762-kids"
+ADULTS = SHARED / "data" / "speechocean762-adults"
 MICRO = ROOT / "kidasr" / "embedded" / "micro_whisper"
 
 #: Skipped without real weights and recordings. Slow tests with them are also in the group ``real_data``.
 real_data = pytest.mark.skipif(
-    not (TINY_EN.is_dir() and KIDS.is_dir()),
-    reason="real weights and recordings are not here: ../shared/models/whisper-tiny.en, ../shared/data/speechocean762-kids",
+    not all(folder.is_dir() for folder in (TINY_EN, KIDS, ADULTS)),
+    reason="real weights and recordings are not here: ../shared/models/whisper-tiny.en, ../shared/data/speechocean762-*",
 )
 
 

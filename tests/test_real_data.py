@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import KIDS, TINY_EN, job, read_json, real_data, run_py
+import kidasr
+from tests.conftest import ADULTS, KIDS, TINY_EN, job, read_json, real_data, run_py
 
 pytestmark = [real_data, pytest.mark.real_data]
 
@@ -44,3 +45,20 @@ def test_all_hypotheses_together_start_and_finish(tmp_path: Path) -> None:
     metrics = read_json(tmp_path / "metrics.json")
     assert (metrics["steps"], metrics["final"]["utterances"]) == (3, 1)
     shutil.rmtree(tmp_path)  # half a gigabyte a checkpoint
+
+
+def test_what_adapting_to_children_costs_on_adults_is_in_each_run_and_in_a_comparison(tmp_path: Path) -> None:
+    sets = (f"data.tests.adults={ADULTS / 'test.jsonl'}", "data.limit_test=6")
+    short = (*REAL, "debug=smoke", "padding=longest", "data.limit_validation=2", *sets)
+    for seed in (1, 2):
+        job(tmp_path / str(seed), *short, f"optim.learning_rate={seed}e-5").run()
+        shutil.rmtree(tmp_path / str(seed) / "checkpoints")  # half a gigabyte each
+        shutil.rmtree(tmp_path / str(seed) / "model")
+        tests = read_json(tmp_path / str(seed) / "metrics.json")["tests"]
+        scores = [tests["adults"][when] for when in ("zero_shot", "final")]
+        assert [one["utterances"] for one in scores] == [6, 6] and 0 < scores[0]["wer"] < 1
+    found = kidasr.compare([tmp_path / "1", tmp_path / "2"], tmp_path / "comparison")
+    assert found["set"] == "validation" and [other["set"] for other in found["other_sets"]] == ["adults"]
+    on_adults = kidasr.compare([tmp_path / "1", tmp_path / "2"], tmp_path / "on_adults", on="adults")
+    (pair,), (other,) = on_adults["pairs"], found["other_sets"][0]["pairs"]
+    assert pair["delta_wer"] == other["delta_wer"] and on_adults["runs"][0]["utterances"] == 6

@@ -18,6 +18,8 @@ def written_out(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
 
     - ``seeds=1,2`` becomes a list: one ablation with both seeds, not one ablation per seed.
     - With ``ablation=``, ``hypotheses=[h1,h4]`` sets the hypotheses to vary (``ablated``); with ``factors=`` alone, none.
+    - ``data.tests='{kids: K.jsonl}'`` and ``data.tests.kids=K.jsonl`` add a set, which Hydra would take for a typing error;
+      with ``{}`` there is none.
     - ``augment.freq_mask_param=27`` becomes ``augment.specaugment.freq_mask_param=27``: the augmentation that has the key.
     - Flags are moved to the front: Hydra does not recognise them after an override.
 
@@ -36,6 +38,7 @@ def written_out(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
     out = []
     for one in arguments:
         one = re.sub(r"^(seeds|ablated)=([^\[\]]+)$", r"\1=[\2]", one)
+        one = re.sub(r"^(data\.tests(?:\.[\w-]+)?=)", r"++\1", re.sub(r"^data\.tests=\{\s*\}$", "data.tests=null", one))
         if has_design:
             one = re.sub(r"^hypotheses=\[?([^\[\]]*)\]?$", r"ablated=[\1]", one)
         if one.startswith("factors="):

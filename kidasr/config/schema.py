@@ -29,6 +29,7 @@ class Identity(Group):
     """What makes two runs the same experiment."""
 
     ignored_keys: list[Text]
+    measured_keys: list[Text]
 
 
 class Ablation(Group):

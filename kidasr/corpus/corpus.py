@@ -1,6 +1,7 @@
 """The corpus of one run: manifests are read, split and checked."""
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -15,12 +16,15 @@ from kidasr.corpus.set_names import set_of
 from kidasr.corpus.sets import Sets
 from kidasr.corpus.split import check_speakers_disjoint, create_train_val_split, divide_by_field, limit_utterances
 from kidasr.corpus.texts import Cleaning, without_markup
-from kidasr.errors import KidasrError
+from kidasr.errors import KidasrError, truncate
 
 log = logging.getLogger(__name__)
 
 #: In years; a training set of children with a larger age probably has months, or adults.
 OLDEST_CHILD = 20
+
+#: What a test set may be called: its name is part of file names and is typed as ``on=NAME``.
+SET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
 class Fields(Group):
@@ -47,7 +51,9 @@ class Corpus:
     Args:
         train, validation, test: Manifests, or corpora in another format. Without ``validation``, ``train`` is split: by its
             ``split`` field if that names a validation set, or else by holding out speakers.
+        tests: Paths of the manifests of further test sets, by name; None in place of a path for none.
         limit_train, limit_validation, limit_test: Maximum number of utterances, drawn speaker by speaker; None for all.
+            ``limit_test`` is that of each test set.
         full_validation_at_end: Whether ``limit_validation`` applies only to evaluations during training.
         split_seed: Decides which speakers are held out and which utterances a limit keeps.
         text_case: ``"lower"``, ``"as_is"``, or ``"auto"``: lower case if all training transcripts are in capitals, which
@@ -67,6 +73,7 @@ class Corpus:
         train: Text,
         validation: Text | None,
         test: Text | None,
+        tests: dict[Text, Text | None] | None,
         limit_train: PositiveInt | None,
         limit_validation: PositiveInt | None,
         limit_test: PositiveInt | None,
@@ -87,6 +94,7 @@ class Corpus:
         fields: Fields,
     ):
         self.train, self.validation, self.test = train, validation, test
+        self.tests = {name: path for name, path in (tests or {}).items() if path is not None}
         self.limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
         self.full_validation_at_end = full_validation_at_end
         self.split_seed = split_seed
@@ -102,7 +110,7 @@ class Corpus:
 
     @staticmethod
     def mistakes(keys: Mapping[str, Any]) -> Iterator[str]:
-        """What is wrong with ages and cleaning, though their types are right."""
+        """What is wrong with ages, cleaning and the names of sets, though their types are right."""
         for check in (
             lambda: AgeBuckets(*(keys[name] for name in ("age_buckets", "age_order", "age_years", "age_unit"))),
             lambda: Cleaning(keys["clean"]),
@@ -111,6 +119,16 @@ class Corpus:
                 check()
             except KidasrError as error:
                 yield str(error)
+        for name, path in (keys.get("tests") or {}).items():
+            if not SET_NAME.fullmatch(name):
+                yield (
+                    f"data.tests.{truncate(name)}: can't be the name of a set; expected: letters, digits, - and _, "
+                    "beginning with a letter, up to 64"
+                )
+            elif name in ("train", "validation"):
+                yield f"data.tests.{name}: the name of another set; expected: any name but train and validation"
+            elif name == "test" and path is not None and keys.get("test") is not None:
+                yield "data.tests.test: data.test is the set of that name already; expected: one of the two"
 
     def load(self, refuse_shared_speakers: bool = True) -> Sets:
         """Read, split, check and limit the sets.
@@ -137,23 +155,34 @@ class Corpus:
         for name, path in (("validation", self.validation), ("test", self.test)):
             if path is not None:
                 found[name] = self._read(path)
-        pairs = (("train", "validation"), ("train", "test"), ("validation", "test"))
-        for one, other in pairs if refuse_shared_speakers and self.speakers == "known" else ():
-            check_speakers_disjoint(found[one], found[other], one, other)
+        if found["test"] and "test" in self.tests:
+            raise KidasrError(
+                "data.tests.test: the split field of data.train names a set 'test' already; expected: another name"
+            )
+        if not found["test"]:
+            del found["test"]
+        found |= {name: self._read(path) for name, path in self.tests.items()}
+        if refuse_shared_speakers and self.speakers == "known":
+            self._check_speakers(found)
         cleaned = self.cleaning.apply(found)
         limited = {
-            name: limit_utterances(utterances, self.limits[name], self.split_seed)
+            name: limit_utterances(utterances, self.limits.get(name, self.limits["test"]), self.split_seed)
             for name, utterances in cleaned.sets.items()
         }
-        validation = cleaned.sets["validation"] if self.full_validation_at_end else limited["validation"]
-        sets = Sets(limited["train"], validation, limited["validation"], limited["test"], self._lower_case(limited["train"]))
+        train, evaluation = limited.pop("train"), limited.pop("validation")
+        sets = Sets(
+            train,
+            cleaned.sets["validation"] if self.full_validation_at_end else evaluation,
+            evaluation,
+            limited,
+            self._lower_case(train),
+        )
         for name, utterances in sets.named().items():
-            if utterances:
-                log.info("data: %s: %d utterances %s", name, len(utterances), self._speakers_of(utterances))
-                if mark := marks_of(utterances):
-                    log.log(
-                        logging.INFO if name == "train" else logging.WARNING, "data: the %s set was filtered: %s", name, mark
-                    )
+            log.info("data: %s: %d utterances %s", name, len(utterances), self._speakers_of(utterances))
+            if mark := marks_of(utterances):
+                log.log(
+                    logging.INFO if name == "train" else logging.WARNING, "data: the %s set was filtered: %s", name, mark
+                )
         if len(sets.evaluation) < len(sets.validation):
             log.info("data: evaluations during training transcribe %d of the validation set", len(sets.evaluation))
         self._report(sets, is_held_out)
@@ -162,6 +191,14 @@ class Corpus:
 
     def _read(self, path: str) -> list[Utterance]:
         return read_manifest(path, self.fields, self.buckets, self.speakers)
+
+    def _check_speakers(self, found: Mapping[str, Sequence[Utterance]]) -> None:
+        """Refuse speakers of the train or validation set in any other set. Test sets may share speakers."""
+        check_speakers_disjoint(found["train"], found["validation"], "train", "validation")
+        for name in [name for name in found if name not in ("train", "validation")]:
+            key = f"tests.{name}" if name in self.tests else name
+            for other in ("train", "validation"):
+                check_speakers_disjoint(found[other], found[name], other, key)
 
     def _speakers_of(self, utterances: Sequence[Utterance]) -> str:
         if self.speakers == "unknown":

@@ -1,8 +1,10 @@
-"""Make the embedded corpus of synthetic children: `python -m kidasr.embedded.make_corpus`.
+"""Make the embedded corpus of synthetic children, and a few adults: `python -m kidasr.embedded.make_corpus`.
 
-Writes `train.jsonl`, `validation.jsonl` and `audio/*.ogg` (16 kHz mono, OGG Opus). Each age bucket has the same number of
-speakers, and the two splits share neither speakers nor espeak-ng voices. `synthesis.py` describes how the voices are made,
-and the sources of the method (espeak-ng, Praat's "Change gender", phonological processes).
+Writes `train.jsonl`, `validation.jsonl`, `adults.jsonl` and `audio/*.ogg` (16 kHz mono, OGG Opus). Each age bucket has the
+same number of speakers. The splits share no speakers, and none shares an espeak-ng voice with the training split. The adults
+show what adapting to children costs; they are recorded like those that the micro Whisper was trained on. `synthesis.py`
+describes how the voices are made, and the sources of the method (espeak-ng, Praat's "Change gender", phonological
+processes).
 """
 
 import argparse
@@ -28,20 +30,37 @@ class Split:
     """The composition of a split; its speakers use its espeak-ng voices in turn."""
 
     name: str
-    number: int
-    speakers_per_bucket: int
+    number: int  # in random keys; pretrain_micro.py uses 2
+    speakers: int  # of children: a multiple of the number of age buckets
     clips: int  # per speaker
     voices: tuple[str, ...]
+    are_adults: bool = False
 
 
 VALIDATION_VOICES = ("f2", "f4", "Alicia", "belinda", "m2", "m5", "m8", "Michael")
 TRAIN_VOICES = tuple(voice for voice in synthesis.FEMALE_VOICES + synthesis.MALE_VOICES if voice not in VALIDATION_VOICES)
-SPLITS = (Split("train", 0, 10, 8, TRAIN_VOICES), Split("validation", 1, 4, 8, VALIDATION_VOICES))
+SPLITS = (
+    Split("train", 0, 60, 8, TRAIN_VOICES),
+    Split("validation", 1, 24, 8, VALIDATION_VOICES),
+    Split("adults", 3, 6, 5, ("f2", "m2", "f4", "m5", "Alicia", "Michael"), are_adults=True),
+)
 
 
 def make_speaker(seed: int, split: Split, number: int) -> Speaker:
     """The speaker with this number: consecutive speakers go through the age buckets and voices in turn."""
     rng = synthesis.random_generator(seed, split.number, number)
+    if split.are_adults:
+        voice = split.voices[number % len(split.voices)]
+        return Speaker(
+            speaker_id=f"{split.name}_{number:02d}",
+            number=number,
+            age=int(rng.integers(20, 65)),
+            gender="female" if voice in synthesis.FEMALE_VOICES else "male",
+            voice=voice,
+            espeak_pitch=int(rng.integers(20, 80)),
+            speed_wpm=float(rng.uniform(125, 190)),
+            tempo=float(rng.uniform(0.85, 1.2)),
+        )
     bucket, rank = number % len(AGE_BUCKETS), number // len(AGE_BUCKETS)
     first, last = AGE_BUCKETS[bucket]
     age = first + rank % (last - first + 1)
@@ -77,6 +96,8 @@ def make_clip(seed: int, split: Split, speaker: Speaker, utterance: int) -> tupl
             break
     else:
         raise SynthesisError(f"no phrase of speaker {speaker.speaker_id} fits into {MAX_CLIP_SEC} s")
+    if split.are_adults:
+        return " ".join(words), synthesis.add_room(speech, rng.uniform(8, 35), None, split.voices, rng)
     speech = synthesis.tablet_microphone(speech, rng.uniform(350, 450), rng.uniform(3800, 4400))
     snr_db = rng.normal(30 - 11 * speaker.youth, 3)
     babble_snr_db = rng.uniform(10, 20) - 4 * speaker.youth if rng.random() < 0.08 else None
@@ -95,7 +116,7 @@ def write_clip(job: tuple[Path, int, Split, Speaker, int]) -> dict[str, str | in
         "speaker_id": speaker.speaker_id,
         "age": speaker.age,
         "gender": speaker.gender,
-        "split": split.name,
+        "split": "test" if split.are_adults else split.name,
         "audio_path": audio_path,
         "duration_sec": round(len(samples) / SAMPLING_RATE, 3),
         "text": text,
@@ -104,7 +125,7 @@ def write_clip(job: tuple[Path, int, Split, Speaker, int]) -> dict[str, str | in
 
 def make_split(output: Path, seed: int, split: Split, limit: int | None, processes: int) -> None:
     """Write the audio and the manifest of one split."""
-    speakers = [make_speaker(seed, split, number) for number in range(split.speakers_per_bucket * len(AGE_BUCKETS))]
+    speakers = [make_speaker(seed, split, number) for number in range(split.speakers)]
     jobs = [(output, seed, split, speaker, utterance) for utterance in range(split.clips) for speaker in speakers]
     jobs = jobs[:limit]
     written = synthesis.map_in_processes(write_clip, jobs, processes)

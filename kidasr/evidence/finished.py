@@ -14,7 +14,9 @@ from kidasr.evidence.runs import (
     factors_on,
     has_set,
     name_configurations,
+    on_set,
     read_run,
+    sets_in,
     without_speakers,
 )
 from kidasr.runs.files import METRICS
@@ -54,10 +56,13 @@ def finished_configurations(
         The runs, and what was left out: ``path`` and ``reason``.
 
     Raises:
-        KidasrError: If they were scored on different sets, or a seed is there twice with different transcripts.
+        KidasrError: If they were scored on different sets, none was scored on ``on``, or a seed is there twice with
+            different transcripts.
     """
     folders = list(_folders([patterns] if isinstance(patterns, str) else patterns))
     set_name = on or _set_of_all(folders)
+    if on is not None:
+        _check_scored(on, folders)
     runs, failed = [], []
     for folder in folders:
         try:
@@ -83,6 +88,40 @@ def _set_of_all(folders: Sequence[Path]) -> str:
             "compared on the validation set: %d of %d runs have transcripts of a test set", len(tested), len(finished)
         )
     return "test" if tested and len(tested) == len(finished) else "validation"
+
+
+def _check_scored(on: str, folders: Sequence[Path]) -> None:
+    """Refuse a set that no finished run was scored on."""
+    finished = [folder for folder in folders if (folder / METRICS).is_file()]
+    if finished and not any(has_set(folder, on) for folder in finished):
+        known = dict.fromkeys(name for folder in finished for name in sets_in(folder))
+        raise KidasrError(f"on={on}: none of these runs was scored on that set; expected: {', '.join(known)}")
+
+
+def on_other_sets(configurations: Mapping[str, Sequence[Run]]) -> dict[str, dict[str, list[Run]]]:
+    """The same runs on each other set that all of them were scored on, by its name; validation comes first.
+
+    Sets that only some have, or whose utterances differ between runs, are left out and logged.
+    """
+    runs = [run for members in configurations.values() for run in members]
+    names = dict.fromkeys(name for run in runs for name in sets_in(Path(run.folder)))
+    found = {}
+    for name in names:
+        if name == runs[0].set_name:
+            continue
+        scored = sum(has_set(Path(run.folder), name) for run in runs)
+        if scored < len(runs):
+            log.warning("not compared on %s: %d of %d runs were scored on it", name, scored, len(runs))
+            continue
+        try:
+            of_set = {key: [on_set(run, name) for run in members] for key, members in configurations.items()}
+            first, *rest = [run for members in of_set.values() for run in members]
+            for run in rest:
+                check_same_set(first, run)
+            found[name] = of_set
+        except KidasrError as error:
+            log.warning("not compared on %s: %s", name, error)
+    return found
 
 
 def _folders(patterns: Sequence[str]) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """Error rates of runs and of configurations, overall and by age, with intervals."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,3 +73,15 @@ def describe_configurations(differences: Differences) -> list[dict[str, Any]]:
         }
         for number, (name, members) in enumerate(differences.groups.items())
     ]
+
+
+def rate_before(runs: Sequence[Run]) -> float | None:
+    """The mean rate of runs before training, on the set that they are read from; None if one of them did not score it."""
+    rates: list[float] = []
+    for run in runs:
+        of_set = run.metrics if run.set_name == "validation" else (run.metrics.get("tests") or {}).get(run.set_name) or {}
+        rate = (of_set.get("zero_shot") or {}).get("wer")
+        if rate is None:
+            return None
+        rates.append(rate)
+    return float(np.mean(rates))

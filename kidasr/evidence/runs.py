@@ -19,7 +19,7 @@ from kidasr.errors import KidasrError
 from kidasr.recognition.score import is_runaway
 from kidasr.runs.files import EVALUATIONS, METRICS, PREDICTIONS, predictions_of
 from kidasr.runs.folder import read_config
-from kidasr.runs.identity import configuration, ignored_keys, key_of, overrides_with_effect
+from kidasr.runs.identity import configuration, ignored_keys, key_of, measured_keys, overrides_with_effect
 from kidasr.runs.record import failure
 
 #: Fields of a prediction that a comparison needs.
@@ -153,7 +153,7 @@ def read_run(folder: Path, set_name: str = "validation") -> Run:
     metrics = _read_json(folder / METRICS)
     path = folder / predictions_of(set_name)
     if not path.is_file() and set_name != "validation":
-        raise KidasrError(f"{folder}: no transcripts of the set {set_name!r} ({path.name}); expected: {_sets_in(folder)}")
+        raise KidasrError(f"{folder}: no transcripts of the set {set_name!r} ({path.name}); expected: {_options(folder)}")
     rows = _read_rows(path)
     try:
         run = make_run(folder, metrics, rows, set_name)
@@ -164,15 +164,29 @@ def read_run(folder: Path, set_name: str = "validation") -> Run:
         raise KidasrError(f"{path}: not predictions: {type(error).__name__} {error}") from error
 
 
+def on_set(run: Run, set_name: str) -> Run:
+    """The same run on another set that it was scored on, without the evaluations that chose its checkpoint.
+
+    Raises:
+        KidasrError: If its transcripts can't be read.
+    """
+    folder = Path(run.folder)
+    return make_run(folder, run.metrics, _read_rows(folder / predictions_of(set_name)), set_name)
+
+
 def has_set(folder: Path, set_name: str) -> bool:
     """Whether a run has transcripts of a set."""
     return (folder / predictions_of(set_name)).is_file()
 
 
-def _sets_in(folder: Path) -> str:
-    known = [path.name for path in sorted(folder.glob("predictions*.jsonl"))]
-    names = [name.removeprefix("predictions").removesuffix(".jsonl").lstrip("_") or "validation" for name in known]
-    return ", ".join(f"on={name}" for name in names) or "a finished run"
+def _options(folder: Path) -> str:
+    return ", ".join(f"on={name}" for name in sets_in(folder)) or "a finished run"
+
+
+def sets_in(folder: Path) -> list[str]:
+    """The sets that a run has transcripts of; validation comes first."""
+    tests = [path.stem.removeprefix("predictions_") for path in sorted(folder.glob("predictions_*.jsonl"))]
+    return [*(["validation"] if (folder / PREDICTIONS).is_file() else []), *tests]
 
 
 def _read_json(path: Path) -> Any:
@@ -280,10 +294,12 @@ def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs by their configuration, which is named by the overrides that not all of them have, or is the default.
 
     ``hypotheses=[h1,h4]`` is named ``h1+h4``, and none of them ``baseline``; a factor of an ablation is named by its level
-    where it is on. Where no config is recorded, the overrides are the configuration.
+    where it is on. The sets that were scored are no part of it (``identity.measured_keys``). Where no config is recorded,
+    the overrides are the configuration.
     """
     # One list for all, also where it was extended between two of them.
-    ignored = frozenset[str]().union(*(ignored_keys(run.config or {}) for run in runs))
+    configs = [run.config or {} for run in runs]
+    ignored = frozenset[str]().union(*map(ignored_keys, configs), *map(measured_keys, configs))
     typed = {run.folder: _typed(run, ignored) for run in runs}
     grouped: dict[str, list[Run]] = defaultdict(list)
     for run in runs:

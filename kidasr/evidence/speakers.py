@@ -44,6 +44,18 @@ def rate_interval(
     return Interval(value, max(0.0, value - reach) if np.isfinite(reach) else -np.inf, value + reach)
 
 
+def change_interval(
+    speakers: Sequence[str] | np.ndarray,
+    before: Sequence[int] | np.ndarray,
+    after: Sequence[int] | np.ndarray,
+    words: Sequence[int] | np.ndarray,
+) -> Interval:
+    """The change of an error rate on the same utterances, and its interval for other speakers; see :func:`rate_interval`."""
+    value, error, degrees = _ratio(*speaker_sums(speakers, np.subtract(after, before), words))
+    reach = _reach(error, degrees)
+    return Interval(value, value - reach, value + reach)
+
+
 def gap_interval(young: np.ndarray, old: np.ndarray) -> Interval:
     """The rate of one group of speakers minus that of another group, with Welch's degrees of freedom.
 

@@ -10,12 +10,13 @@ from kidasr.config.schema import Text
 from kidasr.errors import KidasrError
 from kidasr.evidence.differences import LEVEL, Differences
 from kidasr.evidence.doubts import doubts
-from kidasr.evidence.finished import active_factors, baseline_of, finished_configurations
-from kidasr.evidence.rates import describe, describe_configurations
+from kidasr.evidence.finished import active_factors, baseline_of, finished_configurations, on_other_sets
+from kidasr.evidence.rates import describe, describe_configurations, rate_before
+from kidasr.evidence.runs import Run
 from kidasr.report.about import about
 from kidasr.report.options import ReportOptions
 from kidasr.report.report import Report, comparison_tables
-from kidasr.report.verdict import about_all, verdict
+from kidasr.report.verdict import about_all, costs, verdict
 from kidasr.runs.files import write_json
 from kidasr.sweep.until import read_looks
 
@@ -34,12 +35,12 @@ class Compare(Job):
         baseline: A run folder, a configuration by its name in the table, or by its hypotheses (``["h1", "h2"]``; ``[]`` for
             none). None for the configuration with no hypothesis on; failing that, the one called baseline, then the first.
         on: The set to compare on: ``validation``, or the name of a test set. None for ``test`` if all runs have it,
-            otherwise the validation set.
+            otherwise the validation set. What changes on the other sets that all runs have is reported beside it.
         report: The keys of the ``report`` group.
 
     Raises:
-        KidasrError: If there are fewer than two configurations, the runs were scored on different sets, or a seed is there
-            twice with different transcripts.
+        KidasrError: If there are fewer than two configurations, the runs were scored on different sets, none was scored on
+            ``on``, or a seed is there twice with different transcripts.
     """
 
     def __init__(
@@ -65,6 +66,10 @@ class Compare(Job):
         for name in ("runs", "ages", "pairs", "effects"):
             if name in tables:
                 log.info("\n%s", tables[name][0].text())
+        if "other_sets" in tables:
+            log.info("\non the other sets:\n%s", tables["other_sets"][0].text())
+        for cost in costs(comparison):
+            log.warning("%s", cost)
         for doubt in comparison["doubts"]:
             log.warning("%s", doubt)
         log.info("")
@@ -108,7 +113,33 @@ class Compare(Job):
             "spread": spread and vars(spread),
             "pairs": [{**pair, "set": runs[0].set_name} for pair in differences.pairs()],
             "effects": [{**effect, "set": runs[0].set_name} for effect in differences.effects()],
+            "other_sets": [
+                _on_other_set(name, of_set, baseline, on, level) for name, of_set in on_other_sets(configurations).items()
+            ],
         }
+
+
+def _on_other_set(
+    name: str,
+    configurations: Mapping[str, Sequence[Run]],
+    baseline: str,
+    on: Mapping[str, frozenset[str]],
+    level: float,
+) -> dict[str, Any]:
+    """What ``comparison.json`` holds of a set that the comparison is not about, corrected for what is said of that set."""
+    found = Differences(configurations, baseline, on, level)
+    first = found.runs[0]
+    return {
+        "set": name,
+        "utterances": len(first.words),
+        "speakers": found.speakers,
+        "words": int(first.words.sum()),
+        "configurations": [
+            {**one, "before": rate_before(configurations[one["configuration"]])} for one in describe_configurations(found)
+        ],
+        "pairs": [{**pair, "set": name} for pair in found.pairs()],
+        "effects": [{**effect, "set": name} for effect in found.effects()],
+    }
 
 
 def _asked(

@@ -77,6 +77,14 @@ class Train(Job):
     def mistakes(config: Mapping[str, Any]) -> Iterator[str]:
         """Contradictions between keys."""
         checkpoint, trainer = config["checkpoint"], config["trainer"]
+        # A split field may name a set 'test'.
+        sets = [
+            "validation",
+            "test",
+            *(name for name, path in (config["data"].get("tests") or {}).items() if path is not None),
+        ]
+        if config.get("on") not in (None, *sets):
+            yield f"on={config['on']}: no such set; expected: {', '.join(dict.fromkeys(sets))}"
         eval_steps, save_steps = checkpoint["eval_steps"], checkpoint["save_steps"]
         processes = trainer["num_processes"] or 1
         if save_steps % eval_steps:

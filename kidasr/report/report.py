@@ -22,15 +22,26 @@ from kidasr.report.tables import (
     configuration_table,
     effect_table,
     interval,
+    other_sets_table,
     pair_table,
     percent,
     points,
     rates_table,
     result_table,
+    sets_table,
     speakers_of,
     to_csv,
 )
-from kidasr.report.verdict import TOO_NARROW, TOO_NARROW_SHORT, about_all, ages_that_differ, verdict
+from kidasr.report.verdict import (
+    TOO_NARROW,
+    TOO_NARROW_SHORT,
+    about_all,
+    about_undecided_sets,
+    about_worse_sets,
+    ages_that_differ,
+    costs,
+    verdict,
+)
 from kidasr.runs.files import ENVIRONMENT, LEARNING_CURVE, REPORT, WER_BY_AGE
 
 #: More curves or points than this are hard to tell apart.
@@ -60,6 +71,13 @@ HOW_BY_AGE = (
 )
 
 
+#: Note below the table of other sets.
+HOW_OTHER_SETS = (
+    "Means over the seeds of a configuration, before training and after it. Change, interval and verdict are those against "
+    "the baseline, as on the set that is compared; corrected: for what this comparison reports of that set."
+)
+
+
 class Report:
     """Writes the reports of runs and comparisons.
 
@@ -71,8 +89,14 @@ class Report:
         self.html = options.html
         self.max_utterances, self.embed_audio_mb = options.max_utterances, options.embed_audio_mb
 
-    def write_run(self, folder: Path, run: Run) -> None:
-        """Write ``report.html`` and the figures (``.png``, ``.pdf``) of a run."""
+    def write_run(self, folder: Path, run: Run, tests: Mapping[str, Run] | None = None) -> None:
+        """Write ``report.html`` and the figures (``.png``, ``.pdf``) of a run.
+
+        Args:
+            folder: The folder to write to.
+            run: The run on the validation set.
+            tests: The same run on each test set, by name.
+        """
         metrics = run.metrics
         described = describe(run)
         rate = rate_of(metrics)
@@ -84,7 +108,7 @@ class Report:
             return
         before = metrics["zero_shot"]
         zero_shot = f", from {percent(before['wer'])} before training" if before else ""
-        gap = described["gap_youngest_oldest"]
+        gap, worse = described["gap_youngest_oldest"], about_worse_sets(metrics)
         unknown = run.speakers_unknown
         others = TOO_NARROW if unknown else f"for other children than these {described['speakers']}"
         said = [
@@ -104,6 +128,8 @@ class Report:
             known = f" (95% interval {points(ends[0])} to {points(ends[1])}{narrow})" if ends else ""
             said.append(f"Youngest minus oldest children: {points(gap)} points of {rate}{known}.")
         said += [f"Note: the {name} set was filtered: {mark}." for name, mark in metrics.get("filtered_sets", {}).items()]
+        if worse:
+            said.append(f"Warning: {worse}.")
         page = Page(_title(folder, run), str(folder))
         page.sections = [
             Section(
@@ -114,6 +140,7 @@ class Report:
                 details=("Before and after training", result_table(before, metrics["final"], rate)) if before else None,
                 note=TOO_NARROW if unknown else "",
             ),
+            *_test_sections(metrics, tests or {}, rate),
             Section("Training", figures={f"{rate}, losses and learning rate by optimizer step": curve}),
             Section("Environment", items=_how_it_was_run(folder)),
         ]
@@ -138,7 +165,8 @@ class Report:
         (folder / "comparison.md").write_text(markdown, encoding="utf-8")
         latex = (table.latex(caption, f"tab:{name}") for name, (table, caption) in tables.items())
         (folder / "comparison.tex").write_text("\n".join(latex), encoding="utf-8")
-        (folder / "comparison.csv").write_text(_pairs_as_csv(pairs), encoding="utf-8")
+        others = [pair for other in comparison.get("other_sets", []) for pair in other["pairs"]]
+        (folder / "comparison.csv").write_text(_pairs_as_csv([*pairs, *others]), encoding="utf-8")
         (folder / "runs.csv").write_text(_runs_as_csv(described), encoding="utf-8")
 
         figures = _comparison_figures(configurations, comparison)
@@ -178,6 +206,7 @@ class Report:
                 "Did it help?",
                 [
                     f"{what}, on {size}.",
+                    *costs(comparison),
                     *about_all(comparison),
                 ],
                 found,
@@ -196,6 +225,8 @@ class Report:
             sections.append(
                 Section("Each configuration", items=rows[:MAX_DRAWN], figures=figure, details=table, note=HOW_CHILDREN)
             )
+        if "other_sets" in tables:
+            sections.append(Section("On the other sets", table=tables["other_sets"], note=HOW_OTHER_SETS))
         sections.append(
             Section(
                 "Change by age",
@@ -228,6 +259,22 @@ class Report:
         if comparison["failed"]:
             sections.append(Section("Left out", items=[one["reason"] for one in comparison["failed"]]))
         return sections
+
+
+def _test_sections(metrics: Mapping[str, Any], tests: Mapping[str, Run], rate: str) -> list[Section]:
+    """All sets in one table, then each test set by age."""
+    if not tests:
+        return []
+    note = "The interval of a change is for other speakers, and for this model alone: another seed would give another one."
+    sections = [
+        Section("All sets, before and after training", about_undecided_sets(metrics), table=sets_table(metrics), note=note)
+    ]
+    for name, run in tests.items():
+        of_set = metrics["tests"][name]
+        before = of_set["zero_shot"]
+        details = ("Before and after training", result_table(before, of_set["final"], rate)) if before else None
+        sections.append(Section(f"Set {name}: {rate} by age", table=rates_table(describe(run), rate), details=details))
+    return sections
 
 
 def _about_effects(effects: Sequence[Mapping[str, Any]], rate: str) -> str:
@@ -281,6 +328,8 @@ def comparison_tables(comparison: Mapping[str, Any]) -> dict[str, tuple[Table, s
     tables = {"pairs": (pair_table(baseline, pairs), f"Change of {rate} against {baseline}.")}
     if effects:
         tables["effects"] = effect_table(effects), f"Main effects and interactions on {rate}."
+    if others := comparison.get("other_sets"):
+        tables["other_sets"] = other_sets_table(others, rate), f"{rate} on the sets that are not compared on."
     tables["ages"] = age_table(baseline, pairs), f"Change of {rate} against {baseline} by age."
     tables["configurations"] = (
         configuration_table(comparison["configurations"], rate),

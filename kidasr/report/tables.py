@@ -131,6 +131,27 @@ def result_table(zero_shot: Score | None, final: Score, rate: str = "WER") -> Ta
     return table
 
 
+def sets_table(metrics: Mapping[str, Any]) -> Table:
+    """Every set before and after training, a row each, with the interval of its change for other speakers.
+
+    Args:
+        metrics: The content of ``metrics.json``.
+    """
+    rate = metrics.get("rate", "WER")
+    unit = "characters" if rate == "CER" else "words"
+    table = Table(["set", "utterances", unit, f"{rate} before", "after", *CHANGE])
+    for name, one in {"validation": metrics, **metrics["tests"]}.items():
+        before, after, change = one["zero_shot"], one["final"], one["change"]
+        known = ("-", "-")
+        if change is not None:
+            known = _change(change)
+        elif before and before["wer"] is not None and after["wer"] is not None:
+            known = (points(after["wer"] - before["wer"]), "-")
+        counts = (str(after[key]) for key in ("utterances", "words"))
+        table.add(name, *counts, percent(before and before["wer"]), percent(after["wer"]), *known)
+    return table
+
+
 def rates_table(described: Mapping[str, Any], rate: str = "WER") -> Table:
     """A run's rates with 95% intervals and its error types, overall and by age."""
     by_character = rate == "CER"
@@ -211,6 +232,36 @@ def effect_table(effects: Sequence[Mapping[str, Any]]) -> Table:
     for effect in effects:
         table.add(effect["effect"], *_change(effect), *_judged(effect))
     return table
+
+
+def other_sets_table(others: Sequence[Mapping[str, Any]], rate: str = "WER") -> Table:
+    """What each configuration cost or gained on the sets that a comparison is not about; of a factorial, its main effects.
+
+    Args:
+        others: The ``other_sets`` in ``comparison.json``.
+        rate: Name of the error rate.
+    """
+    table = Table(["set", "configuration", "before training", rate, *CHANGE, "corrected", "verdict"])
+    for other in others:
+        table.rule()
+        pairs = {pair["run"]: pair for pair in other["pairs"]}
+        mains = [effect for effect in other["effects"] if effect["kind"] == "main"]
+        rows: list[tuple[str, ...]] = []
+        for one in other["configurations"]:
+            pair, rates = pairs.get(one["configuration"]), (percent(one["before"]), percent(one["wer"]))
+            if pair is None:
+                rows.insert(0, (one["configuration"], *rates, "-", "-", "-", "baseline"))
+            elif not mains:
+                rows.append((one["configuration"], *rates, *_cost(pair)))
+        rows += [(f"{effect['effect']}, on against off", "", "", *_cost(effect)) for effect in mains]
+        for number, row in enumerate(rows):
+            table.add("" if number else other["set"], *row)
+    return table
+
+
+def _cost(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    corrected = one["p_corrected"]
+    return (*_change(one), "-" if corrected is None else _p_value(corrected), one["verdict"])
 
 
 def _change(one: Mapping[str, Any]) -> tuple[str, str]:

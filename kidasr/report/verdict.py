@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kidasr.evidence.planning import USUAL, Plan, seeds_needed
-from kidasr.report.tables import points, says_nothing
+from kidasr.report.tables import percent, points, says_nothing
 
 #: Said beside each interval and verdict if speakers are unknown.
 TOO_NARROW = "speakers are unknown: utterances are taken as independent, so intervals are too narrow and p is too small"
@@ -87,6 +87,7 @@ def about_all(comparison: Mapping[str, Any]) -> list[str]:
         about_seeds(pairs, effects),
         about_spread(pairs, bool(effects)),
         about_set(comparison["set"], comparison["runs"], comparison["rate"]),
+        about_other_sets(comparison),
     )
     return [line for line in about if line]
 
@@ -140,6 +141,66 @@ def about_set(set_name: str, runs: Sequence[Mapping[str, Any]], rate: str = "WER
     size = runs[0]["utterances"]
     share = "which" if utterances >= size else f"{utterances} of whose {size} utterances"
     return f"Compared on the validation set, {share} chose the checkpoints; a test set (data.test) has no such bias. {luck}"
+
+
+def about_worse_sets(metrics: Mapping[str, Any]) -> str:
+    """The test sets that a run's training made worse, beyond chance among their speakers; empty if there are none.
+
+    Args:
+        metrics: The content of ``metrics.json``.
+    """
+    rate = metrics.get("rate", "WER")
+    worse = []
+    for name, one in metrics.get("tests", {}).items():
+        change = one["change"]
+        if change is not None and change["verdict"] == "worse":
+            low, high = change["ci95"]
+            worse.append(
+                f"{name}, {points(change['delta_wer'])} points of {rate}, from {percent(one['zero_shot']['wer'])} to "
+                f"{percent(one['final']['wer'])} (95% interval {points(low)} to {points(high)}, "
+                f"{change['speakers']} speakers)"
+            )
+    return f"training made it worse on: {'; '.join(worse)}" if worse else ""
+
+
+def about_undecided_sets(metrics: Mapping[str, Any]) -> list[str]:
+    """The test sets whose rate rose, but not beyond chance among their speakers; one line each."""
+    lines = []
+    for name, one in metrics.get("tests", {}).items():
+        change = one["change"]
+        if change is not None and change["delta_wer"] > 0 and change["verdict"] == "undecided":
+            ends = change["ci95"]
+            known = f"95% interval {points(ends[0])} to {points(ends[1])}, " if ends else ""
+            rise = f"{points(change['delta_wer'])} points of {metrics.get('rate', 'WER')}"
+            lines.append(
+                f"set {name}: undecided whether training made it worse: {rise} ({known}{change['speakers']} speakers)"
+            )
+    return lines
+
+
+def costs(comparison: Mapping[str, Any]) -> list[str]:
+    """What is significantly worse on a set that the comparison is not about, one line each."""
+    lines = []
+    for other in comparison.get("other_sets", []):
+        baseline = other["pairs"][0]["baseline"]
+        judged = [(f"{pair['run']} is significantly worse than {baseline}", pair) for pair in other["pairs"]]
+        judged += [
+            (f"{effect['effect']} makes it significantly worse", effect)
+            for effect in other["effects"]
+            if effect["kind"] == "main"
+        ]
+        for what, one in judged:
+            if one["verdict"] == "worse":
+                low, high = one["ci95"]
+                found = f"{points(one['delta_wer'])} points of {comparison['rate']}"
+                lines.append(f"on {other['set']}, {what}: {found} (95% interval {points(low)} to {points(high)})")
+    return lines
+
+
+def about_other_sets(comparison: Mapping[str, Any]) -> str:
+    """The other sets that the runs were scored on; empty if there are none."""
+    others = [other["set"] for other in comparison.get("other_sets", [])]
+    return f"All runs were scored on these sets too: {', '.join(others)} (on=NAME compares on one)." if others else ""
 
 
 def about_spread(pairs: Sequence[Mapping[str, Any]], is_factorial: bool = False) -> str:

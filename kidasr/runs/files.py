@@ -17,13 +17,13 @@ Record = TypeVar("Record")
 CONFIG = "config.json"
 #: Scores and learning curve. Written last, so it marks the run as finished.
 METRICS = "metrics.json"
-#: Transcripts of the validation set and the test set, with error counts.
-PREDICTIONS, TEST_PREDICTIONS = "predictions.jsonl", "predictions_test.jsonl"
+#: Transcripts of the validation set, with error counts. Those of a test set: see :func:`predictions_of`.
+PREDICTIONS = "predictions.jsonl"
 #: The errors in each utterance of the evaluation set, at each evaluation.
 EVALUATIONS = "evaluations.json"
 #: Recordings that can't be used.
 BAD_AUDIO = "bad_audio.jsonl"
-#: The score before training, reused by a resumed run.
+#: The validation set's score before training, reused by a resumed run. That of a test set: see :func:`zero_shot_of`.
 ZERO_SHOT = "zero_shot.json"
 #: Software and hardware of the run.
 ENVIRONMENT = "environment.json"
@@ -42,17 +42,18 @@ LOCK = ".lock"
 #: The log, set up in ``conf/hydra/job_logging``.
 RUN_LOG = "run.log"
 
-#: The files of a run that ``overwrite=true`` deletes.
+#: The files of a run that ``overwrite=true`` deletes, as patterns.
 RUN_ARTIFACTS = (
     METRICS,  # first: without it, the run counts as unfinished
     PREDICTIONS,
-    TEST_PREDICTIONS,
+    "predictions_*.jsonl",
     EVALUATIONS,
     *(f"{figure}.{ending}" for figure in (LEARNING_CURVE, WER_BY_AGE) for ending in ("png", "pdf")),
     REPORT,
     BAD_AUDIO,
     ENVIRONMENT,
     ZERO_SHOT,
+    "zero_shot_*.json",
     MODEL,
     CHECKPOINTS,
     WANDB_ID,
@@ -66,6 +67,11 @@ RUN_ARTIFACTS = (
 def predictions_of(set_name: str) -> str:
     """The file with a set's transcripts."""
     return PREDICTIONS if set_name == "validation" else f"predictions_{set_name}.jsonl"
+
+
+def zero_shot_of(set_name: str) -> str:
+    """The file with a set's score before training."""
+    return ZERO_SHOT if set_name == "validation" else f"zero_shot_{set_name}.json"
 
 
 def read_json(path: Path) -> Any:

@@ -210,9 +210,9 @@ def _run_folders(base: Path) -> Iterator[Path]:
 
 def delete_run(run_dir: Path) -> None:
     """Delete a run's own files; other files in the folder are kept."""
-    for name in RUN_ARTIFACTS:
-        path = run_dir / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    for pattern in RUN_ARTIFACTS:
+        for path in list(run_dir.glob(pattern)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)

@@ -3,7 +3,8 @@
 Two runs are the same experiment if their configs differ only in keys that do not change the result. They have the same
 configuration if they differ only in those keys and the seed. The keys that do not change the result are listed in
 ``conf/config.yaml`` (``identity.ignored_keys``). The list is part of each run's config, so a run folder records the list
-that was used.
+that was used. Keys that change what is scored but not what is trained (``identity.measured_keys``) make another experiment
+but not another configuration: see :func:`kidasr.evidence.runs.name_configurations`.
 
 Run folders, the names of runs and sweeps, ``resume=latest`` and comparisons all rely on this module alone.
 """
@@ -49,8 +50,17 @@ def ignored_keys(config: Mapping[str, Any]) -> frozenset[str]:
     Args:
         config: A config as stored in ``config.json``.
     """
+    return _listed(config, "ignored_keys")
+
+
+def measured_keys(config: Mapping[str, Any]) -> frozenset[str]:
+    """The keys that change what is scored but not what is trained, from a config's own list; empty if it has none."""
+    return _listed(config, "measured_keys")
+
+
+def _listed(config: Mapping[str, Any], name: str) -> frozenset[str]:
     node = config.get("identity")
-    keys = node.get("ignored_keys") if isinstance(node, Mapping) else None
+    keys = node.get(name) if isinstance(node, Mapping) else None
     return frozenset(map(str, keys)) if isinstance(keys, list) else frozenset()
 
 

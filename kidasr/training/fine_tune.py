@@ -4,7 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -34,12 +34,12 @@ from kidasr.model.freeze import Freeze
 from kidasr.model.pretrained import Pretrained
 from kidasr.processes import number_of_processes
 from kidasr.recognition.doubts import doubts_after, doubts_before
-from kidasr.recognition.predictions import write_predictions
+from kidasr.recognition.predictions import read_predictions, write_predictions
 from kidasr.recognition.score import Prediction, Score, score
 from kidasr.recognition.transcribe import Transcriber
 from kidasr.report.loggers import NoLogger
 from kidasr.report.options import ReportOptions
-from kidasr.report.tables import result_table
+from kidasr.report.tables import result_table, sets_table
 from kidasr.runs.environment import environment
 from kidasr.runs.files import (
     BAD_AUDIO,
@@ -49,11 +49,10 @@ from kidasr.runs.files import (
     EVALUATIONS,
     METRICS,
     MODEL,
-    PREDICTIONS,
-    TEST_PREDICTIONS,
-    ZERO_SHOT,
+    predictions_of,
     read_json,
     write_json,
+    zero_shot_of,
 )
 from kidasr.runs.sweeps import SWEEP
 from kidasr.training.checkpoint import Checkpoint
@@ -88,6 +87,25 @@ OWN_KEYS = (
 
 #: Keys of ``environment.json`` that must be unchanged for a resumed run to be bit-identical.
 DECIDES_BITS = ("commit", "packages", "cpu", "threads")
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """A set before training."""
+
+    score: Score
+    #: In each of its utterances; None if they are not recorded.
+    errors: list[int] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of ``zero_shot.json``."""
+        return {**self.score, "errors": self.errors}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "ZeroShot":
+        """Read the content of ``zero_shot.json``."""
+        rates: Any = {name: value for name, value in content.items() if name != "errors"}
+        return cls(rates, content.get("errors"))
 
 
 class FineTune:
@@ -175,9 +193,8 @@ class FineTune:
             if self.adapter is not None:
                 self.adapter.wrap(recogniser.model)
             trainer = self._trainer(arguments, recogniser, sets, batches, callbacks, signals)
-            if not any(trainer.scoring.normalize(utterance.text).strip() for utterance in sets.evaluation):
-                raise KidasrError("data.validation: every reference is empty after normalization, so WER is undefined")
-            zero_shot = self._zero_shot(trainer, sets)
+            self._check_references(trainer, sets)
+            before = self._zero_shot(trainer, sets)
             trainer.train_from(trainer.first_process(trainer.checkpoints.newest() if arguments.should_save else None))
             self._report_early_stop(trainer)
             self.checkpoint.report_kept(trainer.state, trainer.scoring.rate)
@@ -189,11 +206,13 @@ class FineTune:
             if rest:
                 heard += trainer.transcribe(self._dataset(sets, shortest_first(rest), recogniser, self.padding))
             predictions = in_order_of(sets.validation, heard)
-            final = score(predictions, self.data.buckets)
+            transcripts = {"validation": predictions, **self._test_transcripts(trainer, sets, kept_step)}
+            tests = {name: self._before_and_after(heard, before.get(name)) for name, heard in transcripts.items()}
+            of_validation = tests.pop("validation")
             metrics: dict[str, Any] = {
                 "rate": trainer.scoring.rate,
-                "zero_shot": zero_shot,
-                "final": final,
+                **of_validation,
+                "tests": tests,
                 "evaluated_utterances": len(sets.evaluation),
                 "best_step": kept_step,
                 "steps": trainer.state.global_step,
@@ -202,29 +221,79 @@ class FineTune:
                 "skipped_audio": skipped,
                 "filtered_sets": {name: mark for name, one in sets.named().items() if (mark := marks_of(one))},
             }
-            test_predictions = []
-            if sets.test:
-                test_set = self._dataset(sets, shortest_first(sets.test), recogniser, self.padding)
-                test_predictions = in_order_of(sets.test, trainer.transcribe(test_set))
-                metrics["test"] = score(test_predictions, self.data.buckets)
+            if "test" in tests:
+                metrics["test"] = tests["test"]["final"]  # its place when there could be only one
             if arguments.should_save:
                 size = sum(parameter.nbytes for parameter in recogniser.model.parameters())
                 with explain_io_errors(self.run_dir, "the results", size, "all checkpoints are kept"):
-                    self._write(trainer, metrics, predictions, test_predictions)
+                    self._write(trainer, metrics, transcripts)
             logger.log_result(metrics, predictions)
             failed = False
         finally:
             logger.close(failed)
 
-        if final["empty_references"]:
-            log.warning("%d references are empty after normalization", final["empty_references"])
-        table = result_table(zero_shot, final, metrics["rate"])
+        self._log_result(metrics)
+        final_wer: float | None = metrics["final"]["wer"]
+        assert final_wer is not None, "the same words as before training"
+        return final_wer
+
+    def _check_references(self, trainer: ChildSpeechTrainer, sets: Sets) -> None:
+        """Refuse a set without a word to recognise."""
+        for name, utterances in {**sets.tests, "validation": sets.evaluation}.items():
+            if not any(trainer.scoring.normalize(utterance.text).strip() for utterance in utterances):
+                key = name if name in ("validation", "test") else f"tests.{name}"
+                raise KidasrError(f"data.{key}: every reference is empty after normalization, so WER is undefined")
+
+    def _test_transcripts(self, trainer: ChildSpeechTrainer, sets: Sets, kept_step: int) -> dict[str, list[Prediction]]:
+        """Transcripts of each test set by the kept model; a resumed run reads those that it had finished."""
+        transcripts = {}
+        for name, utterances in sets.tests.items():
+            # Beside the weights that they depend on; hidden, because it is not one of the checkpoint's own files.
+            path = trainer.checkpoints.planned(kept_step) / f".{predictions_of(name)}"
+            heard = trainer.first_process(_read_transcripts(path, utterances) if trainer.args.should_save else None)
+            if heard is None:
+                log.info("set %s: transcribing with the kept model", name)
+                dataset = self._dataset(sets, shortest_first(utterances), trainer.recogniser, self.padding)
+                heard = in_order_of(utterances, trainer.transcribe(dataset))
+                if trainer.args.should_save and path.parent.is_dir():
+                    write_predictions(path, heard)
+            transcripts[name] = heard
+        return transcripts
+
+    def _before_and_after(self, heard: Sequence[Prediction], before: ZeroShot | None) -> dict[str, Any]:
+        """What ``metrics.json`` holds of a set."""
+        from kidasr.evidence.before_after import change_of  # scipy, which training has no use for
+
+        return {
+            "zero_shot": before.score if before else None,
+            "final": score(heard, self.data.buckets),
+            "change": change_of(before.errors if before else None, heard),
+        }
+
+    def _log_result(self, metrics: Mapping[str, Any]) -> None:
+        from kidasr.report.verdict import about_undecided_sets, about_worse_sets
+
+        final, rate, tests = metrics["final"], metrics["rate"], metrics["tests"]
+        for name, one in {"": metrics, **tests}.items():
+            if empty := one["final"]["empty_references"]:
+                log.warning("%s%d references are empty after normalization", _of_set(name), empty)
+        table = result_table(metrics["zero_shot"], final, rate)
         log.info("\nvalidation set, zero-shot (before) and fine-tuned (after):\n%s", table.text())
-        for doubt in doubts_after(zero_shot, final, metrics["rate"], self.padding.is_short):
+        if tests:
+            log.info(
+                "\nall sets, before and after; the interval of a change is for other speakers:\n%s",
+                sets_table(metrics).text(),
+            )
+        for doubt in doubts_after(metrics["zero_shot"], final, rate, self.padding.is_short):
             log.warning(doubt)
+        for name, one in tests.items():
+            for doubt in doubts_after(None, one["final"], rate, self.padding.is_short):
+                log.warning("%s%s", _of_set(name), doubt)
+        for line in about_undecided_sets(metrics):
+            log.info(line)
+        if worse := about_worse_sets(metrics):
+            log.warning(worse)
         log.info("run folder: %s", self.run_dir)
-        assert final["wer"] is not None, "the same words as before training"
-        return final["wer"]
 
     def _report_early_stop(self, trainer: ChildSpeechTrainer) -> None:
         """Log that early stopping (H2) has ended the run, if it has."""
@@ -247,11 +316,19 @@ class FineTune:
             log.warning("resuming, but the result may not be bit-identical to an uninterrupted run: %s", "; ".join(changed))
         write_json(path, now)
 
-    def _zero_shot(self, trainer: ChildSpeechTrainer, sets: Sets) -> Score | None:
-        """The score before training, always on the full window that the checkpoint was trained with."""
+    def _zero_shot(self, trainer: ChildSpeechTrainer, sets: Sets) -> dict[str, ZeroShot]:
+        """Each set before training, always on the full window that the checkpoint was trained with."""
         if not self.trainer["zero_shot"]:
-            return None
-        path, shared = self.run_dir / ZERO_SHOT, self._shared_zero_shot(trainer.args, sets)
+            return {}
+        depends_on = self._zero_shot_depends_on(trainer.args)
+        return {name: self._zero_shot_of(trainer, sets, name, depends_on) for name in sets.scored()}
+
+    def _zero_shot_of(
+        self, trainer: ChildSpeechTrainer, sets: Sets, name: str, depends_on: Mapping[str, Any] | None
+    ) -> ZeroShot:
+        """One set before training: read from the run folder or from beside the sweep's runs, or transcribed."""
+        utterances = sets.scored()[name]
+        path, shared = self.run_dir / zero_shot_of(name), self._shared_zero_shot(utterances, depends_on)
         known = None
         if trainer.args.should_save:
             for one in (path, *([shared] if shared else [])):
@@ -264,38 +341,43 @@ class FineTune:
             log.info("zero-shot: using the scores in %s", path if path.exists() else shared)
             if trainer.args.should_save:
                 write_json(path, known)
-            return known
-        log.info("zero-shot: transcribing the validation set before training")
-        dataset = self._dataset(sets, shortest_first(sets.validation), trainer.recogniser)
-        zero_shot = score(trainer.transcribe(dataset), self.data.buckets)
-        for doubt in doubts_before(zero_shot, trainer.scoring.rate):
-            log.warning(doubt)
+            return ZeroShot.of(known)
+        log.info("zero-shot: transcribing the %s set before training", name)
+        dataset = self._dataset(sets, shortest_first(utterances), trainer.recogniser)
+        heard = in_order_of(utterances, trainer.transcribe(dataset))
+        zero_shot = ZeroShot(score(heard, self.data.buckets), [one.errors for one in heard])
+        for doubt in doubts_before(zero_shot.score, trainer.scoring.rate):
+            log.warning("%s%s", "" if name == "validation" else _of_set(name), doubt)
         if trainer.args.should_save:
             for one in (path, *([shared] if shared else [])):
-                write_json(one, zero_shot)
+                write_json(one, zero_shot.as_json())
         return zero_shot
 
-    def _shared_zero_shot(self, arguments: TrainingArguments, sets: Sets) -> Path | None:
-        """The file, beside the runs of a sweep, with the score before training; None for a run by itself.
-
-        Its name is a checksum of all that the score depends on, so that only the same model and set share it.
-        """
-        sweep_dir = self._sweep_dir
-        if sweep_dir is None:
+    def _zero_shot_depends_on(self, arguments: TrainingArguments) -> dict[str, Any] | None:
+        """All that scores before training depend on, besides the set; None for a run by itself, which shares none."""
+        if self._sweep_dir is None:
             return None
         config, now = read_json(self.run_dir / CONFIG), environment(0)
         folder = Path(str(config["model"].get("name_or_path")))
-        depends_on = {
+        return {
             "model": config["model"],
             "files": sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.*")),
-            "utterances": [(one.utterance_id, one.age_bucket, one.audio_key, one.text) for one in sets.validation],
             "decoding": [self.trainer[name] for name in OWN_KEYS if name.startswith("generation_")],
             "batch": arguments.per_device_eval_batch_size,
             "precision": [str(half_precision(arguments)), str(arguments.device.type), arguments.tf32],
             "environment": [now[name] for name in DECIDES_BITS],
         }
-        checksum = sha256(json.dumps(depends_on, sort_keys=True, default=str).encode()).hexdigest()[:8]
-        return sweep_dir / f"zero_shot-{checksum}.json"
+
+    def _shared_zero_shot(self, utterances: Sequence[Utterance], depends_on: Mapping[str, Any] | None) -> Path | None:
+        """The file, beside the runs of a sweep, with the score of a set before training; None for a run by itself.
+
+        Its name is a checksum of all that the score depends on, so that only the same model and set share it.
+        """
+        if self._sweep_dir is None or depends_on is None:
+            return None
+        what = [(one.utterance_id, one.age_bucket, one.audio_key, one.text) for one in utterances]
+        content = json.dumps({**depends_on, "utterances": what}, sort_keys=True, default=str)
+        return self._sweep_dir / f"zero_shot-{sha256(content.encode()).hexdigest()[:8]}.json"
 
     def _training_arguments(self) -> TrainingArguments:
         """The Trainer's arguments: config keys have the Trainer's own names and are passed on unchanged."""
@@ -464,8 +546,7 @@ class FineTune:
         self,
         trainer: ChildSpeechTrainer,
         metrics: Mapping[str, Any],
-        predictions: Sequence[Prediction],
-        test_predictions: Sequence[Prediction],
+        transcripts: Mapping[str, Sequence[Prediction]],
     ) -> None:
         from kidasr.evidence.runs import make_run, with_evaluations
         from kidasr.report.report import Report  # a tenth of a GB, which training has no use for
@@ -474,12 +555,11 @@ class FineTune:
             if self.adapter is not None:
                 self.adapter.merge(trainer.recogniser.model)
             trainer.recogniser.save(folder, self.trainer["generation_num_beams"])
-        write_predictions(self.run_dir / PREDICTIONS, predictions)
-        if test_predictions:
-            write_predictions(self.run_dir / TEST_PREDICTIONS, test_predictions)
+        for name, heard in transcripts.items():
+            write_predictions(self.run_dir / predictions_of(name), heard)
         write_json(self.run_dir / EVALUATIONS, evaluation_errors(trainer), indent=None)
-        run = make_run(self.run_dir, metrics, map(asdict, predictions))
-        Report(self.report).write_run(self.run_dir, with_evaluations(run))
+        runs = {name: make_run(self.run_dir, metrics, map(asdict, heard), name) for name, heard in transcripts.items()}
+        Report(self.report).write_run(self.run_dir, with_evaluations(runs.pop("validation")), runs)
         write_json(self.run_dir / METRICS, metrics)  # last: it marks the run as finished
 
 
@@ -507,6 +587,21 @@ def evaluation_errors(trainer: ChildSpeechTrainer) -> dict[str, Any]:
     """The errors in each utterance at each evaluation, from which the luck in the choice of a checkpoint is estimated."""
     by_step = {str(entry["step"]): entry[ERRORS] for entry in trainer.state.log_history if ERRORS in entry}
     return {"utterance_ids": [one.utterance_id for one in trainer.evaluation.utterances], "errors": by_step}
+
+
+def _read_transcripts(path: Path, utterances: Sequence[Utterance]) -> list[Prediction] | None:
+    """The transcripts in a file; None if there are none, or they are of other utterances."""
+    try:
+        heard = read_predictions(path)
+    except (OSError, ValueError, TypeError):
+        return None
+    is_same = [(one.utterance_id, one.reference) for one in heard] == [(one.utterance_id, one.text) for one in utterances]
+    return heard if is_same else None
+
+
+def _of_set(name: str) -> str:
+    """How a warning about a test set begins."""
+    return f"set {name}: " if name else ""
 
 
 def shortest_first(utterances: Sequence[Utterance]) -> list[Utterance]:

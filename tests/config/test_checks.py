@@ -108,6 +108,12 @@ MISTAKES = {
     "data.on_bad_audio=ignore": "data.on_bad_audio=ignore: should be 'error' or 'skip'",
     "data.max_bad_fraction=1.1": "data.max_bad_fraction=1.1: should be less than or equal to 1",
     "data.decode_check_sec=all": "data.decode_check_sec=all: should be a valid number",
+    "data.tests.train=T.jsonl": "data.tests.train: the name of another set; expected: any name but train and validation",
+    "data.tests={1st:T.jsonl}": "data.tests.1st: can't be the name of a set; expected: letters, digits, - and _, beginning with a letter",
+    "data.tests={a/b:T.jsonl}": "data.tests.a/b: can't be the name of a set; expected: letters, digits, - and _, beginning with a letter",
+    "data.tests.adults=3": "data.tests.adults=3: should be a valid string",
+    "data.test=T.jsonl data.tests.test=U.jsonl": "data.tests.test: data.test is the set of that name already; expected: one of the two",
+    "ablation=one_at_a_time on=grownups": "on=grownups: no such set; expected: validation, test, adults",
     "data=manifest": "data.train is missing; expected: data.train=",
     # one invalid job of a sweep, before the first starts
     "--multirun augment=specaugment augment.freq_mask_param=27,-1": "augment.specaugment.freq_mask_param=-1: should be greater than or equal to 0",

@@ -200,7 +200,7 @@ def recording(tmp_path: Path, utterance: Callable[..., Utterance], row: Row) -> 
 
 
 def sets_of(*train: Utterance, validation: tuple[Utterance, ...] = ()) -> Sets:
-    return Sets(list(train), list(validation), list(validation), [], False)
+    return Sets(list(train), list(validation), list(validation), {}, False)
 
 
 def decoding_all(on_bad_audio: Any = "error", max_bad_fraction: float = 0.5) -> AudioCheck:
@@ -289,7 +289,7 @@ def test_too_many_bad_recordings_of_a_set_stop_the_run(max_bad_fraction: float, 
 
 
 def test_what_the_evaluations_hear_can_not_be_left_out_altogether() -> None:
-    sets = Sets(utterances(9), utterances(9), utterances(1), [], False)
+    sets = Sets(utterances(9), utterances(9), utterances(1), {}, False)
     with pytest.raises(AudioError, match=r"^data\.limit_validation: all 1 recordings are bad, listed in LIST$"):
         decoding_all("skip").leave_out(sets, [BadAudio("validation", "u0", "x", "LINE")], "LIST")
 

@@ -7,6 +7,7 @@ import hydra
 import pytest
 
 from kidasr.corpus.sets import Sets
+from kidasr.errors import KidasrError
 from tests.conftest import composed
 
 
@@ -25,7 +26,7 @@ def load(tmp_path: Path, texts: list[str], *overrides: str, **columns: list[Any]
 
 def test_speakers_are_held_out_where_nothing_else_is_said(tmp_path: Path) -> None:
     sets = load(tmp_path, list("abcdefghij"), "data.validation_fraction=0.3")
-    assert {name: len(utterances) for name, utterances in sets.named().items()} == {"train": 7, "validation": 3, "test": 0}
+    assert {name: len(utterances) for name, utterances in sets.named().items()} == {"train": 7, "validation": 3}
 
 
 def test_a_manifests_own_division_is_kept_unless_it_is_of_one_name(tmp_path: Path) -> None:
@@ -112,3 +113,24 @@ def test_grades_are_buckets_or_years_and_it_is_said(
 
 def test_markup_in_small_letters_does_not_hide_that_texts_are_in_capitals(tmp_path: Path) -> None:
     assert load(tmp_path, ["TWO [laughs] CATS", "<unk> I'M"] * 2).lower_case
+
+
+def test_several_test_sets_each_limited_and_without_speakers_of_train_or_validation(tmp_path: Path) -> None:
+    def manifest(name: str, *speakers: str) -> str:
+        rows = [{"audio_path": f"{name}{n}.wav", "text": "a", "speaker_id": one} for n, one in enumerate(speakers)]
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        return str(tmp_path / name)
+
+    adults, kids = manifest("a.jsonl", "x", "y", "z"), manifest("k.jsonl", "x", "v")
+    texts, named = list("abcd"), f"data.tests={{kids: {kids}, adults: {adults}}}"
+    sets = load(tmp_path, texts, named, f"data.test={adults}", "data.limit_test=2")
+    assert {name: len(utterances) for name, utterances in sets.tests.items()} == {"test": 2, "kids": 2, "adults": 2}
+    assert sets.test == sets.tests["test"] == sets.tests["adults"], "test sets may share speakers"
+    assert list(sets.scored()) == ["validation", "test", "kids", "adults"]
+    assert load(tmp_path, texts, named, "data.tests.kids=null").tests.keys() == {"adults"}
+    assert not load(tmp_path, texts, "data.tests={}").tests
+    manifest("s.jsonl", "s0")
+    with pytest.raises(KidasrError, match=r"^data\.tests\.seen: 1 speaker\(s\) are in data\.\w+ too: s0; expected: each in"):
+        load(tmp_path, texts, f"data.tests.seen={tmp_path / 's.jsonl'}")
+    with pytest.raises(KidasrError, match=r"^data\.tests\.test: the split field of data\.train names a set 'test' already;"):
+        load(tmp_path, texts, f"data.tests.test={kids}", split=["train", "train", "dev", "test"])

@@ -52,7 +52,7 @@ def noise(frames: int, channels: int = 1) -> np.ndarray[Any, Any]:
 
 def check(*utterances: Utterance, window_sec: float = 3.0) -> tuple[list[Utterance], list[str]]:
     """The utterances after the check of their recordings, and the errors."""
-    sets, bad = AudioCheck("error", 0, None).find(Sets(list(utterances), [], [], [], False), window_sec)
+    sets, bad = AudioCheck("error", 0, None).find(Sets(list(utterances), [], [], {}, False), window_sec)
     return sets.train, [one.error for one in bad]
 
 
@@ -171,7 +171,7 @@ def test_the_header_of_a_long_recording_is_read_once_for_many_parts(tmp_path: Pa
 
     monkeypatch.setattr(soundfile.SoundFile, "__init__", count)
     parts = [of(path, n / 500, n / 500 + 0.5, utterance_id=f"u{n}") for n in range(1000)]
-    sets = Sets(parts, [], [], [], False)
+    sets = Sets(parts, [], [], {}, False)
     found, bad = AudioCheck("error", 0, 0).find(sets, 3.0)
     assert not bad and found.train[7].duration_sec == 0.5 and len(opened) <= 4
 
@@ -185,12 +185,12 @@ def test_two_parts_of_a_recording_are_never_taken_for_each_other(tmp_path: Path,
     assert examples[0]["key"] != examples[1]["key"], "kept encodings"
     (tmp_path / "sweep").mkdir()
     for one in pair:
-        AudioCheck("error", 0, None).find(Sets([one], [], [], [], False), 3.0, shared_in=tmp_path / "sweep")
+        AudioCheck("error", 0, None).find(Sets([one], [], [], {}, False), 3.0, shared_in=tmp_path / "sweep")
     assert len(list((tmp_path / "sweep").glob("audio_check-*"))) == 2
     (tmp_path / "sweep" / SWEEP).touch()
     tune = FineTune(**job(tmp_path / "sweep" / "run", "debug=smoke").arguments)
-    arguments = tune._training_arguments()
-    shared = {tune._shared_zero_shot(arguments, Sets([], [one], [one], [], False)) for one in pair}
+    depends_on = tune._zero_shot_depends_on(tune._training_arguments())
+    shared = {tune._shared_zero_shot([one], depends_on) for one in pair}
     assert len(shared) == 2, "the scores before training"
 
 

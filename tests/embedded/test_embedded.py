@@ -35,6 +35,18 @@ def test_every_age_bucket_has_speakers_and_every_recording_is_there(split: str) 
         assert len(load_audio(utterance)) / 16_000 == pytest.approx(utterance.duration_sec, abs=0.01)
 
 
+def test_the_adults_are_a_small_set_of_their_own() -> None:
+    sets = hydra.utils.instantiate(composed().data).load()
+    adults = sets.tests["adults"]
+    assert len(adults) == 30 and len({one.speaker_id for one in adults}) == 6
+    assert all(one.age >= 20 for one in adults)
+    for one in adults:
+        assert measured_sec(one, window_sec=3) == pytest.approx(one.duration_sec, abs=0.01)
+    assert sum(Path(one.audio_path).stat().st_size for one in adults) < 300_000
+    for name in ("train", "validation"):
+        assert not {one.speaker_id for one in adults} & {one.speaker_id for one in sets.named()[name]}
+
+
 def test_the_micro_model_is_a_whisper_of_a_million_parameters() -> None:
     whisper = PretrainedWhisper(str(MICRO), "en", "transcribe").load()
     assert 0.8e6 < whisper.model.num_parameters() < 1.5e6
@@ -47,7 +59,7 @@ def test_the_corpus_is_made_again_as_it_is(tmp_path: Path) -> None:
     if "not installed" in made.stderr:
         pytest.skip(made.stderr.strip())
     assert made.returncode == 0, made.stderr
-    for split in ("train", "validation"):
+    for split in ("train", "validation", "adults"):
         again = read_jsonl(tmp_path / f"{split}.jsonl")
         assert len(again) == 4
         kept = {row["utterance_id"]: row for row in read_jsonl(CORPUS / f"{split}.jsonl")}

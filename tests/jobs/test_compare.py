@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,52 @@ def test_the_test_set_is_compared_where_all_runs_have_one(
     assert (
         "no transcripts of the set 'test' (predictions_test.jsonl); expected: on=validation" in found["failed"][0]["reason"]
     )
+
+
+def test_what_each_configuration_costs_on_other_sets_is_said(
+    tmp_path: Path, run_folder: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """On adults, the configuration that is better on children is worse."""
+    runs = []
+    for name, wer, on_adults in (("a", 0.3, 0.05), ("b", 0.2, 0.25)):
+        for seed in (1, 2, 3):
+            run = Path(run_folder(f"{name}{seed}", wer, f"x={name}", seed=seed))
+            rows = (
+                Path(run_folder(f"adults/{name}{seed}", on_adults, f"x={name}", seed=seed)) / "predictions.jsonl"
+            ).read_text()
+            (run / "predictions_adults.jsonl").write_text(rows.replace(': "u', ': "adult'), encoding="utf-8")
+            (run / "metrics.json").write_text('{"tests": {"adults": {"zero_shot": {"wer": 0.04}}}}', encoding="utf-8")
+            runs.append(str(run))
+    with caplog.at_level("INFO"):
+        found = compared(tmp_path, *runs)
+    (pair,), (adults,) = found["pairs"], found["other_sets"]
+    assert (found["set"], pair["set"], pair["verdict"]) == ("validation", "validation", "better")
+    on_adults = compared(tmp_path / "again", *runs, on="adults")
+    assert adults["set"] == "adults" and adults["pairs"] == on_adults["pairs"]
+    assert adults["pairs"][0]["verdict"] == "worse" and [other["set"] for other in on_adults["other_sets"]] == ["validation"]
+    assert [one["before"] for one in adults["configurations"]] == [pytest.approx(0.04)] * 2
+    assert "on adults, x=b is significantly worse than x=a: +" in caplog.text
+    assert "All runs were scored on these sets too: adults (on=NAME compares on one)." in caplog.text
+    assert re.search(r"^ adults +x=a +4\.0% .* baseline\n +x=b +4\.0% .* worse$", caplog.text, re.MULTILINE)
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert page.index("on adults, x=b is significantly worse") < page.index("On the other sets")
+    with (tmp_path / "report" / "comparison.csv").open() as file:
+        assert [(row["set"], row["age"]) for row in csv.DictReader(file)] == [
+            (name, age) for name in ("validation", "adults") for age in ("all", *AGES)
+        ]
+    caplog.clear()
+    assert not compared(tmp_path, *runs, run_folder("c1", 0.2, "x=c"))["other_sets"]
+    assert "not compared on adults: 6 of 7 runs were scored on it" in caplog.text
+    with pytest.raises(KidasrError, match=r"^on=adlts: none of these runs was scored .*; expected: validation, adults$"):
+        compared(tmp_path, *runs, on="adlts")
+
+
+def test_runs_that_differ_in_what_they_were_scored_on_are_one_configuration(
+    tmp_path: Path, run_folder: Callable[..., str]
+) -> None:
+    a = [run_folder("a1", 0.3, recorded=True), run_folder("a2", 0.3, "data.tests=null", seed=2, recorded=True)]
+    found = compared(tmp_path, *a, run_folder("b", 0.2, "augment=specaugment", recorded=True))
+    assert [one["seeds"] for one in found["configurations"]] == [[1, 2], [1]]
 
 
 def test_the_factors_of_an_ablation_name_its_configurations_and_have_effects(

@@ -1,5 +1,6 @@
 """Each hypothesis by its effect on real training: the micro Whisper on the embedded corpus, a few steps."""
 
+import contextlib
 import json
 import logging
 import multiprocessing
@@ -17,7 +18,7 @@ from transformers import pipeline
 from transformers.optimization import get_cosine_schedule_with_warmup
 
 from kidasr.corpus.audio import load_audio
-from kidasr.errors import KidasrError
+from kidasr.errors import KidasrError, Stopped
 from kidasr.evidence.choice import choice_of
 from kidasr.evidence.runs import read_run
 from kidasr.features.dataset import ChildSpeechDataset
@@ -34,9 +35,11 @@ SHORT = (
     "checkpoint.eval_steps=4",
     "schedule.warmup_steps=2",
     "trainer.logging_steps=1",
+    "data.tests=null",
 )
 EVERY_STEP = "checkpoint.eval_steps=1"
 ALL_ON = ("experiment=all", "freeze.freeze_encoder_steps=4")
+ERROR_KINDS = ("substitutions", "deletions", "insertions")
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -414,6 +417,72 @@ def test_the_run_folder_holds_what_it_should(tmp_path: Path) -> None:
     expected = next(one["hypothesis"] for one in predictions if one["utterance_id"] == first.utterance_id)
     heard: Any = recognise({"raw": load_audio(first), "sampling_rate": 16_000})
     assert heard["text"].strip() == expected
+
+
+def manifest_of(path: Path, split: str, rows: slice, prefix: str = "", **changed: str) -> Path:
+    """Some rows of an embedded manifest, with speakers of their own."""
+    corpus = MICRO.parent / "corpus"
+    read = [{**row, "speaker_id": f"{prefix}{row['speaker_id']}"} for row in read_jsonl(corpus / f"{split}.jsonl")[rows]]
+    read = [{**row, "audio_path": str(corpus / row["audio_path"]), **changed} for row in read]
+    path.write_text("\n".join(map(json.dumps, read)), encoding="utf-8")
+    return path
+
+
+def test_each_test_set_is_scored_before_and_after_and_a_stopped_run_transcribes_none_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kids = manifest_of(tmp_path / "k.jsonl", "validation", slice(0, 60, 6), "k")
+    adults = manifest_of(tmp_path / "a.jsonl", "adults", slice(0, 30, 3))
+    gone = {"audio_path": "gone.wav", "text": "a", "speaker_id": "x"}
+    adults.write_text(f"{adults.read_text(encoding='utf-8')}\n{json.dumps(gone)}", encoding="utf-8")
+    sets = (f"data.test={kids}", f"data.tests={{adults: {adults}}}", "data.on_bad_audio=skip")
+    # So high a learning rate that all is forgotten.
+    options = (*(one for one in SHORT if one != "data.tests=null"), *sets, "optim.learning_rate=0.05")
+    with caplog.at_level("INFO"):
+        job(tmp_path / "whole", *options).run()
+    metrics = read_json(tmp_path / "whole" / "metrics.json")
+    assert list(metrics["tests"]) == ["test", "adults"] and metrics["test"] == metrics["tests"]["test"]["final"]
+    assert metrics["skipped_audio"] == {"train": 0, "validation": 0, "test": 0, "adults": 1}
+    for name, one in {"": metrics, **metrics["tests"]}.items():
+        rows = read_jsonl(tmp_path / "whole" / f"predictions{name and '_'}{name}.jsonl")
+        wrong, words = (sum(sum(row[key] for key in keys) for row in rows) for keys in (ERROR_KINDS, ["words"]))
+        assert one["final"]["wer"] == pytest.approx(wrong / words) and one["final"]["utterances"] == len(rows)
+        assert one["change"]["delta_wer"] == pytest.approx(one["final"]["wer"] - one["zero_shot"]["wer"])
+    assert (
+        metrics["tests"]["adults"]["change"]["verdict"] == "worse" and metrics["tests"]["adults"]["zero_shot"]["wer"] < 0.3
+    )
+    assert re.search(r"^ adults +10 +\d+ +[\d.]+% +[\d.]+% +\+[\d.]+ +\+[\d.]+ to \+[\d.]+$", caplog.text, re.MULTILINE)
+    warned = [one.message for one in caplog.records if "training made it worse on: " in one.message]
+    assert len(warned) == 1 and "adults, +" in warned[0]
+    page = (tmp_path / "whole" / "report.html").read_text(encoding="utf-8")
+    assert "Warning: training made it worse on: " in page and "Set adults: WER by age" in page
+
+    heard: list[int] = []
+    original = ChildSpeechTrainer.transcribe
+
+    def stopped_at(after: int) -> Any:
+        def transcribe(self: ChildSpeechTrainer, dataset: ChildSpeechDataset) -> Any:
+            if len(heard) == after:
+                raise Stopped("as by a signal")
+            heard.append(len(dataset))
+            return original(self, dataset)
+
+        return transcribe
+
+    for after in (2, 4, 99):  # during zero-shot, after the first test set, never
+        monkeypatch.setattr(ChildSpeechTrainer, "transcribe", stopped_at(after))
+        with contextlib.suppress(Stopped):
+            job(tmp_path / "stopped", *options).run()
+    assert heard == [8, 10, 10, 10, 10], "validation and both test sets before, both test sets after"
+    assert read_json(tmp_path / "stopped" / "metrics.json") == metrics
+    for name in ("predictions_test.jsonl", "predictions_adults.jsonl"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_test_set_without_words_ends_before_training(tmp_path: Path) -> None:
+    adults = manifest_of(tmp_path / "a.jsonl", "adults", slice(2), text="[laughs]")
+    with pytest.raises(KidasrError, match=r"^data\.tests\.adults: every reference is empty after normalization"):
+        job(tmp_path / "run", *SHORT[:-1], f"data.tests.adults={adults}").run()
 
 
 def test_a_finished_folder_and_one_of_another_config_are_not_overwritten(tmp_path: Path) -> None:

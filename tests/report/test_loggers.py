@@ -72,5 +72,5 @@ def test_tensorboard_has_losses_rates_and_the_result_in_the_folder_asked_for(tmp
     events = EventAccumulator(str(absolute if folder.startswith("/") else tmp_path / "run" / folder))
     events.Reload()
     names = set(events.Tags()["scalars"])
-    assert {"train/loss", "train/learning_rate", "eval/wer", "final/wer", "zero_shot/wer"} <= names
+    assert {"train/loss", "train/learning_rate", "eval/wer", "final/wer", "zero_shot/wer", "tests/adults/final/wer"} <= names
     assert any(name.startswith("eval/wer_") for name in names)
