@@ -498,6 +498,8 @@ def decoding(setup: Setup) -> Rows:
     def faster_whisper() -> Row:
         if not importlib.util.find_spec("faster_whisper"):
             raise NotHereError("faster-whisper is not installed: pip install -e '.[benchmark]'")
+        if setup.small:
+            raise NotHereError("faster-whisper takes windows of 30 s only, and the micro model has 3 s")
         kind = "float16" if setup.device == "cuda" else "float32"
         return measured(lambda: speed.faster_whisper_decoding(setup.model, min(clips, 64), kind, setup.device))
 
