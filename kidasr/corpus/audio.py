@@ -124,7 +124,8 @@ def measured_sec(utterance: Utterance, window_sec: float, headers: MutableMappin
         raise _bad(utterance, " has no samples")
     lasts_sec = frames / header.rate_hz
     if lasts_sec > window_sec:
-        raise _bad(utterance, f" lasts {lasts_sec:.1f} s; expected: up to {window_sec:g} s, the model's window")
+        advice = "the model's window (start and end in the manifest take a part)"
+        raise _bad(utterance, f" lasts {lasts_sec:.1f} s; expected: up to {window_sec:g} s, {advice}")
     told_sec = utterance.duration_sec
     if told_sec is not None and lasts_sec < (1 - TOLERANCE) * told_sec - TOLERANCE_SEC:
         raise _bad(utterance, f" lasts {lasts_sec:.2f} s, but the manifest says {told_sec:g} s: is it cut short?")

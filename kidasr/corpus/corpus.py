@@ -14,7 +14,13 @@ from kidasr.corpus.filters import marks_of
 from kidasr.corpus.manifest import OLDEST_YEARS, Utterance, read_manifest
 from kidasr.corpus.set_names import set_of
 from kidasr.corpus.sets import Sets
-from kidasr.corpus.split import check_speakers_disjoint, create_train_val_split, divide_by_field, limit_utterances
+from kidasr.corpus.split import (
+    check_audio_disjoint,
+    check_speakers_disjoint,
+    create_train_val_split,
+    divide_by_field,
+    limit_utterances,
+)
 from kidasr.corpus.texts import Cleaning, without_markup
 from kidasr.errors import KidasrError, truncate
 
@@ -154,6 +160,10 @@ class Corpus:
             )
         for name, path in (("validation", self.validation), ("test", self.test)):
             if path is not None:
+                if found[name]:
+                    log.warning(
+                        "data.train: its %d %s utterances are not used, as data.%s is given", len(found[name]), name, name
+                    )
                 found[name] = self._read(path)
         if found["test"] and "test" in self.tests:
             raise KidasrError(
@@ -162,8 +172,8 @@ class Corpus:
         if not found["test"]:
             del found["test"]
         found |= {name: self._read(path) for name, path in self.tests.items()}
-        if refuse_shared_speakers and self.speakers == "known":
-            self._check_speakers(found)
+        if refuse_shared_speakers:
+            self._check_disjoint(found)
         cleaned = self.cleaning.apply(found)
         limited = {
             name: limit_utterances(utterances, self.limits.get(name, self.limits["test"]), self.split_seed)
@@ -192,13 +202,14 @@ class Corpus:
     def _read(self, path: str) -> list[Utterance]:
         return read_manifest(path, self.fields, self.buckets, self.speakers)
 
-    def _check_speakers(self, found: Mapping[str, Sequence[Utterance]]) -> None:
-        """Refuse speakers of the train or validation set in any other set. Test sets may share speakers."""
-        check_speakers_disjoint(found["train"], found["validation"], "train", "validation")
+    def _check_disjoint(self, found: Mapping[str, Sequence[Utterance]]) -> None:
+        """Refuse speakers (if they are unknown, recordings) of train or validation in another set. Test sets may share."""
+        check = check_speakers_disjoint if self.speakers == "known" else check_audio_disjoint
+        check(found["train"], found["validation"], "train", "validation")
         for name in [name for name in found if name not in ("train", "validation")]:
             key = f"tests.{name}" if name in self.tests else name
             for other in ("train", "validation"):
-                check_speakers_disjoint(found[other], found[name], other, key)
+                check(found[other], found[name], other, key)
 
     def _speakers_of(self, utterances: Sequence[Utterance]) -> str:
         if self.speakers == "unknown":

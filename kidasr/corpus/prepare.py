@@ -17,7 +17,7 @@ from kidasr.corpus.audio import TOLERANCE_SEC, AudioError, measured_sec
 from kidasr.corpus.filters import MARK, Filters, reasons
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.recipes.recipe import Found, LeftOut, Recipe, SetName, read_lines
-from kidasr.corpus.set_names import SPLIT_NAMES
+from kidasr.corpus.set_names import SPLIT_NAMES, set_of
 from kidasr.corpus.split import create_train_val_split
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError, truncate
@@ -167,7 +167,7 @@ def _split(
         return sets, f"the lists in {options.split_lists}"
     if options.split == "own" and any(one.set for one in found):
         for one in found:
-            name = SPLIT_NAMES.get((one.set or "").lower())
+            name = set_of(one.set)
             if name is None:
                 left_out.append(_left_out(one, "in no set of the corpus"))
             else:
@@ -388,7 +388,7 @@ def _bucket(one: Found, buckets: AgeBuckets) -> str:
 
 
 def _left_out(one: Found, reason: str, detail: str = "") -> LeftOut:
-    return LeftOut(one.utterance_id, str(one.audio_path), reason, detail, SPLIT_NAMES.get((one.set or "").lower(), one.set))
+    return LeftOut(one.utterance_id, str(one.audio_path), reason, detail, set_of(one.set) or one.set)
 
 
 def _counts(left_out: Iterable[LeftOut]) -> dict[str, int]:

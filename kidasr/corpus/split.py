@@ -1,5 +1,6 @@
 """Splitting utterances into training and validation by speaker, and limiting the size of a set."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
@@ -79,6 +80,25 @@ def check_speakers_disjoint(
         names = truncate(", ".join(shared[:5])) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
         raise KidasrError(
             f"data.{other_name}: {len(shared)} speaker(s) are in data.{one_name} too: {names}; expected: each in one set"
+        )
+
+
+def check_audio_disjoint(one_set: Sequence[Utterance], other: Sequence[Utterance], one_name: str, other_name: str) -> None:
+    """Refuse sets that share recordings or parts of them; where speakers are unknown, nothing else tells.
+
+    Raises:
+        KidasrError: Names the first.
+    """
+
+    def audio(one: Utterance) -> tuple[str, float | None, float | None]:
+        return os.path.normpath(one.audio_path), one.start_sec, one.end_sec
+
+    known = set(map(audio, one_set))
+    shared = [one for one in other if audio(one) in known]
+    if shared:
+        raise KidasrError(
+            f"data.{other_name}: {len(shared)} utterance(s) are in data.{one_name} too: the first at {shared[0].source}; "
+            "expected: each in one set"
         )
 
 

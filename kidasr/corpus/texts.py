@@ -253,7 +253,7 @@ def findings(
         "empty": lambda text: None if text.strip() else "",
         "script": lambda text: _other_script(text, tuple(SCRIPTS.get(language, ("Latin",)))) if language else None,
         "markup": markup_in,
-        "control": _control_character,
+        "control": control_character,
         "digits": lambda text: _quoted(found[0]) if (found := _DIGITS.search(text)) else None,
         "numbers": lambda text: merged_number(text, normalize) if normalize else None,
     }
@@ -405,7 +405,8 @@ def _other_script(text: str, scripts: tuple[str, ...]) -> str | None:
     return f"{_quoted(word)} ({unicodedata.name(outside[0], 'unknown').split()[0].title()})"
 
 
-def _control_character(text: str) -> str | None:
+def control_character(text: str) -> str | None:
+    """The first control, format or undefined character of a text, or None."""
     found = _CONTROL.search(text.strip())
     return f"U+{ord(found[0]):04X} in {_quoted(text)}" if found else None
 

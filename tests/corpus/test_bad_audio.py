@@ -119,10 +119,10 @@ AUDIO = {
     ),
     "samples of 1e30": Row((spiked(1e30), "a.wav"), "m.jsonl:1: u: FILE has samples that are NaN, infinite or too large"),
     "longer than the window": Row(
-        (sound(tone(3.1)), "a.wav"), "m.jsonl:1: u: FILE lasts 3.1 s; expected: up to 3 s, the model's window"
+        (sound(tone(3.1)), "a.wav"), "m.jsonl:1: u: FILE lasts 3.1 s; expected: up to 3 s, the model's window..."
     ),
     "longer than the window, though the manifest says less": Row(
-        (sound(tone(3.1)), "a.wav", 2.0), "m.jsonl:1: u: FILE lasts 3.1 s; expected: up to 3 s, the model's window"
+        (sound(tone(3.1)), "a.wav", 2.0), "m.jsonl:1: u: FILE lasts 3.1 s; expected: up to 3 s, the model's window..."
     ),
     "a rate of 1 Hz in the header": Row(
         (with_rate(1), "a.wav"), "m.jsonl:1: u: FILE has 1 samples per second; expected: 4000 to 400000"

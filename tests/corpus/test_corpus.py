@@ -83,6 +83,20 @@ def test_without_speakers_each_utterance_is_its_own_and_what_that_means_is_said(
     assert sets.train[0].extra is not None and sets.train[0].extra["speaker_id"].startswith("s"), "nothing is lost"
 
 
+def test_without_speakers_a_recording_in_two_sets_is_refused(tmp_path: Path) -> None:
+    rows = [{"audio_path": f"{name}.wav", "text": name, "utterance_id": f"train-{name}"} for name in "abc"]
+    (tmp_path / "sub").mkdir()
+    again = [{"audio_path": "../c.wav", "text": "c", "utterance_id": "1"}, {"audio_path": "d.wav", "text": "d"}]
+    for path, lines in ((tmp_path / "t.jsonl", rows), (tmp_path / "sub" / "v.jsonl", again)):
+        path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    data = ("data=manifest", f"data.train={tmp_path / 't.jsonl'}", f"data.validation={tmp_path / 'sub' / 'v.jsonl'}")
+    corpus = hydra.utils.instantiate(composed(*data, "data.speakers=unknown").data)
+    with pytest.raises(
+        KidasrError, match=r"^data\.validation: 1 utterance\(s\) are in data\.train too: the first at \S+v\.jsonl:1;"
+    ):
+        corpus.load()
+
+
 def test_ages_that_children_do_not_have_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     load(tmp_path, list("abcd"), age=[78, 6, 90, 84])
     (line,) = [one for one in caplog.messages if "an age over 20 years" in one]

@@ -145,7 +145,7 @@ PARTS = {
     "that starts after its end": Row((2.0, 2.5), "m.jsonl:1: u: FILE lasts 1.50 s, but the utterance starts at 2 s"),
     "that ends after its end": Row((1.0, 2.5), "m.jsonl:1: u: FILE lasts 1.50 s, but the utterance ends at 2.5 s"),
     "shorter than a sample": Row((1.0, 1.00001), "m.jsonl:1: u: FILE has no samples"),
-    "longer than the window": Row((0.1, 1.4), "m.jsonl:1: u: FILE lasts 1.3 s; expected: up to 1 s, the model's window"),
+    "longer than the window": Row((0.1, 1.4), "m.jsonl:1: u: FILE lasts 1.3 s; expected: up to 1 s, the model's window..."),
     "rounded up to its end": Row((1.0, 1.55), note="used to the end of the recording"),
     "shorter than the window, of a recording that is longer": Row((0.2, 0.9)),
 }

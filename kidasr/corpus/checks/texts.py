@@ -8,6 +8,7 @@ from functools import cache
 
 from kidasr.corpus.checks.findings import Examined, Finding, Flagged, Severity, check, share
 from kidasr.corpus.checks.speakers import SEEN
+from kidasr.corpus.texts import control_character, markup_in
 
 #: Scripts that one language mixes.
 MIXED = {"HIRAGANA": "CJK", "KATAKANA": "CJK", "HANGUL": "CJK", "BOPOMOFO": "CJK"}
@@ -23,11 +24,8 @@ OF_ANY_SCRIPT = frozenset(
 #: Share of the utterances from which a script is the corpus's own.
 OWN_SCRIPT = 0.05
 
-#: Invisible characters that some scripts need: zero-width non-joiner and joiner.
-JOINERS = "\u200c\u200d"
-
-#: Conventions of transcribers: tags in brackets, CHAT's xxx and &-um, asterisks and other signs that nobody says.
-MARKUP = re.compile(r"[<>\[\]{}()*_|~^\\#]|(?:^|\s)[&@+][-=~+/\w]|\w@\w|(?<!\w)(?:xxx|yyy|www)(?!\w)", re.IGNORECASE)
+#: Signs that nobody says, besides the markup of the usual conventions.
+SIGNS = re.compile(r"[<>\[\]{}()*_|~^\\#]|(?:^|\s)[&@+][-=~+/\w]|\w@\w")
 
 #: A control token of Whisper.
 CONTROL_TOKEN = re.compile(r"<\|[^|<>\s]*\|>")
@@ -90,15 +88,6 @@ def scripts(examined: Examined) -> Iterator[Finding]:
 @check
 def control_characters(examined: Examined) -> Iterator[Finding]:
     """Invisible and undefined characters, line breaks, and text that was decoded with the wrong encoding."""
-    spaced = {None, "LATIN", "CYRILLIC", "GREEK", "CJK"}
-
-    def odd(text: str) -> str | None:
-        if text.isascii() and text.isprintable():
-            return None
-        found = {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs", "Cn") or c == "\ufffd"}
-        if found & set(JOINERS) and not {script(c) for c in text if c.isalpha()} <= spaced:
-            found -= set(JOINERS)
-        return ", ".join(f"U+{ord(c):04X}" for c in sorted(found)) or None
 
     def garbled(text: str) -> str | None:
         if text.isascii():
@@ -109,7 +98,7 @@ def control_characters(examined: Examined) -> Iterator[Finding]:
             return None
         return f"probably {meant!r}"
 
-    flagged = _of_texts(examined, odd)
+    flagged = _of_texts(examined, control_character)
     yield Finding(
         "control_characters",
         "warning",
@@ -142,7 +131,7 @@ def markup(examined: Examined) -> Iterator[Finding]:
     )
 
     def mark(text: str) -> str | None:
-        return " ".join(dict.fromkeys(found[0].strip() for found in MARKUP.finditer(text))) or None
+        return markup_in(text) or " ".join(dict.fromkeys(found[0].strip() for found in SIGNS.finditer(text))) or None
 
     flagged = [one for one in _of_texts(examined, mark) if one.place not in refused]
     yield Finding(
@@ -150,7 +139,7 @@ def markup(examined: Examined) -> Iterator[Finding]:
         "warning",
         flagged,
         f"{examined.share(flagged)} have marks in their text that nobody says (<unk>, [laughs], xxx, *). The model would "
-        "learn to write them, and each counts as a wrong word. Remove them, or what they stand for.",
+        "learn to write them, and each counts as a wrong word. data.clean=markup strips what is usual; remove the rest.",
     )
 
 

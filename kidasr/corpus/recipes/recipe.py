@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kidasr.config.schema import Group, Text
+from kidasr.corpus.formats.format import text_lines
 from kidasr.errors import KidasrError, truncate
 
 #: The sets of a run.
@@ -143,15 +144,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         KidasrError: If it can't be read, or is not UTF-8.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise KidasrError(f"{truncate(path)}: not UTF-8: {error.reason}") from error
-    except OSError as error:
-        raise KidasrError(f"{truncate(path)}: can't be read: {error.strerror}") from error
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in text_lines(path):
         if line.strip():
-            yield number, line.rstrip("\r")
+            yield number, line.rstrip("\n")
 
 
 def read_pairs(path: Path) -> dict[str, str]:
