@@ -198,12 +198,7 @@ class FineTune:
             trainer = self._trainer(arguments, recogniser, sets, batches, callbacks, signals)
             self._check_references(trainer, sets)
             before = self._zero_shot(trainer, sets)
-            trainer.train_from(trainer.first_process(trainer.checkpoints.newest() if arguments.should_save else None))
-            self._report_early_stop(trainer)
-            if not self.average.is_on:
-                self.checkpoint.report_kept(trainer.state, trainer.scoring.rate)
-
-            kept = keep(trainer, self.average, self.model, self.checkpoint.kept_step(trainer.state))
+            kept = self._kept_weights(trainer)
             heard = [] if kept.step is None else trainer.evaluated(kept.step)  # with these weights
             known = {one.utterance_id for one in heard}
             rest = [one for one in sets.validation if one.utterance_id not in known]
@@ -300,6 +295,14 @@ class FineTune:
         if worse := about_worse_sets(metrics):
             log.warning(worse)
         log.info("run folder: %s", self.run_dir)
+
+    def _kept_weights(self, trainer: ChildSpeechTrainer) -> Kept:
+        """Train, and put the weights that the run keeps into the model."""
+        trainer.train_from(trainer.first_process(trainer.checkpoints.newest() if trainer.args.should_save else None))
+        self._report_early_stop(trainer)
+        if not self.average.is_on:
+            self.checkpoint.report_kept(trainer.state, trainer.scoring.rate)
+        return keep(trainer, self.average, self.model, self.checkpoint.kept_step(trainer.state))
 
     def _gain(
         self, trainer: ChildSpeechTrainer, sets: Sets, kept: Kept, predictions: Sequence[Prediction]

@@ -55,7 +55,7 @@ def means(average: Average, steps: int, until: int) -> tuple[torch.Tensor, list[
     return mean.get("w", torch.zeros(steps, dtype=torch.float64)), counted
 
 
-@given(st.integers(1, 300), st.floats(0, 0.99), st.integers(1, 40))
+@given(st.integers(1, 300), st.integers(0, 99).map(lambda percent: percent / 100), st.integers(1, 40))
 def test_the_mean_of_the_last_part_weighs_its_steps_alike(steps: int, from_share: float, snapshots: int) -> None:
     shares, counted = means(AverageLast(0, from_share, snapshots), steps, steps)
     assert counted[-1] == steps, "the last step counts"
@@ -65,7 +65,7 @@ def test_the_mean_of_the_last_part_weighs_its_steps_alike(steps: int, from_share
     assert torch.allclose(shares[[one - 1 for one in counted]], torch.full((len(counted),), 1 / len(counted)).double())
 
 
-@given(st.integers(1, 300), st.floats(0.01, 0.99), st.integers(1, 60), st.data())
+@given(st.integers(1, 300), st.integers(1, 99).map(lambda percent: percent / 100), st.integers(1, 60), st.data())
 def test_a_moving_average_halves_with_its_half_life_wherever_it_ends(
     steps: int, half_life: float, snapshots: int, data: st.DataObject
 ) -> None:
