@@ -276,12 +276,17 @@ def test_the_documented_commands_run(
         arguments = [one.replace(stand_in, str(MICRO)) for one in arguments]
     if any(one.startswith("experiment=") and one.endswith("whisper_small") for one in arguments):
         arguments += [f"model.name_or_path={MICRO}", "trainer=cpu", "checkpoint.eval_steps=1"]
+    if "job=soup" in arguments:
+        for seed in (1, 2):
+            job(tmp_path / "outputs" / "multirun" / "mine" / f"seed-{seed}", "debug=smoke", f"seed={seed}").run()
     if "job=status" in arguments:
         add_runs(tmp_path / "outputs" / "multirun" / "mine", [PlannedRun("seed=1-0a1b2c3d", ("seed=1",))])
     for name in [one.removeprefix("corpus=") for one in arguments if one.startswith("corpus=")]:
         root = CORPORA[name](tmp_path / "corpus")
         arguments = [one.replace("corpus.root=DIR", f"corpus.root={root}") for one in arguments]
-    if not {"--help", "--cfg", "job=check", "job=compare", "job=plan", "job=status", "job=prepare"} & set(arguments):
+    if not {"--help", "--cfg", "job=check", "job=compare", "job=plan", "job=status", "job=prepare", "job=soup"} & set(
+        arguments
+    ):
         arguments = [re.sub(r"^(seeds?)=1,2$", r"\1=1", one) for one in arguments]
         if any(one.startswith("ablation.until=") for one in arguments):  # one hypothesis, and the first look is the last
             arguments = [re.sub(r"max_runs=\d+$", "max_runs=4", one) for one in arguments] + ["hypotheses=[h4]"]

@@ -19,6 +19,7 @@ from kidasr.report.loggers import NoLogger
 from kidasr.report.options import ReportOptions
 from kidasr.runs.files import METRICS
 from kidasr.runs.folder import finished_wer
+from kidasr.training.average import Average
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.objective import Adapter, Objective
 from kidasr.training.run_length import run_length_contradictions
@@ -38,7 +39,7 @@ class Train(Job):
     - SpecAugment on the training set (H4): ``augment``
     - frozen-encoder warm-up (H3): ``freeze``
     - learning rate (H2), optimizer, early stopping (H2): ``schedule``, ``optim``, ``early_stopping``
-    - evaluations, checkpoints, and the choice of the best model (H1): ``checkpoint``
+    - evaluations, checkpoints, and the choice of the best model (H1): ``checkpoint``; or an average of weights: ``average``
     - run length, batches, precision: ``trainer``; logging: ``logger``; reports: ``report``
 
     Resumes from the newest intact checkpoint in the run folder. A run that is stopped by a signal saves a checkpoint first.
@@ -67,6 +68,7 @@ class Train(Job):
         schedule: Schedule,
         early_stopping: EarlyStoppingCallback | None,
         checkpoint: Checkpoint,
+        average: Average,
         trainer: Trainer,
         logger: NoLogger,
         report: ReportOptions,
@@ -112,6 +114,14 @@ class Train(Job):
         for name, one in config["augment"].items():
             if not isinstance(one, Mapping) or "_target_" not in one:
                 yield f"augment.{name}: not an augmentation; expected: a choice of conf/augment, e.g. augment=[specaugment]"
+        average, limit = config["average"], checkpoint["save_total_limit"]
+        if average.get("checkpoints", 0) > limit:
+            yield (
+                f"average.checkpoints={average['checkpoints']}: only {limit} checkpoints are kept; expected: "
+                f"checkpoint.save_total_limit={average['checkpoints']} or more"
+            )
+        if average["pretrained"] and not str(config["adapter"]["_target_"]).endswith(".no_adapter"):
+            yield f"average.pretrained={average['pretrained']}: not with an adapter; expected: adapter=none, or 0"
         if trainer["max_steps"] > 0:
             patience, warmup_steps = config["early_stopping"].get("patience", 0), config["schedule"]["warmup_steps"]
             yield from run_length_contradictions(trainer["max_steps"], warmup_steps, patience, eval_steps)

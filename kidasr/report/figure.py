@@ -297,11 +297,11 @@ def learning_curve(configurations: Mapping[str, Sequence[Mapping[str, Any]]], ra
         colour = PALETTE[number % len(PALETTE)]
         curves = [wer_points(metrics) for metrics in runs]
         _seeds_and_mean(wers, [[(step, 100 * wer) for step, wer in curve] for curve in curves], colour, marker=".")
-        for metrics, curve in zip(runs, curves, strict=True):
-            kept = dict(curve).get(metrics["best_step"])
+        for metrics in runs:
+            step, kept = _kept_point(metrics)
             if kept is not None:
                 wers.plot(
-                    metrics["best_step"],
+                    step,
                     100 * kept,
                     marker="*",
                     markersize=9,
@@ -333,8 +333,17 @@ def learning_curve(configurations: Mapping[str, Sequence[Mapping[str, Any]]], ra
 def _kept(everything: Sequence[Mapping[str, Any]]) -> str:
     if len(everything) > 1:
         return "kept step"
-    wer = dict(wer_points(everything[0])).get(everything[0]["best_step"])
-    return f"kept: step {everything[0]['best_step']}" + (f", {100 * wer:.1f}%" if wer is not None else "")
+    _, wer = _kept_point(everything[0])
+    step = everything[0]["best_step"]
+    return f"kept: {'average' if step is None else f'step {step}'}" + (f", {100 * wer:.1f}%" if wer is not None else "")
+
+
+def _kept_point(metrics: Mapping[str, Any]) -> tuple[int, float | None]:
+    """Step and error rate of what a run kept, on the utterances of evaluations; an average stands at the last step."""
+    if metrics["best_step"] is None:
+        average = metrics.get("average")
+        return metrics["steps"], average and average["wer"]
+    return metrics["best_step"], dict(wer_points(metrics)).get(metrics["best_step"])
 
 
 def _seeds_and_mean(axes: Axes, curves: Sequence[Sequence[tuple[int, float]]], colour: str, marker: str) -> None:

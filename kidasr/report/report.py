@@ -113,7 +113,7 @@ class Report:
         others = TOO_NARROW if unknown else f"for other children than these {described['speakers']}"
         said = [
             f"{percent(described['wer'])} {rate}{zero_shot}; 95% interval {interval(described['ci95'])}, {others}. "
-            f"The model was kept at step {metrics['best_step']} of {metrics['steps']}."
+            f"{_kept(metrics)}"
         ]
         if described["choice"]:
             choice = described["choice"]
@@ -339,6 +339,13 @@ def comparison_tables(comparison: Mapping[str, Any]) -> dict[str, tuple[Table, s
     if pairs[0]["speakers_unknown"]:
         tables = {name: (table, f"{caption} {_capital(TOO_NARROW)}.") for name, (table, caption) in tables.items()}
     return tables
+
+
+def _kept(metrics: Mapping[str, Any]) -> str:
+    """Which weights the run kept, as a sentence."""
+    if metrics["best_step"] is not None:
+        return f"The model was kept at step {metrics['best_step']} of {metrics['steps']}."
+    return f"The model is the {metrics['kept']}, of {metrics['steps']} steps."
 
 
 def _capital(text: str) -> str:

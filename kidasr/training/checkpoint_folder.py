@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -39,15 +39,15 @@ class CheckpointFolder:
         """The path of the extra checkpoint of a run stopped at this step."""
         return self.path / f"stopped-{step}"
 
-    def rotate(self, limit: int, best: Path | None) -> None:
+    def rotate(self, limit: int, best: Collection[str]) -> None:
         """After a planned checkpoint: delete the extra ones of stopped runs, and the oldest planned ones beyond ``limit``.
 
-        The newest and the best are always kept.
+        The newest and the best, given by name, are always kept.
         """
         for checkpoint in self.by_step("stopped"):
             self._delete(checkpoint)
         checkpoints = self.by_step("checkpoint")
-        deletable = [one for one in checkpoints[:-1] if best is None or one.name != best.name]
+        deletable = [one for one in checkpoints[:-1] if one.name not in best]
         for checkpoint in deletable[: max(0, len(checkpoints) - limit)]:
             self._delete(checkpoint)
 

@@ -55,6 +55,8 @@ from kidasr.runs.files import (
     zero_shot_of,
 )
 from kidasr.runs.sweeps import SWEEP
+from kidasr.training.average import Average
+from kidasr.training.averaging import Kept, keep
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.checkpoint_folder import CheckpointFolder
 from kidasr.training.device import check_device, check_gpu_per_process, describe_device, prepare_cpu, prepare_gpu
@@ -132,6 +134,7 @@ class FineTune:
         schedule: Mapping[str, Any],
         early_stopping: EarlyStoppingCallback | None,
         checkpoint: Checkpoint,
+        average: Average,
         trainer: Mapping[str, Any],
         logger: NoLogger,
         report: ReportOptions,
@@ -142,7 +145,7 @@ class FineTune:
         self.curriculum, self.augment, self.freeze = curriculum, Augmentations(augment), freeze
         self.adapter, self.objective = adapter, objective
         self.optim, self.schedule, self.trainer = optim, schedule, trainer
-        self.early_stopping, self.checkpoint, self.logger = early_stopping, checkpoint, logger
+        self.early_stopping, self.checkpoint, self.average, self.logger = early_stopping, checkpoint, average, logger
         self.report = report
 
     def run(self) -> float:
@@ -195,18 +198,14 @@ class FineTune:
             trainer = self._trainer(arguments, recogniser, sets, batches, callbacks, signals)
             self._check_references(trainer, sets)
             before = self._zero_shot(trainer, sets)
-            trainer.train_from(trainer.first_process(trainer.checkpoints.newest() if arguments.should_save else None))
-            self._report_early_stop(trainer)
-            self.checkpoint.report_kept(trainer.state, trainer.scoring.rate)
-
-            kept_step = self.checkpoint.kept_step(trainer.state)
-            heard = trainer.evaluated(kept_step)  # with these weights
+            kept = self._kept_weights(trainer)
+            heard = [] if kept.step is None else trainer.evaluated(kept.step)  # with these weights
             known = {one.utterance_id for one in heard}
             rest = [one for one in sets.validation if one.utterance_id not in known]
             if rest:
                 heard += trainer.transcribe(self._dataset(sets, shortest_first(rest), recogniser, self.padding))
             predictions = in_order_of(sets.validation, heard)
-            transcripts = {"validation": predictions, **self._test_transcripts(trainer, sets, kept_step)}
+            transcripts = {"validation": predictions, **self._test_transcripts(trainer, sets, kept.last_step)}
             tests = {name: self._before_and_after(heard, before.get(name)) for name, heard in transcripts.items()}
             of_validation = tests.pop("validation")
             metrics: dict[str, Any] = {
@@ -214,7 +213,9 @@ class FineTune:
                 **of_validation,
                 "tests": tests,
                 "evaluated_utterances": len(sets.evaluation),
-                "best_step": kept_step,
+                "best_step": kept.step,
+                "kept": kept.what,
+                "average": self._gain(trainer, sets, kept, predictions) if kept.step is None else None,
                 "steps": trainer.state.global_step,
                 "frozen_steps": self.freeze.frozen_steps(trainer.state.global_step),
                 "history": learning_history(trainer.state.log_history),
@@ -294,6 +295,45 @@ class FineTune:
         if worse := about_worse_sets(metrics):
             log.warning(worse)
         log.info("run folder: %s", self.run_dir)
+
+    def _kept_weights(self, trainer: ChildSpeechTrainer) -> Kept:
+        """Train, and put the weights that the run keeps into the model."""
+        trainer.train_from(trainer.first_process(trainer.checkpoints.newest() if trainer.args.should_save else None))
+        self._report_early_stop(trainer)
+        if not self.average.is_on:
+            self.checkpoint.report_kept(trainer.state, trainer.scoring.rate)
+        return keep(trainer, self.average, self.model, self.checkpoint.kept_step(trainer.state))
+
+    def _gain(
+        self, trainer: ChildSpeechTrainer, sets: Sets, kept: Kept, predictions: Sequence[Prediction]
+    ) -> dict[str, Any] | None:
+        """What an average changed, against the weights of the last evaluation and on its utterances; also logged."""
+        evaluations = [entry for entry in trainer.state.log_history if ERRORS in entry]
+        if not evaluations:
+            log.info("keeping the %s", kept.what)
+            return None
+        from kidasr.evidence.before_after import change_of
+
+        last = evaluations[-1]
+        of_average = in_order_of(trainer.evaluation.utterances, predictions)
+        change, words = change_of(last[ERRORS], of_average), sum(one.words for one in of_average)
+        if change is None:
+            return None
+        wer = sum(one.errors for one in of_average) / words
+        ends = " to ".join(f"{100 * end:+.1f}" for end in change["ci95"] or ())
+        told = log.warning if change["verdict"] == "worse" else log.info
+        told(
+            "keeping the %s: %s %.1f%% on the %d utterances of evaluations, %.1f%% at step %d (change %+.1f points%s)",
+            kept.what,
+            trainer.scoring.rate,
+            100 * wer,
+            len(of_average),
+            100 * last["eval_wer"],
+            last["step"],
+            100 * change["delta_wer"],
+            f"; for other speakers {ends}" if ends else "",
+        )
+        return {"wer": wer, "last_wer": last["eval_wer"], "last_step": last["step"], "change": change}
 
     def _report_early_stop(self, trainer: ChildSpeechTrainer) -> None:
         """Log that early stopping (H2) has ended the run, if it has."""
@@ -425,6 +465,9 @@ class FineTune:
         log.info(
             "schedule: %s after a warm-up of %d steps", self.schedule["lr_scheduler_type"], self.schedule["warmup_steps"]
         )
+        if self.average.is_on:
+            back = f", {100 * self.average.pretrained:g}% of the way back to the pretrained weights"
+            log.info("average: keeps %s%s", self.average.describe(), back if self.average.pretrained else "")
         if self.early_stopping is not None:
             log.info("early stopping: after %d evaluations without a lower WER", self.early_stopping.early_stopping_patience)
 
@@ -464,6 +507,7 @@ class FineTune:
             transcriber=self._transcriber(recogniser, arguments),
             objective=self.objective,
             eval_loss=self.trainer["eval_loss"],
+            average=self.average,
         )
 
     def _kept_encodings(
@@ -610,6 +654,6 @@ def shortest_first(utterances: Sequence[Utterance]) -> list[Utterance]:
 
 
 def in_order_of(utterances: Sequence[Utterance], predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Sort predictions into the order of the utterances."""
-    place = {utterance.utterance_id: number for number, utterance in enumerate(utterances)}
-    return sorted(predictions, key=lambda prediction: place[prediction.utterance_id])
+    """The predictions of these utterances, in their order."""
+    by_id = {prediction.utterance_id: prediction for prediction in predictions}
+    return [by_id[utterance.utterance_id] for utterance in utterances]

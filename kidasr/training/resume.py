@@ -19,6 +19,8 @@ from kidasr.recognition.predictions import write_predictions
 from kidasr.recognition.score import Prediction
 from kidasr.runs.files import PREDICTIONS, read_json, write_json
 from kidasr.seeding import seed_for
+from kidasr.training.average import Average
+from kidasr.training.averaging import add_to_mean
 from kidasr.training.checkpoint_folder import CheckpointFolder, UnfinishedCheckpoint, damage
 from kidasr.training.memory import explain_out_of_memory
 
@@ -37,12 +39,16 @@ class ExactResumeTrainer(Trainer):
 
     Args:
         args: ``TrainingArguments``; ``output_dir`` is the folder of the checkpoints.
+        average: The average of weights that the run keeps; None for the best checkpoint.
         options: Other arguments of the Trainer.
     """
 
     model: torch.nn.Module
 
-    def __init__(self, args: TrainingArguments, **options: Any):
+    def __init__(self, args: TrainingArguments, average: Average | None = None, **options: Any):
+        average = average or Average(pretrained=0)
+        self.average = average.mean()
+        self._averaged_checkpoints = average.checkpoints
         self.checkpoints = CheckpointFolder(Path(args.output_dir or ""))
         self.run_dir = self.checkpoints.path.parent
         #: Step and transcripts of the newest evaluation.
@@ -54,6 +60,7 @@ class ExactResumeTrainer(Trainer):
         self._logged: dict[str, float | None] = {}  # gradient norm and learning rate of the newest step
         super().__init__(args=args, **options)
         self.add_callback(ResumeCallback(self))
+        self.add_callback(self.average)
 
     def first_process(self, value: Any) -> Any:
         """Broadcast a value from the first process to all."""
@@ -77,6 +84,7 @@ class ExactResumeTrainer(Trainer):
                 return
             log.info("resuming from %s", checkpoint)
             self._check_processes(checkpoint)
+            self.average.load(checkpoint, self.args.device)
             state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
             if checkpoint != self.checkpoints.planned(state.global_step) or not self._had_ended(state):
                 self.train(resume_from_checkpoint=str(checkpoint))
@@ -140,7 +148,28 @@ class ExactResumeTrainer(Trainer):
         self._write_checkpoint(planned)
         if self.args.should_save:
             kept = self.state.best_model_checkpoint
-            self.checkpoints.rotate(self.args.save_total_limit or 1, Path(kept) if kept else None)
+            best = [one.name for one in self._best_checkpoints()]
+            self.checkpoints.rotate(self.args.save_total_limit or 1, [*([Path(kept).name] if kept else []), *best])
+
+    def _best_checkpoints(self) -> list[Path]:
+        """The checkpoints with the lowest WER, best first, as many as are averaged."""
+        evaluations = {entry["step"]: entry["eval_wer"] for entry in self.state.log_history if "eval_wer" in entry}
+        ranked = sorted(evaluations, key=lambda step: (evaluations[step], step))
+        saved = [one for step in ranked if (one := self.checkpoints.planned(int(step))).exists()]
+        return saved[: self._averaged_checkpoints]
+
+    def average_best_checkpoints(self) -> None:
+        """After training: load the checkpoints with the lowest WER one by one, and make their mean the average."""
+        paths = self.first_process(self._best_checkpoints() if self.args.should_save else [])
+        for path in sorted(paths, key=lambda one: int(one.name.rpartition("-")[2])):
+            fault = self.first_process(damage(path) if self.args.should_save else None)
+            if fault is not None:
+                log.warning("%s is damaged: %s; the average is made without it", path, fault)
+                continue
+            self._load_from_checkpoint(str(path))
+            steps = self.average.steps
+            add_to_mean(self.average.mean, dict(self.model.named_parameters()), 1 / (len(steps) + 1))
+            steps.append(int(path.name.rpartition("-")[2]))
 
     def _raise_diverged(self, what: str) -> None:
         raise KidasrError(
@@ -170,7 +199,12 @@ class ExactResumeTrainer(Trainer):
                 self._save_scaler(str(folder))
                 torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULER_NAME)
                 optimizer_state = self.optimizer.state_dict()
-                self._unfinished.write_in_thread(lambda: torch.save(optimizer_state, folder / OPTIMIZER_NAME))
+
+                def write() -> None:
+                    torch.save(optimizer_state, folder / OPTIMIZER_NAME)
+                    self.average.save(folder)
+
+                self._unfinished.write_in_thread(write)
 
     def discard_unfinished(self) -> None:
         """Discard the checkpoint that was begun, if it is not finished: an evaluation failed."""

@@ -21,6 +21,7 @@ from kidasr.features.recogniser import IGNORED_LABEL, Recogniser
 from kidasr.recognition.predictions import read_predictions
 from kidasr.recognition.score import Prediction, compare, score
 from kidasr.recognition.transcribe import Transcriber, Transcription
+from kidasr.training.average import Average
 from kidasr.training.log import LogCallback, ProgressBar
 from kidasr.training.memory import explain_out_of_memory
 from kidasr.training.objective import Objective
@@ -47,6 +48,7 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         transcriber: Makes transcripts in evaluations, and before and after training.
         objective: The training loss; None for the recogniser's own.
         eval_loss: Whether evaluations compute the recogniser's own loss as well.
+        average: The average of weights that the run keeps; None for the best checkpoint.
     """
 
     train_dataset: ChildSpeechDataset
@@ -64,6 +66,7 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         transcriber: partial[Transcriber],
         objective: Objective | None = None,
         eval_loss: bool = False,
+        average: Average | None = None,
     ):
         self.recogniser = recogniser
         self.objective: Objective | None = objective
@@ -80,6 +83,7 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         self._losses: list[tuple[torch.Tensor, int, int]] = []
         super().__init__(
             args,
+            average=average,
             model=recogniser.model,
             train_dataset=train_dataset,
             eval_dataset=evaluation,

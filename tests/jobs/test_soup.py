@@ -1,0 +1,44 @@
+"""Soups: one model from the runs of several seeds."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kidasr.errors import KidasrError
+from kidasr.jobs.compare import Compare
+from kidasr.report.options import ReportOptions
+from tests.conftest import job, read_json
+
+SHORT = ("debug=smoke", "schedule.warmup_steps=0", "trainer.zero_shot=false", "data.tests.adults=null", "report=none")
+NO_PAGE = ReportOptions(False, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (1, 2):
+        job(folder / f"seed-{seed}", *SHORT, f"seed={seed}").run()
+    return folder
+
+
+def test_a_soup_is_the_mean_of_its_runs_and_is_scored_and_compared_as_they_are(runs: Path, tmp_path: Path) -> None:
+    wer = job(tmp_path / "soup", "job=soup", f"runs={runs}/seed-*", "report=none").run()
+    both = [load_file(runs / f"seed-{seed}" / "model" / "model.safetensors") for seed in (1, 2)]
+    soup = load_file(tmp_path / "soup" / "model" / "model.safetensors")
+    assert all(torch.allclose(soup[name], (both[0][name] + both[1][name]) / 2, atol=1e-6, rtol=0) for name in soup)
+    assert any(not torch.equal(soup[name], both[0][name]) for name in soup)
+    metrics = read_json(tmp_path / "soup" / "metrics.json")
+    assert (metrics["final"]["wer"], metrics["kept"]) == (wer, "mean of 2 runs")
+    Compare(str(tmp_path / "comparison"), [f"{runs}/seed-*", str(tmp_path / "soup")], None, None, NO_PAGE).run()
+    pairs = read_json(tmp_path / "comparison" / "comparison.json")["pairs"]
+    assert [pair["delta_wer"] for pair in pairs], "a configuration of its own"
+
+
+def test_what_is_no_soup_is_one_line(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(KidasrError, match=r"1 finished run.*expected: two or more"):
+        job(tmp_path / "one", "job=soup", f"runs={runs}/seed-1").run()
+    job(tmp_path / "other", *SHORT, "optim.learning_rate=1e-4").run()
+    with pytest.raises(KidasrError, match="2 configurations"):
+        job(tmp_path / "two", "job=soup", f"runs=[{runs}/seed-*,{tmp_path}/other]").run()
