@@ -39,6 +39,7 @@ HYPOTHESES = {
     "h3": ("experiment=h3", "checkpoint.save_steps=3", FREEZE),
     "h4": ("experiment=h4", "checkpoint.save_steps=3"),
     "h5": ("experiment=h5", "checkpoint.save_steps=3"),
+    "average": ("experiment=h1", "average=last", "average.pretrained=0.3"),
     "all": ALL_ON,
     "all, gradient checkpointing": (*ALL_ON, "trainer.activation_checkpointing=true"),
     "compiled": ("experiment=h1", "trainer.torch_compile=true"),
@@ -77,7 +78,7 @@ def _run_two(folder: Path) -> None:
     jobs: list[dict[str, Any]] = [
         {"run_dir": str(folder / name), "overrides": [*options(name, folder), batch]} for name in HYPOTHESES
     ]
-    dropout = [*ALL_ON, *COMMON, batch, f"model.name_or_path={folder / 'micro'}", "trainer.logging_steps=2"]
+    dropout = [*ALL_ON, *COMMON, batch, "average=ema", f"model.name_or_path={folder / 'micro'}", "trainer.logging_steps=2"]
     jobs.append({"run_dir": str(folder / "whole"), "overrides": dropout})
     jobs.append({"run_dir": str(folder / "stopped"), "overrides": dropout, "stop_at": 4})
     jobs.append({"run_dir": str(folder / "stopped"), "overrides": dropout})
