@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kidasr.batching.curriculum import Curriculum
 from kidasr.config.job import Job
 from kidasr.config.schema import Seed
+from kidasr.config.signature import load_target
 from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.texts import Cleaning
 from kidasr.features.augment import FeatureAugmentation, WaveformAugmentation
@@ -112,6 +113,9 @@ class Train(Job):
         for name, one in config["augment"].items():
             if not isinstance(one, Mapping) or "_target_" not in one:
                 yield f"augment.{name}: not an augmentation; expected: a choice of conf/augment, e.g. augment=[specaugment]"
+        for group in ("curriculum", "objective"):
+            look = getattr(load_target(config[group]["_target_"]), "contradictions", None)
+            yield from look(config) if look else ()
         if trainer["max_steps"] > 0:
             patience, warmup_steps = config["early_stopping"].get("patience", 0), config["schedule"]["warmup_steps"]
             yield from run_length_contradictions(trainer["max_steps"], warmup_steps, patience, eval_steps)
