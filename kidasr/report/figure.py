@@ -449,11 +449,12 @@ def bars(label: str, unit: str, groups: Sequence[str], counts: Mapping[str, Mapp
 def ages_by_step(drawn: AgesDrawn) -> Figure:
     """The share of each age in the utterances drawn, against the optimizer step, with the ends of epochs."""
     ends = range(drawn.epoch_steps, drawn.edges[-1], drawn.epoch_steps)
-    keys = _set_keys(drawn.ages, marker="s")
+    colours = [PALETTE[number % len(PALETTE)] for number in range(len(drawn.ages))]
+    names = ["\n".join(wrapped(age, KEY)) for age in drawn.ages]
+    keys = [_key(name, colour, marker="s") for name, colour in zip(names, colours, strict=True)]
     figure = _figure(1.8, keys, [_key("end of an epoch", INK, linewidth=0.8, linestyle="--")] if ends else [])
     axes = figure.subplots()
     rows = 100 * np.vstack([drawn.shares, drawn.shares[-1:]])  # the last step lasts until the end
-    colours = [PALETTE[number % len(PALETTE)] for number in range(len(drawn.ages))]
     axes.stackplot(drawn.edges, rows.T, colors=colours, step="post", linewidth=0)
     for end in ends:
         axes.axvline(end, color=INK, linestyle="--", linewidth=0.8)
