@@ -140,7 +140,7 @@ def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     if "kidasr.report.report" in sys.modules and not request.node.get_closest_marker("figures"):
         from matplotlib.figure import Figure
 
-        for name in ("learning_curve", "wer_by_age", "forest"):
+        for name in ("learning_curve", "wer_by_age", "forest", "ages_by_step"):
             monkeypatch.setattr(f"kidasr.report.report.{name}", lambda *_, **__: Figure())
 
 

@@ -47,6 +47,19 @@ def test_all_hypotheses_together_start_and_finish(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)  # half a gigabyte a checkpoint
 
 
+@pytest.mark.parametrize(
+    "idea",
+    ["objective=label_smoothing", "objective=pif", "objective=kl", "objective=l2_sp", "curriculum=loss"],
+)
+def test_each_idea_trains_a_few_steps_in_the_default_precision(tmp_path: Path, idea: str) -> None:
+    short = (*REAL, "debug=smoke", "padding=longest", "data.limit_validation=1", "trainer.zero_shot=false", "report=none")
+    job(tmp_path, *short, idea, *(["augment=specaugment"] if "pif" in idea else [])).run()
+    history = read_json(tmp_path / "checkpoints" / "checkpoint-3" / "trainer_state.json")["log_history"]
+    logged = [entry["loss"] for entry in history if "loss" in entry]
+    assert logged and all(0 < loss < 20 for loss in logged)
+    shutil.rmtree(tmp_path)  # half a gigabyte a checkpoint
+
+
 def test_what_adapting_to_children_costs_on_adults_is_in_each_run_and_in_a_comparison(tmp_path: Path) -> None:
     sets = (f"data.tests.adults={ADULTS / 'test.jsonl'}", "data.limit_test=6")
     short = (*REAL, "debug=smoke", "padding=longest", "data.limit_validation=2", *sets)

@@ -397,10 +397,15 @@ def test_a_recogniser_that_is_no_whisper_is_one_module(
     mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add(mine, "model", "ctc", "# @package _global_\nmodel:\n  _target_: ctc.Pretrained\n  width: 16\n", CTC)
-    code, run_dir = run(monkeypatch, mine, "model=ctc", *SHORT, "trainer.zero_shot=true", "trainer.max_steps=3")
+    code, run_dir = run(
+        monkeypatch, mine, "model=ctc", "curriculum=loss", *SHORT, "trainer.zero_shot=true", "trainer.max_steps=3"
+    )
     assert code == 0, capsys.readouterr().err
+    assert len(read_json(run_dir / "training_losses.json")["losses"]) == 16
     metrics = read_json(run_dir / "metrics.json")
     assert metrics["steps"] == 3 and metrics["zero_shot"]["utterances"] == metrics["final"]["utterances"] == 2
     assert (run_dir / "model" / "tiny.pt").is_file() and len(read_jsonl(run_dir / "predictions.jsonl")) == 2
     assert run(monkeypatch, mine, "model=ctc", "freeze=encoder_all", f"hydra.run.dir={mine.parent / 'x'}", *SHORT)[0] == 2
     assert "freeze: a Net has no encoder to freeze; expected: freeze=none" in capsys.readouterr().err
+    assert run(monkeypatch, mine, "model=ctc", "objective=kl", f"hydra.run.dir={mine.parent / 'y'}", *SHORT)[0] == 2
+    assert "objective: a Net gives no logits of single tokens; expected: objective=none" in capsys.readouterr().err

@@ -23,7 +23,7 @@ class Collator:
         self.recogniser, self.padding = recogniser, padding
 
     def __call__(self, examples: Sequence[Example | list[Example]]) -> Batch:
-        """See :meth:`kidasr.features.recogniser.Recogniser.collate`."""
+        """See :meth:`kidasr.features.recogniser.Recogniser.collate`. With several views, also ``durations_sec``, a list."""
         views = zip(*(one if isinstance(one, list) else [one] for one in examples), strict=True)
         flat = list(chain.from_iterable(views))
         features, labels = [one["input_features"] for one in flat], [one["labels"] for one in flat]
@@ -31,6 +31,8 @@ class Collator:
         keys = [one["key"] for one in flat]
         if self.recogniser.takes_keys and None not in keys:
             batch["keys"] = torch.tensor(keys)
+        if len(flat) > len(examples):
+            batch["durations_sec"] = [one["duration_sec"] for one in flat]  # not a tensor: it stays on the CPU
         return batch
 
 

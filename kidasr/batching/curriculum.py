@@ -5,7 +5,8 @@ To add a curriculum, write a subclass of :class:`Curriculum` in a module of your
 
 import logging
 from collections import Counter
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -22,6 +23,18 @@ class Curriculum:
     Sorting the data set itself would have no effect, because the Trainer's sampler shuffles. kidasr's sampler takes its
     order from here instead, before each epoch.
     """
+
+    #: Whether the order depends on :attr:`TrainingSet.losses`, which are then computed before training.
+    needs_losses: ClassVar[bool] = False
+
+    @staticmethod
+    def contradictions(config: Mapping[str, Any]) -> Iterable[str]:
+        """One line per key elsewhere in the config that does not go with this curriculum."""
+        return ()
+
+    def warnings(self, epochs: float) -> Iterable[str]:
+        """What is probably unintended in a run of this many epochs."""
+        return ()
 
     def ranks(self, training_set: TrainingSet, epoch: int) -> Indices:
         """The rank of each utterance in the order, shape ``(len(training_set),)``; utterances of equal rank are shuffled.

@@ -22,6 +22,9 @@ class TrainingSet:
 
     def __init__(self, utterances: Sequence[Utterance], buckets: AgeBuckets):
         self.utterances, self.buckets = utterances, buckets
+        #: The pretrained model's loss on each utterance, in nats per token; None unless the curriculum needs it
+        #: (:attr:`kidasr.batching.curriculum.Curriculum.needs_losses`).
+        self.losses: Values | None = None
 
     def __len__(self) -> int:
         return len(self.utterances)

@@ -11,6 +11,9 @@ from kidasr.corpus.audio import SAMPLE_RATE_HZ
 if TYPE_CHECKING:
     from transformers import WhisperFeatureExtractor
 
+#: Frames of the features in a second: one every 10 ms.
+FRAMES_PER_SEC = 100
+
 
 class Padding:
     """Length of the model's input. The arguments are the keys of the ``padding`` group.

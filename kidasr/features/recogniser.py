@@ -63,6 +63,9 @@ class Recogniser(ABC):
     features_made_by: str | None = None
     #: Whether batches have ``keys``, shape ``(batch,)``, which identify inputs that are the same in every epoch.
     takes_keys: bool = False
+    #: Whether ``forward`` takes ``token_logits=True``, and then returns the ``logits`` of real tokens in the order of
+    #: ``labels != -100``, shape ``(tokens, vocabulary)``, and ``encoder_last_hidden_state``. Objectives need them.
+    gives_token_logits: bool = False
     #: With keys: bytes of the encoder's output for a second of audio, in float32.
     encoding_bytes_per_sec: int = 0
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kidasr.batching.curriculum import Curriculum
 from kidasr.config.job import Job
 from kidasr.config.schema import Seed
+from kidasr.config.signature import load_target
 from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.texts import Cleaning
 from kidasr.features.augment import FeatureAugmentation, WaveformAugmentation
@@ -114,14 +115,9 @@ class Train(Job):
         for name, one in config["augment"].items():
             if not isinstance(one, Mapping) or "_target_" not in one:
                 yield f"augment.{name}: not an augmentation; expected: a choice of conf/augment, e.g. augment=[specaugment]"
-        average, limit = config["average"], checkpoint["save_total_limit"]
-        if average.get("checkpoints", 0) > limit:
-            yield (
-                f"average.checkpoints={average['checkpoints']}: only {limit} checkpoints are kept; expected: "
-                f"checkpoint.save_total_limit={average['checkpoints']} or more"
-            )
-        if average["pretrained"] and not str(config["adapter"]["_target_"]).endswith(".no_adapter"):
-            yield f"average.pretrained={average['pretrained']}: not with an adapter; expected: adapter=none, or 0"
+        for group in ("curriculum", "objective", "average"):
+            look = getattr(load_target(config[group]["_target_"]), "contradictions", None)
+            yield from look(config) if look else ()
         if trainer["max_steps"] > 0:
             patience, warmup_steps = config["early_stopping"].get("patience", 0), config["schedule"]["warmup_steps"]
             yield from run_length_contradictions(trainer["max_steps"], warmup_steps, patience, eval_steps)

@@ -113,16 +113,16 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
         onto the vocabulary, no keys are cached, and the gradient of the vocabulary is one tensor, not a sum of two (see
         :class:`_TiedEmbedding`).
 
-        With ``token_logits=True`` and labels, the logits of real tokens are returned as well, in the order of
-        ``labels != -100``, shape ``(tokens, vocabulary)``. ``label_places`` are their indices in the flattened labels;
-        without them they are looked for.
+        With ``token_logits=True`` and labels, also outside training, the logits of real tokens are returned as well, in the
+        order of ``labels != -100``, shape ``(tokens, vocabulary)``, and the encoder's output. ``label_places``
+        are the tokens' indices in the flattened labels; without them they are looked for.
         """
         token_logits, places = kwargs.pop("token_logits", False), kwargs.pop("label_places", None)
         if token_logits and self.model.encoder.is_window(input_features):
             outputs = super().forward(input_features, labels=labels, **kwargs)
             outputs.logits = outputs.logits[labels != IGNORED_LABEL]
             return outputs
-        if labels is None or not self.training or self.model.encoder.is_window(input_features):
+        if labels is None or not (self.training or token_logits) or self.model.encoder.is_window(input_features):
             return super().forward(input_features, labels=labels, **kwargs)
         pad, start = self.config.pad_token_id, self.config.decoder_start_token_id
         assert pad is not None and start is not None, "Whisper has both"
@@ -133,7 +133,9 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
             places = (labels.flatten() != IGNORED_LABEL).nonzero()[:, 0]
         logits = functional.linear(outputs.last_hidden_state.flatten(0, 1).index_select(0, places), projection)
         loss = functional.cross_entropy(logits, labels.flatten().index_select(0, places))
-        return Seq2SeqLMOutput(loss=loss, logits=logits if token_logits else None)
+        if not token_logits:
+            return Seq2SeqLMOutput(loss=loss)
+        return Seq2SeqLMOutput(loss=loss, logits=logits, encoder_last_hidden_state=outputs.encoder_last_hidden_state)
 
     def prepare_inputs_for_generation(
         self, *args: Any, frame_mask: torch.Tensor | None = None, **kwargs: Any

@@ -47,6 +47,7 @@ class Whisper(Recogniser):
     model: WhisperForConditionalGeneration
     language: str
     takes_keys = True
+    gives_token_logits = True
 
     def __init__(
         self, model: WhisperForConditionalGeneration, processor: WhisperProcessor, language: str, prompt: Sequence[int]

@@ -21,6 +21,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from kidasr.corpus.age import UNKNOWN, is_in_years
+from kidasr.report.ages_drawn import AgesDrawn
 from kidasr.report.tables import change_of, says_nothing
 
 #: Width of a column, in inches.
@@ -450,6 +451,27 @@ def bars(label: str, unit: str, groups: Sequence[str], counts: Mapping[str, Mapp
     axes.set_xlabel(label)
     axes.set_ylabel(unit)
     axes.grid(axis="y")
+    return _laid_out(figure)
+
+
+@rc_context(STYLE)
+def ages_by_step(drawn: AgesDrawn) -> Figure:
+    """The share of each age in the utterances drawn, against the optimizer step, with the ends of epochs."""
+    ends = range(drawn.epoch_steps, drawn.edges[-1], drawn.epoch_steps)
+    colours = [PALETTE[number % len(PALETTE)] for number in range(len(drawn.ages))]
+    names = ["\n".join(wrapped(age, KEY)) for age in drawn.ages]
+    keys = [_key(name, colour, marker="s") for name, colour in zip(names, colours, strict=True)]
+    figure = _figure(1.8, keys, [_key("end of an epoch", INK, linewidth=0.8, linestyle="--")] if ends else [])
+    axes = figure.subplots()
+    rows = 100 * np.vstack([drawn.shares, drawn.shares[-1:]])  # the last step lasts until the end
+    axes.stackplot(drawn.edges, rows.T, colors=colours, step="post", linewidth=0)
+    for end in ends:
+        axes.axvline(end, color=INK, linestyle="--", linewidth=0.8)
+    axes.set_xlim(0, drawn.edges[-1])
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("optimizer step")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_ylabel("% of the utterances")
     return _laid_out(figure)
 
 

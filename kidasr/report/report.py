@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 
 from kidasr.evidence.rates import describe
 from kidasr.evidence.runs import Run
+from kidasr.report.ages_drawn import AgesDrawn
 from kidasr.report.browser import browser_data, changes
-from kidasr.report.figure import MARKERS, forest, learning_curve, rate_of, save, wer_by_age
+from kidasr.report.figure import MARKERS, ages_by_step, forest, learning_curve, rate_of, save, wer_by_age
 from kidasr.report.options import ReportOptions
 from kidasr.report.page import Page, Section
 from kidasr.report.tables import (
@@ -89,13 +90,16 @@ class Report:
         self.html = options.html
         self.max_utterances, self.embed_audio_mb = options.max_utterances, options.embed_audio_mb
 
-    def write_run(self, folder: Path, run: Run, tests: Mapping[str, Run] | None = None) -> None:
+    def write_run(
+        self, folder: Path, run: Run, tests: Mapping[str, Run] | None = None, drawn: AgesDrawn | None = None
+    ) -> None:
         """Write ``report.html`` and the figures (``.png``, ``.pdf``) of a run.
 
         Args:
             folder: The folder to write to.
             run: The run on the validation set.
             tests: The same run on each test set, by name.
+            drawn: The ages of the utterances that training drew; None if they are not known.
         """
         metrics = run.metrics
         described = describe(run)
@@ -142,6 +146,7 @@ class Report:
             ),
             *_test_sections(metrics, tests or {}, rate),
             Section("Training", figures={f"{rate}, losses and learning rate by optimizer step": curve}),
+            *_order_section(drawn),
             Section("Environment", items=_how_it_was_run(folder)),
         ]
         page.browser = browser_data({"": [run]}, folder, self.max_utterances, self.embed_audio_mb)
@@ -259,6 +264,15 @@ class Report:
         if comparison["failed"]:
             sections.append(Section("Left out", items=[one["reason"] for one in comparison["failed"]]))
         return sections
+
+
+def _order_section(drawn: AgesDrawn | None) -> list[Section]:
+    """The ages that training drew, step by step."""
+    if drawn is None:
+        return []
+    said = [f"The first {drawn.edges[-1]} optimizer steps; an epoch has {drawn.epoch_steps}. The order is the curriculum's."]
+    figures = {"share of each age in the training utterances, by optimizer step": ages_by_step(drawn)}
+    return [Section("Ages in training", said, figures=figures)]
 
 
 def _test_sections(metrics: Mapping[str, Any], tests: Mapping[str, Run], rate: str) -> list[Section]:

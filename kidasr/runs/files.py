@@ -25,6 +25,8 @@ EVALUATIONS = "evaluations.json"
 BAD_AUDIO = "bad_audio.jsonl"
 #: The validation set's score before training, reused by a resumed run. That of a test set: see :func:`zero_shot_of`.
 ZERO_SHOT = "zero_shot.json"
+#: The pretrained model's loss on each training utterance, if the curriculum needs it; reused by a resumed run.
+TRAINING_LOSSES = "training_losses.json"
 #: Software and hardware of the run.
 ENVIRONMENT = "environment.json"
 #: The report of a run or a comparison.
@@ -54,6 +56,7 @@ RUN_ARTIFACTS = (
     ENVIRONMENT,
     ZERO_SHOT,
     "zero_shot_*.json",
+    TRAINING_LOSSES,
     MODEL,
     CHECKPOINTS,
     WANDB_ID,

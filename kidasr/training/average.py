@@ -5,7 +5,8 @@ To add an average, write a subclass of :class:`Average` in a module of your own,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveInt
 
@@ -50,6 +51,13 @@ class Average:
     def describe(self) -> str:
         """What is kept, for the log."""
         return "the best checkpoint"
+
+    @staticmethod
+    def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+        """Keys elsewhere in the config that do not go with this average."""
+        pretrained = config["average"].get("pretrained", 0)
+        if pretrained and not str(config["adapter"]["_target_"]).endswith(".no_adapter"):
+            yield f"average.pretrained={pretrained}: not with an adapter; expected: adapter=none, or 0"
 
     def mean(self) -> WeightAverage:
         """The running mean of a run."""
@@ -126,6 +134,17 @@ class AverageBest(Average):
     def __init__(self, pretrained: Fraction, checkpoints: PositiveInt):
         super().__init__(pretrained)
         self.checkpoints = checkpoints
+
+    @staticmethod
+    def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+        """More checkpoints than are kept on disk."""
+        yield from Average.contradictions(config)
+        wanted, kept = config["average"]["checkpoints"], config["checkpoint"]["save_total_limit"]
+        if wanted > kept:
+            yield (
+                f"average.checkpoints={wanted}: only {kept} checkpoints are kept; expected: "
+                f"checkpoint.save_total_limit={wanted} or more"
+            )
 
     def describe(self) -> str:
         """The number of checkpoints."""

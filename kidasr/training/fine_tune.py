@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,13 +11,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import EarlyStoppingCallback, TrainingArguments
 
 from kidasr.batching.batches import EpochBatches
 from kidasr.batching.curriculum import Curriculum
-from kidasr.batching.training_set import TrainingSet
+from kidasr.batching.training_set import TrainingSet, Values
 from kidasr.config.checks import ConfigError
 from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.filters import marks_of
@@ -36,6 +38,7 @@ from kidasr.processes import number_of_processes
 from kidasr.recognition.doubts import doubts_after, doubts_before
 from kidasr.recognition.predictions import read_predictions, write_predictions
 from kidasr.recognition.score import Prediction, Score, score
+from kidasr.recognition.token_loss import token_losses
 from kidasr.recognition.transcribe import Transcriber
 from kidasr.report.loggers import NoLogger
 from kidasr.report.options import ReportOptions
@@ -60,10 +63,12 @@ from kidasr.training.averaging import Kept, keep
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.checkpoint_folder import CheckpointFolder
 from kidasr.training.device import check_device, check_gpu_per_process, describe_device, prepare_cpu, prepare_gpu
+from kidasr.training.memory import explain_out_of_memory
 from kidasr.training.objective import Adapter, Objective
+from kidasr.training.pretrained_losses import PretrainedLosses
 from kidasr.training.process_setup import leave_processes_at_exit, quiet_libraries
 from kidasr.training.run_length import check_run_length
-from kidasr.training.stopping import StopSignals, end_workers
+from kidasr.training.stopping import StopSignals, end_workers, shield_worker
 from kidasr.training.trainer import ERRORS, ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
@@ -179,11 +184,14 @@ class FineTune:
         recogniser = self.model.load()
         return_freed_memory()  # of the files it was read from
         sets, skipped = self._check_audio(sets, arguments, recogniser.window_sec)
-        self._describe(sets)
-        batches = self._batches(arguments, sets.train, recogniser.window_sec)
+        training_set = TrainingSet(sets.train, self.data.buckets)
+        self._describe(training_set)
+        self._check_utterances(sets, recogniser)
+        if self.curriculum.needs_losses:
+            training_set.losses = self._training_losses(sets, recogniser, arguments, signals)
+        batches = self._batches(arguments, training_set, recogniser.window_sec)
         patience = self.early_stopping.early_stopping_patience if self.early_stopping else 0
         check_run_length(arguments, batches, patience, self.freeze.freeze_encoder_steps)
-        self._check_utterances(sets, recogniser)
         config = read_json(self.run_dir / CONFIG)
 
         # Only the first process writes.
@@ -193,6 +201,8 @@ class FineTune:
         callbacks = logger.start(self.run_dir, config)
         failed = True
         try:
+            if self.objective is not None:
+                self.objective.begin(recogniser.model)
             if self.adapter is not None:
                 self.adapter.wrap(recogniser.model)
             trainer = self._trainer(arguments, recogniser, sets, batches, callbacks, signals)
@@ -454,12 +464,12 @@ class FineTune:
             arguments._n_gpu = 1  # otherwise a single process would use all GPUs and multiply the batch
         return arguments
 
-    def _describe(self, sets: Sets) -> None:
+    def _describe(self, training_set: TrainingSet) -> None:
         """Log padding, objective, order, augmentation, schedule and early stopping."""
         log.info("padding: %s", self.padding.describe())
         if self.objective is not None:
             log.info("objective: %s", self.objective.describe())
-        self.curriculum.describe(TrainingSet(sets.train, self.data.buckets))
+        self.curriculum.describe(training_set)
         for line in self.augment.describe():
             log.info("augment: %s", line)
         log.info(
@@ -471,9 +481,9 @@ class FineTune:
         if self.early_stopping is not None:
             log.info("early stopping: after %d evaluations without a lower WER", self.early_stopping.early_stopping_patience)
 
-    def _batches(self, arguments: TrainingArguments, utterances: Sequence[Utterance], window_sec: float) -> EpochBatches:
+    def _batches(self, arguments: TrainingArguments, training_set: TrainingSet, window_sec: float) -> EpochBatches:
         return EpochBatches(
-            TrainingSet(utterances, self.data.buckets),
+            training_set,
             self.curriculum,
             self.seed,
             self.padding,
@@ -557,6 +567,47 @@ class FineTune:
         cache_sec = self.data.cache_sec / max(1, self.trainer["dataloader_num_workers"])  # each worker has its own
         return ChildSpeechDataset(utterances, recogniser, augment, self.seed, sets.lower_case, cache_sec, padding, views)
 
+    def _training_losses(
+        self, sets: Sets, recogniser: Recogniser, arguments: TrainingArguments, signals: StopSignals
+    ) -> Values:
+        """The pretrained model's loss on each training utterance, for a curriculum that needs it."""
+        depends_on = self._zero_shot_depends_on(arguments)
+        if depends_on is not None:
+            depends_on = {**depends_on, "padding": vars(self.padding), "lower_case": sets.lower_case}
+        processes, process = arguments.world_size, arguments.process_index
+        known = PretrainedLosses(
+            sets.train, self.run_dir, self._sweep_dir, depends_on, arguments.should_save, arguments.world_size
+        )
+
+        def stop() -> None:
+            received = gather_object([signals.received]) if processes > 1 else [signals.received]
+            if any(received):
+                raise Stopped(next(filter(None, received)))
+
+        def compute() -> Values:
+            ordered = shortest_first(sets.train)
+            dataset = ChildSpeechDataset(
+                ordered, recogniser, Augmentations({}), lower_case=sets.lower_case, padding=self.padding
+            )
+            with explain_out_of_memory("transcribing", arguments):
+                losses = token_losses(
+                    dataset,
+                    recogniser,
+                    arguments.per_device_eval_batch_size,
+                    arguments.device,
+                    half_precision(arguments),
+                    arguments.dataloader_num_workers,
+                    shield_worker,
+                    processes,
+                    process,
+                    stop,
+                    show_progress=sys.stderr.isatty() and process == 0,
+                )
+            of = dict(zip((one.utterance_id for one in ordered), losses, strict=True))
+            return np.array([of[one.utterance_id] for one in sets.train])
+
+        return known(compute)
+
     def _check_audio(self, sets: Sets, arguments: TrainingArguments, window_sec: float) -> tuple[Sets, dict[str, int]]:
         """Leave out bad recordings; see :meth:`kidasr.corpus.audio_check.AudioCheck.check_run`."""
         return self.data.audio_check.check_run(
@@ -578,6 +629,11 @@ class FineTune:
 
     def _check_utterances(self, sets: Sets, recogniser: Recogniser) -> None:
         self.augment.check(recogniser.mel_bins)
+        if self.objective is not None:
+            self.objective.check(self.augment)
+            if not recogniser.gives_token_logits:
+                name = type(recogniser.model).__name__
+                raise KidasrError(f"objective: a {name} gives no logits of single tokens; expected: objective=none")
         positions = recogniser.max_tokens
         longest = self.trainer["generation_max_length"]
         if longest is not None and longest > positions:
@@ -593,6 +649,7 @@ class FineTune:
         transcripts: Mapping[str, Sequence[Prediction]],
     ) -> None:
         from kidasr.evidence.runs import make_run, with_evaluations
+        from kidasr.report.ages_drawn import ages_drawn
         from kidasr.report.report import Report  # a tenth of a GB, which training has no use for
 
         with folder_written(self.run_dir / MODEL) as folder:
@@ -603,7 +660,9 @@ class FineTune:
             write_predictions(self.run_dir / predictions_of(name), heard)
         write_json(self.run_dir / EVALUATIONS, evaluation_errors(trainer), indent=None)
         runs = {name: make_run(self.run_dir, metrics, map(asdict, heard), name) for name, heard in transcripts.items()}
-        Report(self.report).write_run(self.run_dir, with_evaluations(runs.pop("validation")), runs)
+        validation = with_evaluations(runs.pop("validation"))
+        drawn = ages_drawn(trainer.batches, trainer.args.gradient_accumulation_steps, trainer.state.global_step)
+        Report(self.report).write_run(self.run_dir, validation, runs, drawn)
         write_json(self.run_dir / METRICS, metrics)  # last: it marks the run as finished
 
 

@@ -5,18 +5,71 @@ To add an objective, write a subclass of :class:`Objective` in a module of your 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
 
+    from kidasr.features.augment import Augmentations
+
+
+@dataclass(frozen=True)
+class Step:
+    """A batch in a training step, for objectives that need more than logits and targets."""
+
+    #: One tensor per view, shape ``(tokens, vocabulary)``, and the token ids, shape ``(tokens,)``.
+    logits: Sequence[torch.Tensor]
+    targets: torch.Tensor
+    #: The model's input, on its device; all first views come before all second ones.
+    inputs: Mapping[str, Any]
+    #: The model's outputs, with ``encoder_last_hidden_state``, shape ``(views * utterances, positions, width)``.
+    outputs: Any
+    #: Length of each input's recording, after augmentation; only with several views.
+    durations_sec: Sequence[float] | None
+    #: Share of the run's optimizer steps that are done, from 0 to less than 1; the same in a resumed run.
+    progress: float
+    #: The logits that another model gives for the same batch, by view, without a gradient and in the run's precision.
+    logits_of: Callable[[torch.nn.Module], Sequence[torch.Tensor]]
+
 
 class Objective:
-    """A loss on the logits of real tokens. Works the same on short input and on the full window."""
+    """A loss on the logits of real tokens. Works the same on short input and on the full window.
+
+    The optional methods are for losses that need the pretrained model, the encoder's output, or a schedule. An objective has
+    no state that training changes: what it computes depends on the pretrained model, the batch and the step alone, so that a
+    resumed run is exact.
+    """
 
     #: Number of differently augmented views of each utterance in a batch.
     views: int = 1
+
+    @staticmethod
+    def contradictions(config: Mapping[str, Any]) -> Iterable[str]:
+        """One line per key elsewhere in the config that does not go with this objective."""
+        return ()
+
+    def check(self, augment: Augmentations) -> None:
+        """Check before training that it works with these augmentations.
+
+        Raises:
+            KidasrError: If it does not.
+        """
+
+    def begin(self, model: torch.nn.Module) -> None:
+        """Called once before training, with the pretrained model, before an adapter modifies it; in a resumed run too."""
+
+    def token_losses(self, step: Step) -> torch.Tensor:
+        """As :meth:`__call__`, for objectives that need more than logits and targets."""
+        return self(step.logits, step.targets)
+
+    def penalty(self, model: torch.nn.Module) -> torch.Tensor | None:
+        """A term of the loss that depends on the weights and not on the batch; None for none.
+
+        It counts once in an optimizer step, into however many batches and processes the step is divided.
+        """
+        return None
 
     def __call__(self, logits: Sequence[torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
         """The loss of each token. All tokens of an optimizer step have the same weight.

@@ -39,7 +39,8 @@ def check_run_length(arguments: TrainingArguments, batches: EpochBatches, patien
     mistakes = list(run_length_contradictions(steps, int(arguments.warmup_steps), patience, eval_steps))
     if mistakes:
         raise ConfigError("\n".join(mistakes))
-    for warning in run_length_warnings(steps, patience, eval_steps, save_steps, freeze_encoder_steps):
+    of_curriculum = batches.curriculum.warnings(steps / steps_per_epoch)
+    for warning in (*run_length_warnings(steps, patience, eval_steps, save_steps, freeze_encoder_steps), *of_curriculum):
         log.warning(warning)
 
 

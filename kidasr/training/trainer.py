@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,7 @@ from kidasr.recognition.transcribe import Transcriber, Transcription
 from kidasr.training.average import Average
 from kidasr.training.log import LogCallback, ProgressBar
 from kidasr.training.memory import explain_out_of_memory
-from kidasr.training.objective import Objective
+from kidasr.training.objective import Objective, Step
 from kidasr.training.resume import TRANSCRIPTS, ExactResumeTrainer
 from kidasr.training.stopping import StopSignals, shield_worker
 
@@ -210,15 +211,38 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def _objective_loss(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> tuple[torch.Tensor, Any]:
-        """The objective's mean over the real tokens of a batch, scaled as the Trainer scales a model's own loss."""
+        """The objective's mean over the real tokens of a batch, scaled as the Trainer scales a model's own loss.
+
+        A penalty is added to this mean, and so has the same scale: over the batches and processes of a step, it counts once.
+        """
         assert self.objective is not None
+        inputs = dict(inputs)
+        durations_sec = inputs.pop("durations_sec", None)
         outputs = model(**inputs, token_logits=True)
-        labels = inputs["labels"]
-        targets = labels[labels != IGNORED_LABEL].chunk(self.objective.views)[0]
-        loss = self.objective(outputs.logits.chunk(self.objective.views), targets).mean()
+        labels, views = inputs["labels"], self.objective.views
+        step = Step(
+            outputs.logits.chunk(views),
+            labels[labels != IGNORED_LABEL].chunk(views)[0],
+            inputs,
+            outputs,
+            durations_sec,
+            self.state.global_step / self.state.max_steps,
+            partial(self._logits_of, inputs),
+        )
+        loss = self.objective.token_losses(step).mean()
+        penalty = self.objective.penalty(self.model)
+        if penalty is not None:
+            loss = loss + penalty
         if self.args.average_tokens_across_devices and self.model_accepts_loss_kwargs and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes
         return loss, outputs
+
+    def _logits_of(self, inputs: dict[str, Any], model: torch.nn.Module) -> Sequence[torch.Tensor]:
+        """See :class:`kidasr.training.objective.Step`."""
+        assert self.objective is not None
+        with torch.no_grad(), self.accelerator.autocast():
+            logits: torch.Tensor = model(**inputs, token_logits=True).logits
+        return logits.chunk(self.objective.views)
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """Transcribe and score the evaluation set; log ``eval_wer``, ``eval_cer``, ``eval_wer_3-4``, ``eval_loss``, ..."""

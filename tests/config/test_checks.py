@@ -77,6 +77,12 @@ MISTAKES = {
     "early_stopping=patience_5 trainer.max_steps=10 schedule.warmup_steps=1": (
         "early_stopping.patience=5: the run's 10 steps end before the first evaluation; expected: checkpoint.eval_steps"
     ),
+    "objective=pif": "objective: pif compares augmented views of an utterance; expected: an augmentation, augment=specaugment",
+    "objective=pif augment=specaugment freeze=encoder_all": "freeze.freeze_encoder_steps=-1: objective=pif changes the encoder; exp",
+    "objective=l2_sp adapter._target_=kidasr.training.objective.Adapter": "objective: l2_sp needs pretrained values of the weights",
+    "objective=kl objective.until=0": "objective.until=0: should be greater than 0",
+    "curriculum=age_staged padding=longest trainer.max_batch_sec=9": "trainer.max_batch_sec=9: with this curriculum, which repeats",
+    "curriculum=duration padding=longest trainer.max_batch_sec=9": "curriculum.epochs=1: with trainer.max_batch_sec=9, epochs in",
     "~job._target_": "job._target_ is missing",
     # ablations
     "ablation=factorial factors={augmnt:[none,specaugment]}": "augmnt: no such key; did you mean augment?",

@@ -410,6 +410,8 @@ def test_the_run_folder_holds_what_it_should(tmp_path: Path) -> None:
     assert errors / sum(one["words"] for one in predictions) == pytest.approx(wer)
     assert {"utterance_id", "speaker_id", "age_bucket", "reference", "hypothesis"} <= set(predictions[0])
     assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Ages in training" in page and "share of each age in the training utterances, by optimizer step" in page
     assert read_json(tmp_path / "environment.json")["seed"] == 1
     # A plain checkpoint: the stock pipeline transcribes as the run did.
     recognise = pipeline("automatic-speech-recognition", model=str(tmp_path / "model"))

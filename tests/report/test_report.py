@@ -18,8 +18,9 @@ from kidasr.corpus.manifest import Utterance
 from kidasr.evidence.runs import make_run
 from kidasr.jobs.compare import Compare
 from kidasr.recognition.score import Scoring, compare, is_runaway
+from kidasr.report.ages_drawn import AgesDrawn
 from kidasr.report.browser import align
-from kidasr.report.figure import PAPER, forest, learning_curve, mean_curve, wer_by_age, wer_points
+from kidasr.report.figure import PAPER, ages_by_step, forest, learning_curve, mean_curve, wer_by_age, wer_points
 from kidasr.report.options import ReportOptions
 from kidasr.report.report import Report
 from kidasr.report.svg import inline_svg
@@ -169,6 +170,7 @@ def test_nothing_in_a_figure_is_cut_and_names_are_as_they_are(name: str) -> None
         forest(f"change of WER against {name}\n(percentage points; ← better, worse →)", rows, by_age=True),
         wer_by_age({name: some_rates(0.1, [0.0, 0.2]), "h2": some_rates(None)}, {name: [some_rates(0.1)] * 2}),
         learning_curve({name: metrics, "h2": metrics[:1]}),
+        ages_by_step(AgesDrawn([name, "5-6"], [0, 7, 123456], np.array([[0.2, 0.8], [1, 0]]), 1000)),
     ):
         width, height = figure.get_size_inches()
         box = figure.get_tightbbox()

@@ -1,0 +1,1 @@
+"""Training objectives other than cross entropy, one module each."""
