@@ -167,9 +167,9 @@ def test_checkpoints_that_miss_evaluations_are_a_warning_that_says_what_it_costs
 @pytest.mark.parametrize(
     ("run", "warning"),
     [
-        ({"freeze_encoder_steps": 100}, "freeze.freeze_encoder_steps=100: the run ends after 100 steps"),
-        ({"freeze_encoder_steps": 99}, None),
-        ({"freeze_encoder_steps": -1}, None),
+        ({"freeze_steps": 100}, "freeze.freeze_encoder_steps=100: the run ends after 100 steps"),
+        ({"freeze_steps": 99}, None),
+        ({"freeze_steps": -1}, None),
         ({"eval_steps": 101}, "checkpoint.eval_steps=101: the run has only 100 steps, so it is evaluated once"),
         ({"save_steps": 200}, "checkpoint.save_steps=200: the run has only 100 steps, so it is saved once"),
         ({"patience": 10}, "early_stopping.patience=10: the run has only 10 evaluations"),
@@ -177,8 +177,8 @@ def test_checkpoints_that_miss_evaluations_are_a_warning_that_says_what_it_costs
     ],
 )
 def test_what_is_surely_not_meant_in_a_run_of_100_steps(run: dict[str, int], warning: str | None) -> None:
-    usual = {"patience": 0, "eval_steps": 10, "save_steps": 10, "freeze_encoder_steps": 0}
-    found = list(run_length_warnings(100, **{**usual, **run}))
+    usual = {"patience": 0, "eval_steps": 10, "save_steps": 10, "freeze_steps": 0}
+    found = list(run_length_warnings(100, **{**usual, **run}, part="encoder"))
     assert len(found) == (warning is not None)
     assert not warning or found[0].startswith(warning)
 
