@@ -52,6 +52,12 @@ MISTAKES = {
     "trainer.generation_max_length=4": "trainer.generation_max_length=4: should be greater than or equal to 5",
     "data.validation_fraction=1": "data.validation_fraction=1: should be less than 1",
     "checkpoint=legacy checkpoint.eval_steps=0": "checkpoint.eval_steps=0: should be greater than 0",
+    "optim.layer_decay=0": "optim.layer_decay=0: should be greater than 0",
+    "adapter=lora adapter.r=0": "adapter.r=0: should be greater than 0",
+    "adapter=lora adapter.targets=[]": "adapter.targets=[]: List should have at least 1 item",
+    "adapter=lora adapter.part=middle": "adapter.part=middle: should be 'encoder', 'decoder' or 'both'",
+    "adapter=lora adapter.rank=8": "adapter.rank: no such key; expected in adapter: r, alpha",
+    "freeze=decoder_all freeze.freeze_encoder_steps=3": "freeze.freeze_encoder_steps: no such key; did you mean freeze.freeze_decoder_steps?",
     "seed=-1": "seed=-1: should be greater than or equal to 0",
     "optim.optim=adam": "optim.optim=adam: should be 'adamw_torch'",
     "schedule.lr_scheduler_type=cos": "schedule.lr_scheduler_type=cos: should be 'linear', 'cosine'",
@@ -78,6 +84,8 @@ MISTAKES = {
         "early_stopping.patience=5: the run's 10 steps end before the first evaluation; expected: checkpoint.eval_steps"
     ),
     "~job._target_": "job._target_ is missing",
+    "optim=adamw_8bit": "optim=adamw_8bit: runs on NVIDIA GPUs only; expected: trainer=gpu, or optim=adamw",
+    "hypotheses=[h3,decoder_all]": "hypotheses=[h3,decoder_all]: h3 and decoder_all both override freeze; expected: one of them",
     # ablations
     "ablation=factorial factors={augmnt:[none,specaugment]}": "augmnt: no such key; did you mean augment?",
     "ablation=factorial factors={augment:[none,specaug]}": "augment=specaug: no such choice; expected: none, specaugment, specaugment_strong",

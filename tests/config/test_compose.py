@@ -32,7 +32,7 @@ CONTRACT = {
         "gradient_accumulation_steps",
         "dataloader_num_workers",
     ],
-    "optim": ["optim", "learning_rate", "weight_decay", "max_grad_norm"],
+    "optim": ["optim", "learning_rate", "weight_decay", "max_grad_norm", "layer_decay"],
     "schedule": ["lr_scheduler_type", "warmup_steps"],
     "early_stopping": ["patience"],
     "checkpoint": ["eval_steps", "save_steps", "save_total_limit"],
@@ -68,6 +68,8 @@ def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
         "job=prepare": ["corpus=kaldi", "corpus.root=DIR"],
     }
     needed = prepare if choice.startswith("corpus=") else alone.get(choice, MANIFESTS)
+    if choice.endswith("=adamw_8bit"):
+        needed = (*MANIFESTS, "trainer=gpu")
     check_config(composed(choice, *needed))
 
 
