@@ -186,6 +186,23 @@ def test_composing_and_checking_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+def test_lora_multiplies_the_default_learning_rate_and_no_other() -> None:
+    rates = {
+        "embedded default": values("adapter=lora"),
+        "a full-size Whisper": values("hypotheses=[h4,lora]", "model=whisper"),
+        "typed": values("adapter=lora", "optim.learning_rate=3e-4"),
+        "off": values(),
+    }
+    found = {name: one["optim.learning_rate"] for name, one in rates.items()}
+    assert found == {
+        "embedded default": pytest.approx(5e-3),
+        "a full-size Whisper": pytest.approx(1e-4),
+        "typed": 3e-4,
+        "off": 5e-4,
+    }
+    assert values("hypotheses=[layer_decay]")["optim.layer_decay"] < values()["optim.layer_decay"] == 1
+
+
 def test_help_lists_every_group_with_its_choices_and_three_examples() -> None:
     text = run_py("--help").stdout
     for group in {choice.partition("=")[0] for choice in CHOICES} - {"local", "corpus"}:
