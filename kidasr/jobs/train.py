@@ -38,7 +38,7 @@ class Train(Job):
     - utterances, speakers and sets: ``data``; order of the utterances (H5): ``curriculum``
     - input length, full window or utterance: ``padding``
     - SpecAugment on the training set (H4): ``augment``
-    - frozen-encoder warm-up (H3): ``freeze``
+    - frozen-encoder warm-up (H3), or a frozen decoder: ``freeze``; few trained parameters: ``adapter``
     - learning rate (H2), optimizer, early stopping (H2): ``schedule``, ``optim``, ``early_stopping``
     - evaluations, checkpoints, and the choice of the best model (H1): ``checkpoint``; or an average of weights: ``average``
     - run length, batches, precision: ``trainer``; logging: ``logger``; reports: ``report``
@@ -110,6 +110,8 @@ class Train(Job):
             yield "trainer.fp16=true: can't be combined with trainer.bf16=true; choose one"
         elif trainer["fp16"] and trainer["use_cpu"]:
             yield "trainer.fp16=true: not on a CPU; expected: trainer.bf16=true, or trainer=gpu trainer.bf16=false"
+        if config["optim"]["optim"] == "adamw_8bit" and trainer["use_cpu"]:
+            yield "optim=adamw_8bit: runs on NVIDIA GPUs only; expected: trainer=gpu, or optim=adamw"
         writes = "en" if config["model"].get("task") == "translate" else config["model"].get("language")
         yield from Cleaning(config["data"].get("clean", "none")).mistakes(writes)
         for name, one in config["augment"].items():

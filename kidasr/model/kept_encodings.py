@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import WhisperConfig
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 
 class KeptEncodings:
@@ -53,7 +53,9 @@ class KeptEncodings:
         return torch.nn.utils.rnn.pad_sequence(outputs, batch_first=True)
 
 
-def is_deterministic(config: WhisperConfig) -> bool:
-    """Whether a Whisper encodes the same input alike in every training step: it has no dropout and no masks of its own."""
-    dropout = config.dropout, config.attention_dropout, config.activation_dropout, config.encoder_layerdrop
+def is_deterministic(encoder: WhisperEncoder) -> bool:
+    """Whether it encodes the same input alike in every training step: no dropout, not an adapter's either, and no masks."""
+    config = encoder.config
+    dropout = [config.dropout, config.attention_dropout, config.activation_dropout, config.encoder_layerdrop]
+    dropout += [module.p for module in encoder.modules() if isinstance(module, torch.nn.Dropout)]
     return not any((*dropout, config.apply_spec_augment))

@@ -107,11 +107,13 @@ def to_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def component_table(components: Sequence[Component], learning_rate: float) -> Table:
-    """Each component of the model: parameters, whether they train, and the learning rate (the schedule's peak)."""
+    """Each component of the model: parameters, whether or how many of them train, and the learning rate (the peak)."""
     table = Table(["component", "parameters", "trainable", "learning rate"])
     for component in components:
         rate = f"{learning_rate:g}" if component.trainable else "-"
-        table.add(component.name, f"{component.parameters:,}", "yes" if component.trainable else "no", rate)
+        whole = component.trainable in (0, component.parameters)
+        trained = ("yes" if component.trainable else "no") if whole else f"{component.trainable:,}"
+        table.add(component.name, f"{component.parameters:,}", trained, rate)
     total = sum(component.parameters for component in components)
     trainable = sum(component.trainable for component in components)
     table.rule()

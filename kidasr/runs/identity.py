@@ -69,10 +69,12 @@ def identity(config: Mapping[str, Any], ignored: Collection[str] | None = None) 
 
     Args:
         config: A config as stored in ``config.json``; :func:`resolved` converts a composed one.
-        ignored: Keys that do not change the result, including all keys below them; None for the config's own list.
+        ignored: Keys that do not change the result, including all keys below them, or KEY:VALUE for those that do not
+            change it at this value; None for the config's own list.
     """
     ignored = ignored_keys(config) if ignored is None else ignored
-    return {key: value for key, value in _leaves(config, "") if _can_change_result(key, ignored)}
+    leaves = _leaves(config, "")
+    return {key: value for key, value in leaves if _can_change_result(key, ignored) and f"{key}:{value}" not in ignored}
 
 
 def configuration(config: Mapping[str, Any], ignored: Collection[str] | None = None) -> dict[str, Any]:

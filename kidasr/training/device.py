@@ -4,6 +4,7 @@ import logging
 import os
 
 import torch
+from transformers.utils import is_bitsandbytes_available
 
 from kidasr.config.checks import ConfigError
 from kidasr.freed_memory import keep_freed_memory
@@ -32,6 +33,19 @@ def check_device(use_cpu: bool) -> None:
         raise ConfigError(
             f"trainer.use_cpu=false: no CUDA device found ({cuda}); expected: a GPU and a matching driver, or trainer=cpu"
         )
+
+
+def check_optimizer(name: str) -> None:
+    """Check that the optimizer's library is installed here.
+
+    Args:
+        name: ``optim.optim``.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if name == "adamw_8bit" and not is_bitsandbytes_available():
+        raise ConfigError("optim=adamw_8bit: needs the package bitsandbytes; expected: pip install 'kidasr[adamw_8bit]'")
 
 
 def check_gpu_per_process() -> None:

@@ -34,6 +34,7 @@ from kidasr.features.recogniser import Recogniser
 from kidasr.freed_memory import return_freed_memory
 from kidasr.model.freeze import Freeze
 from kidasr.model.pretrained import Pretrained
+from kidasr.model.unfreeze import check_trains
 from kidasr.processes import number_of_processes
 from kidasr.recognition.doubts import doubts_after, doubts_before
 from kidasr.recognition.predictions import read_predictions, write_predictions
@@ -58,13 +59,22 @@ from kidasr.runs.files import (
     zero_shot_of,
 )
 from kidasr.runs.sweeps import SWEEP
+from kidasr.seeding import seed_for
 from kidasr.training.average import Average
 from kidasr.training.averaging import Kept, keep
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.checkpoint_folder import CheckpointFolder
-from kidasr.training.device import check_device, check_gpu_per_process, describe_device, prepare_cpu, prepare_gpu
+from kidasr.training.device import (
+    check_device,
+    check_gpu_per_process,
+    check_optimizer,
+    describe_device,
+    prepare_cpu,
+    prepare_gpu,
+)
 from kidasr.training.memory import explain_out_of_memory
-from kidasr.training.objective import Adapter, Objective
+from kidasr.training.objective import Adapter, Objective, SmallAdapter
+from kidasr.training.own_weights import OwnWeights
 from kidasr.training.pretrained_losses import PretrainedLosses
 from kidasr.training.process_setup import leave_processes_at_exit, quiet_libraries
 from kidasr.training.run_length import check_run_length
@@ -168,6 +178,7 @@ class FineTune:
     def _run(self, signals: StopSignals) -> float:
         quiet_libraries()
         check_device(self.trainer["use_cpu"])
+        check_optimizer(self.optim["optim"])
         if self.trainer["use_cpu"]:
             prepare_cpu(self.trainer["num_threads"])
         else:
@@ -191,7 +202,7 @@ class FineTune:
             training_set.losses = self._training_losses(sets, recogniser, arguments, signals)
         batches = self._batches(arguments, training_set, recogniser.window_sec)
         patience = self.early_stopping.early_stopping_patience if self.early_stopping else 0
-        check_run_length(arguments, batches, patience, self.freeze.freeze_encoder_steps)
+        check_run_length(arguments, batches, patience, self.freeze)
         config = read_json(self.run_dir / CONFIG)
 
         # Only the first process writes.
@@ -204,7 +215,7 @@ class FineTune:
             if self.objective is not None:
                 self.objective.begin(recogniser.model)
             if self.adapter is not None:
-                self.adapter.wrap(recogniser.model)
+                self._wrap(recogniser.model)
             trainer = self._trainer(arguments, recogniser, sets, batches, callbacks, signals)
             self._check_references(trainer, sets)
             before = self._zero_shot(trainer, sets)
@@ -227,7 +238,7 @@ class FineTune:
                 "kept": kept.what,
                 "average": self._gain(trainer, sets, kept, predictions) if kept.step is None else None,
                 "steps": trainer.state.global_step,
-                "frozen_steps": self.freeze.frozen_steps(trainer.state.global_step),
+                "frozen_steps": self.freeze.frozen_encoder_steps(trainer.state.global_step),
                 "history": learning_history(trainer.state.log_history),
                 "skipped_audio": skipped,
                 "filtered_sets": {name: mark for name, one in sets.named().items() if (mark := marks_of(one))},
@@ -446,8 +457,8 @@ class FineTune:
             report_to="none",
             remove_unused_columns=False,
             disable_tqdm=True,  # ChildSpeechTrainer has its own bars
-            # DDP must know that a frozen encoder gets no gradients.
-            ddp_find_unused_parameters=self.freeze.freeze_encoder_steps != 0,
+            # DDP must know that what is frozen gets no gradients.
+            ddp_find_unused_parameters=self.freeze.steps != 0,
             activation_checkpointing_kwargs={"use_reentrant": False},
             # A copy to the GPU runs beside the computation only from pinned memory.
             dataloader_pin_memory=not self.trainer["use_cpu"],
@@ -456,7 +467,7 @@ class FineTune:
             dataloader_prefetch_factor=self.trainer["dataloader_prefetch_factor"] if workers else None,
             logging_nan_inf_filter=False,  # it reads the loss back from the GPU; a NaN loss stops the run anyway
             **{key: value for key, value in self.trainer.items() if key not in OWN_KEYS},
-            **self.optim,
+            **{key: value for key, value in self.optim.items() if key != "layer_decay"},
             **self.schedule,
             **self.checkpoint.training_arguments(),
         )
@@ -518,7 +529,17 @@ class FineTune:
             objective=self.objective,
             eval_loss=self.trainer["eval_loss"],
             average=self.average,
+            own_weights=own_weights(self.adapter, recogniser.model),
+            layer_decay=self.optim["layer_decay"],
         )
+
+    def _wrap(self, model: torch.nn.Module) -> None:
+        """Add the adapter; what it draws depends only on the run's seed."""
+        assert self.adapter is not None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_for("adapter", self.seed))
+            self.adapter.wrap(model)
+        check_trains(model, self.freeze)
 
     def _kept_encodings(
         self, recogniser: Recogniser, sets: Sets, batches: EpochBatches, arguments: TrainingArguments
@@ -530,7 +551,7 @@ class FineTune:
         """
         limit = 1e9 * self.trainer["keep_encodings_gb"]
         epoch_steps = math.ceil(len(batches) / arguments.gradient_accumulation_steps)
-        repeats = self.freeze.whole_run or self.freeze.freeze_encoder_steps > epoch_steps
+        repeats = self.freeze.part == "encoder" and (self.freeze.whole_run or self.freeze.steps > epoch_steps)
         depends_on_batch = self.padding.is_short and not self.padding.mask
         if not (limit and repeats and recogniser.takes_keys) or depends_on_batch:
             return 0.0
@@ -664,6 +685,11 @@ class FineTune:
         drawn = ages_drawn(trainer.batches, trainer.args.gradient_accumulation_steps, trainer.state.global_step)
         Report(self.report).write_run(self.run_dir, validation, runs, drawn)
         write_json(self.run_dir / METRICS, metrics)  # last: it marks the run as finished
+
+
+def own_weights(adapter: Adapter | None, model: torch.nn.Module) -> OwnWeights | None:
+    """The only weights that checkpoints contain, if the adapter says which; None for all of the model's."""
+    return OwnWeights(model, adapter.own_weights(model)) if isinstance(adapter, SmallAdapter) else None
 
 
 def half_precision(arguments: TrainingArguments) -> torch.dtype | None:

@@ -45,9 +45,10 @@ class LogCallback(TrainerCallback):
     def _log_checkpoint_size(self, args: TrainingArguments) -> None:
         """Log how large a checkpoint gets once every weight has trained: SLURM waits for one before it ends a job."""
         groups: Any = self.trainer.optimizer.param_groups if self.trainer.optimizer else []
-        # AdamW keeps two numbers for each weight, the other optimizers next to nothing.
-        state = sum(2 * one.nbytes for group in groups for one in group["params"] if args.optim.startswith("adamw"))
-        size = size_text(state + sum(one.nbytes for one in self.trainer.recogniser.model.parameters()))
+        # AdamW keeps two numbers for each weight (of one byte with adamw_8bit), the other optimizers next to nothing.
+        bytes_each = 2 if args.optim == "adamw_8bit" else 8 if args.optim.startswith("adamw") else 0
+        state = sum(bytes_each * one.numel() for group in groups for one in group["params"])
+        size = size_text(state + self.trainer.weights_bytes)
         on_slurm = "; hydra.launcher.signal_delay_s must be time enough to write one" if "SLURM_JOB_ID" in os.environ else ""
         log.info("checkpoints: up to %s each, at most %s are kept%s", size, args.save_total_limit, on_slurm)
 

@@ -96,14 +96,26 @@ def no_objective() -> None:
 class Adapter(Protocol):
     """Modifies a model after loading, e.g. adds low-rank weights to frozen ones, and merges them back at the end.
 
-    Checkpoints contain the modified model. Both methods work in place and do not change the model's class.
+    Checkpoints contain the modified model, or only a part of it: see :class:`SmallAdapter`. Both methods work in place and
+    do not change the model's class.
     """
 
     def wrap(self, model: torch.nn.Module) -> None:
-        """Modify the model, and set ``requires_grad`` on the parameters to train."""
+        """Modify the model, and set ``requires_grad`` on the parameters to train.
+
+        torch's default generator is seeded for this call with the run's seed.
+        """
 
     def merge(self, model: torch.nn.Module) -> None:
         """Restore the structure of the loaded model, keeping the function that the modified one computes."""
+
+
+@runtime_checkable
+class SmallAdapter(Adapter, Protocol):
+    """An adapter whose checkpoints contain its own weights alone. The others must not change in training."""
+
+    def own_weights(self, model: torch.nn.Module) -> Sequence[str]:
+        """Names of the adapter's weights in the wrapped model's ``state_dict()``."""
 
 
 def no_adapter() -> None:

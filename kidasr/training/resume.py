@@ -23,6 +23,7 @@ from kidasr.training.average import Average
 from kidasr.training.averaging import add_to_mean
 from kidasr.training.checkpoint_folder import CheckpointFolder, UnfinishedCheckpoint, damage
 from kidasr.training.memory import explain_out_of_memory
+from kidasr.training.own_weights import OwnWeights
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +41,23 @@ class ExactResumeTrainer(Trainer):
     Args:
         args: ``TrainingArguments``; ``output_dir`` is the folder of the checkpoints.
         average: The average of weights that the run keeps; None for the best checkpoint.
+        own_weights: The only weights that checkpoints contain, with an adapter; None for all of the model's.
         options: Other arguments of the Trainer.
     """
 
     model: torch.nn.Module
 
-    def __init__(self, args: TrainingArguments, average: Average | None = None, **options: Any):
+    def __init__(
+        self,
+        args: TrainingArguments,
+        average: Average | None = None,
+        own_weights: OwnWeights | None = None,
+        **options: Any,
+    ):
         average = average or Average(pretrained=0)
         self.average = average.mean()
         self._averaged_checkpoints = average.checkpoints
+        self.own_weights = own_weights
         self.checkpoints = CheckpointFolder(Path(args.output_dir or ""))
         self.run_dir = self.checkpoints.path.parent
         #: Step and transcripts of the newest evaluation.
@@ -255,18 +264,39 @@ class ExactResumeTrainer(Trainer):
         if text is not None:
             raise error or KidasrError(text)
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if self.own_weights is None:
+            super()._save(output_dir, state_dict)
+        elif output_dir is not None:
+            self.own_weights.save(Path(output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        if self.own_weights is None:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            self.own_weights.load(Path(resume_from_checkpoint))
+
+    @property
+    def weights_bytes(self) -> int:
+        """Size of the weights in a checkpoint."""
+        tensors = self.model.parameters() if self.own_weights is None else self.own_weights.tensors()
+        return sum(tensor.nbytes for tensor in tensors)
+
     def _checkpoint_bytes(self) -> int:
         """Approximate size of a checkpoint: weights and optimizer state."""
         assert self.optimizer is not None, "exists during training"
         tensors = [one for state in self.optimizer.state.values() for one in state.values() if torch.is_tensor(one)]
-        return sum(one.numel() * one.element_size() for one in (*self.model.parameters(), *tensors))
+        return self.weights_bytes + sum(one.nbytes for one in tensors)
 
     def _load_best_model(self) -> None:
         best = Path(self.state.best_model_checkpoint or "")
         fault = self.first_process(damage(best) if self.args.should_save else None)
         if fault is not None:
             raise KidasrError(f"{best}, the best model, is damaged: {fault}; run the same command again to retrain it")
-        super()._load_best_model()
+        if self.own_weights is None:
+            super()._load_best_model()
+        else:
+            self.own_weights.load(best)
 
     @staticmethod
     def _had_ended(state: TrainerState) -> bool:

@@ -13,18 +13,19 @@ if TYPE_CHECKING:
     from transformers import TrainingArguments
 
     from kidasr.batching.batches import EpochBatches
+    from kidasr.model.freeze import Freeze
 
 log = logging.getLogger(__name__)
 
 
-def check_run_length(arguments: TrainingArguments, batches: EpochBatches, patience: int, freeze_encoder_steps: int) -> None:
+def check_run_length(arguments: TrainingArguments, batches: EpochBatches, patience: int, freeze: Freeze) -> None:
     """Check the schedule against the run's length, known once the training set is read. Logs the length and warnings.
 
     Args:
         arguments: Steps or epochs, warm-up, evaluations and checkpoints.
         batches: The batches of the training set.
         patience: Patience of early stopping, in evaluations; 0 for none.
-        freeze_encoder_steps: See :class:`kidasr.model.freeze.Freeze`.
+        freeze: Part and duration of the freeze.
 
     Raises:
         ConfigError: If a setting can't work.
@@ -40,7 +41,8 @@ def check_run_length(arguments: TrainingArguments, batches: EpochBatches, patien
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     of_curriculum = batches.curriculum.warnings(steps / steps_per_epoch)
-    for warning in (*run_length_warnings(steps, patience, eval_steps, save_steps, freeze_encoder_steps), *of_curriculum):
+    of_length = run_length_warnings(steps, patience, eval_steps, save_steps, freeze.steps, freeze.part)
+    for warning in (*of_length, *of_curriculum):
         log.warning(warning)
 
 
@@ -56,13 +58,13 @@ def run_length_contradictions(steps: int, warmup_steps: int, patience: int, eval
 
 
 def run_length_warnings(
-    steps: int, patience: int, eval_steps: int, save_steps: int, freeze_encoder_steps: int
+    steps: int, patience: int, eval_steps: int, save_steps: int, freeze_steps: int, part: str
 ) -> Iterator[str]:
     """Settings that are probably unintended in a run of this many optimizer steps."""
-    if freeze_encoder_steps >= steps:
+    if freeze_steps >= steps:
         yield (
-            f"freeze.freeze_encoder_steps={freeze_encoder_steps}: the run ends after {steps} steps, so the encoder is never "
-            "trained (if that is intended, use freeze=encoder_all)"
+            f"freeze.freeze_{part}_steps={freeze_steps}: the run ends after {steps} steps, so the {part} is never "
+            f"trained (if that is intended, use freeze={part}_all)"
         )
     if eval_steps > steps:
         yield (

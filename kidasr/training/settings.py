@@ -11,10 +11,11 @@ from kidasr.config.schema import Group, MinusOneOrMore
 
 
 class Optim(Group):
-    optim: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"]
+    optim: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "adafactor", "sgd"]
     learning_rate: Annotated[float, Field(gt=0, le=10)]
     weight_decay: NonNegativeFloat
     max_grad_norm: NonNegativeFloat
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
 
 
 class Schedule(Group):

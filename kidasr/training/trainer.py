@@ -23,9 +23,11 @@ from kidasr.recognition.predictions import read_predictions
 from kidasr.recognition.score import Prediction, compare, score
 from kidasr.recognition.transcribe import Transcriber, Transcription
 from kidasr.training.average import Average
+from kidasr.training.layer_decay import decay_rates, names_of
 from kidasr.training.log import LogCallback, ProgressBar
 from kidasr.training.memory import explain_out_of_memory
 from kidasr.training.objective import Objective, Step
+from kidasr.training.own_weights import OwnWeights
 from kidasr.training.resume import TRANSCRIPTS, ExactResumeTrainer
 from kidasr.training.stopping import StopSignals, shield_worker
 
@@ -50,6 +52,8 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         objective: The training loss; None for the recogniser's own.
         eval_loss: Whether evaluations compute the recogniser's own loss as well.
         average: The average of weights that the run keeps; None for the best checkpoint.
+        own_weights: The only weights that checkpoints contain; None for all.
+        layer_decay: See :mod:`kidasr.training.layer_decay`; 1 for the same learning rate everywhere.
     """
 
     train_dataset: ChildSpeechDataset
@@ -68,7 +72,10 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         objective: Objective | None = None,
         eval_loss: bool = False,
         average: Average | None = None,
+        own_weights: OwnWeights | None = None,
+        layer_decay: float = 1.0,
     ):
+        self.layer_decay = layer_decay
         self.recogniser = recogniser
         self.objective: Objective | None = objective
         self.eval_loss = eval_loss
@@ -90,6 +97,7 @@ class ChildSpeechTrainer(ExactResumeTrainer):
             eval_dataset=evaluation,
             data_collator=Collator(recogniser, train_dataset.padding),
             callbacks=[*callbacks, LogCallback(self)],
+            own_weights=own_weights,
         )
         self.transcriber = transcriber(
             device=args.device,
@@ -103,6 +111,16 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         self.remove_callback(ProgressCallback)
         if sys.stderr.isatty():
             self.add_callback(ProgressBar())
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """As in the Trainer, with a learning rate for each layer if they differ."""
+        is_new = self.optimizer is None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if is_new and self.layer_decay != 1.0:
+            optimizer.param_groups = decay_rates(optimizer.param_groups, names_of(self.model), self.layer_decay)
+            rates = [group["lr"] for group in optimizer.param_groups]
+            log.info("layer-wise learning rates: from %.2e in the last layers to %.2e before the first", rates[0], rates[-1])
+        return optimizer
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> EpochBatches:
         return self.batches

@@ -108,6 +108,13 @@ def test_options_swept_beside_an_ablation_multiply_it_and_its_keys_can_be_typed_
     ]
 
 
+def test_adapters_freezes_and_rates_by_layer_are_hypotheses_like_the_others() -> None:
+    found = jobs("ablation=one_at_a_time", "hypotheses=[h4,lora,layer_decay,decoder_all]", "seeds=1")
+    assert [job[1] for job in found] == [
+        *("hypotheses=[]", "hypotheses=[h4]", "hypotheses=[lora]", "hypotheses=[layer_decay]", "hypotheses=[decoder_all]")
+    ]
+
+
 def test_factors_alone_may_vary_any_recipe() -> None:
     assert len(jobs("ablation=one_at_a_time", TWO, "experiment=h5")) == 3
 

@@ -52,6 +52,12 @@ MISTAKES = {
     "trainer.generation_max_length=4": "trainer.generation_max_length=4: should be greater than or equal to 5",
     "data.validation_fraction=1": "data.validation_fraction=1: should be less than 1",
     "checkpoint=legacy checkpoint.eval_steps=0": "checkpoint.eval_steps=0: should be greater than 0",
+    "optim.layer_decay=0": "optim.layer_decay=0: should be greater than 0",
+    "adapter=lora adapter.r=0": "adapter.r=0: should be greater than 0",
+    "adapter=lora adapter.targets=[]": "adapter.targets=[]: List should have at least 1 item",
+    "adapter=lora adapter.part=middle": "adapter.part=middle: should be 'encoder', 'decoder' or 'both'",
+    "adapter=lora adapter.rank=8": "adapter.rank: no such key; expected in adapter: r, alpha",
+    "freeze=decoder_all freeze.freeze_encoder_steps=3": "freeze.freeze_encoder_steps: no such key; did you mean freeze.freeze_decoder_steps?",
     "seed=-1": "seed=-1: should be greater than or equal to 0",
     "optim.optim=adam": "optim.optim=adam: should be 'adamw_torch'",
     "schedule.lr_scheduler_type=cos": "schedule.lr_scheduler_type=cos: should be 'linear', 'cosine'",
@@ -84,6 +90,8 @@ MISTAKES = {
     "curriculum=age_staged padding=longest trainer.max_batch_sec=9": "trainer.max_batch_sec=9: with this curriculum, which repeats",
     "curriculum=duration padding=longest trainer.max_batch_sec=9": "curriculum.epochs=1: with trainer.max_batch_sec=9, epochs in",
     "~job._target_": "job._target_ is missing",
+    "optim=adamw_8bit": "optim=adamw_8bit: runs on NVIDIA GPUs only; expected: trainer=gpu, or optim=adamw",
+    "hypotheses=[h3,decoder_all]": "hypotheses=[h3,decoder_all]: h3 and decoder_all both override freeze; expected: one of them",
     # ablations
     "ablation=factorial factors={augmnt:[none,specaugment]}": "augmnt: no such key; did you mean augment?",
     "ablation=factorial factors={augment:[none,specaug]}": "augment=specaug: no such choice; expected: none, specaugment, specaugment_strong",
@@ -173,9 +181,9 @@ def test_checkpoints_that_miss_evaluations_are_a_warning_that_says_what_it_costs
 @pytest.mark.parametrize(
     ("run", "warning"),
     [
-        ({"freeze_encoder_steps": 100}, "freeze.freeze_encoder_steps=100: the run ends after 100 steps"),
-        ({"freeze_encoder_steps": 99}, None),
-        ({"freeze_encoder_steps": -1}, None),
+        ({"freeze_steps": 100}, "freeze.freeze_encoder_steps=100: the run ends after 100 steps"),
+        ({"freeze_steps": 99}, None),
+        ({"freeze_steps": -1}, None),
         ({"eval_steps": 101}, "checkpoint.eval_steps=101: the run has only 100 steps, so it is evaluated once"),
         ({"save_steps": 200}, "checkpoint.save_steps=200: the run has only 100 steps, so it is saved once"),
         ({"patience": 10}, "early_stopping.patience=10: the run has only 10 evaluations"),
@@ -183,8 +191,8 @@ def test_checkpoints_that_miss_evaluations_are_a_warning_that_says_what_it_costs
     ],
 )
 def test_what_is_surely_not_meant_in_a_run_of_100_steps(run: dict[str, int], warning: str | None) -> None:
-    usual = {"patience": 0, "eval_steps": 10, "save_steps": 10, "freeze_encoder_steps": 0}
-    found = list(run_length_warnings(100, **{**usual, **run}))
+    usual = {"patience": 0, "eval_steps": 10, "save_steps": 10, "freeze_steps": 0}
+    found = list(run_length_warnings(100, **{**usual, **run}, part="encoder"))
     assert len(found) == (warning is not None)
     assert not warning or found[0].startswith(warning)
 

@@ -32,7 +32,7 @@ CONTRACT = {
         "gradient_accumulation_steps",
         "dataloader_num_workers",
     ],
-    "optim": ["optim", "learning_rate", "weight_decay", "max_grad_norm"],
+    "optim": ["optim", "learning_rate", "weight_decay", "max_grad_norm", "layer_decay"],
     "schedule": ["lr_scheduler_type", "warmup_steps"],
     "early_stopping": ["patience"],
     "checkpoint": ["eval_steps", "save_steps", "save_total_limit"],
@@ -69,6 +69,8 @@ def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
         "job=prepare": ["corpus=kaldi", "corpus.root=DIR"],
     }
     needed = prepare if choice.startswith("corpus=") else alone.get(choice, MANIFESTS)
+    if choice.endswith("=adamw_8bit"):
+        needed = (*MANIFESTS, "trainer=gpu")
     check_config(composed(choice, *needed))
 
 
@@ -183,6 +185,23 @@ def test_composing_and_checking_does_not_import_torch() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_lora_multiplies_the_default_learning_rate_and_no_other() -> None:
+    rates = {
+        "embedded default": values("adapter=lora"),
+        "a full-size Whisper": values("hypotheses=[h4,lora]", "model=whisper"),
+        "typed": values("adapter=lora", "optim.learning_rate=3e-4"),
+        "off": values(),
+    }
+    found = {name: one["optim.learning_rate"] for name, one in rates.items()}
+    assert found == {
+        "embedded default": pytest.approx(5e-3),
+        "a full-size Whisper": pytest.approx(1e-4),
+        "typed": 3e-4,
+        "off": 5e-4,
+    }
+    assert values("hypotheses=[layer_decay]")["optim.layer_decay"] < values()["optim.layer_decay"] == 1
 
 
 def test_help_lists_every_group_with_its_choices_and_three_examples() -> None:

@@ -55,6 +55,13 @@ def test_the_keys_that_do_not_change_a_result_are_listed_in_the_config_where_a_u
     assert digest_of(name("trainer.torch_compile=true", extended)) == digest_of(name())
 
 
+def test_a_key_that_was_added_later_makes_no_difference_at_its_neutral_value() -> None:
+    before = resolved(composed())
+    del before["optim"]["layer_decay"]
+    assert is_same_experiment(before, resolved(composed())) and configuration(before) == configuration(resolved(composed()))
+    assert not is_same_experiment(before, resolved(composed("optim.layer_decay=0.9")))
+
+
 def test_runs_of_one_configuration_differ_in_their_seed_and_runs_of_another_job_are_none_of_it() -> None:
     run, repeated = resolved(composed()), resolved(composed("seed=2", "trainer.num_threads=8", "logger=tensorboard"))
     assert configuration(run) == configuration(repeated) and not is_same_experiment(run, repeated)
