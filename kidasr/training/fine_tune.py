@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,14 +10,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import EarlyStoppingCallback, TrainingArguments
 
 from kidasr.batching.batches import EpochBatches
 from kidasr.batching.curriculum import Curriculum
-from kidasr.batching.training_set import TrainingSet, Values
+from kidasr.batching.training_set import TrainingSet
 from kidasr.config.checks import ConfigError
 from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.filters import marks_of
@@ -39,7 +37,6 @@ from kidasr.processes import number_of_processes
 from kidasr.recognition.doubts import doubts_after, doubts_before
 from kidasr.recognition.predictions import read_predictions, write_predictions
 from kidasr.recognition.score import Prediction, Score, score
-from kidasr.recognition.token_loss import token_losses
 from kidasr.recognition.transcribe import Transcriber
 from kidasr.report.loggers import NoLogger
 from kidasr.report.options import ReportOptions
@@ -72,13 +69,12 @@ from kidasr.training.device import (
     prepare_cpu,
     prepare_gpu,
 )
-from kidasr.training.memory import explain_out_of_memory
 from kidasr.training.objective import Adapter, Objective, SmallAdapter
 from kidasr.training.own_weights import OwnWeights
 from kidasr.training.pretrained_losses import PretrainedLosses
 from kidasr.training.process_setup import leave_processes_at_exit, quiet_libraries
 from kidasr.training.run_length import check_run_length
-from kidasr.training.stopping import StopSignals, end_workers, shield_worker
+from kidasr.training.stopping import StopSignals, end_workers
 from kidasr.training.trainer import ERRORS, ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
@@ -199,7 +195,9 @@ class FineTune:
         self._describe(training_set)
         self._check_utterances(sets, recogniser)
         if self.curriculum.needs_losses:
-            training_set.losses = self._training_losses(sets, recogniser, arguments, signals)
+            depends_on, precision = self._zero_shot_depends_on(arguments), half_precision(arguments)
+            losses = PretrainedLosses(self.run_dir, self._sweep_dir, depends_on, arguments, precision, signals)
+            training_set.losses = losses(sets.train, recogniser, self.padding, sets.lower_case)
         batches = self._batches(arguments, training_set, recogniser.window_sec)
         patience = self.early_stopping.early_stopping_patience if self.early_stopping else 0
         check_run_length(arguments, batches, patience, self.freeze)
@@ -587,47 +585,6 @@ class FineTune:
         views = self.objective.views if augment is not None and self.objective is not None else 1
         cache_sec = self.data.cache_sec / max(1, self.trainer["dataloader_num_workers"])  # each worker has its own
         return ChildSpeechDataset(utterances, recogniser, augment, self.seed, sets.lower_case, cache_sec, padding, views)
-
-    def _training_losses(
-        self, sets: Sets, recogniser: Recogniser, arguments: TrainingArguments, signals: StopSignals
-    ) -> Values:
-        """The pretrained model's loss on each training utterance, for a curriculum that needs it."""
-        depends_on = self._zero_shot_depends_on(arguments)
-        if depends_on is not None:
-            depends_on = {**depends_on, "padding": vars(self.padding), "lower_case": sets.lower_case}
-        processes, process = arguments.world_size, arguments.process_index
-        known = PretrainedLosses(
-            sets.train, self.run_dir, self._sweep_dir, depends_on, arguments.should_save, arguments.world_size
-        )
-
-        def stop() -> None:
-            received = gather_object([signals.received]) if processes > 1 else [signals.received]
-            if any(received):
-                raise Stopped(next(filter(None, received)))
-
-        def compute() -> Values:
-            ordered = shortest_first(sets.train)
-            dataset = ChildSpeechDataset(
-                ordered, recogniser, Augmentations({}), lower_case=sets.lower_case, padding=self.padding
-            )
-            with explain_out_of_memory("transcribing", arguments):
-                losses = token_losses(
-                    dataset,
-                    recogniser,
-                    arguments.per_device_eval_batch_size,
-                    arguments.device,
-                    half_precision(arguments),
-                    arguments.dataloader_num_workers,
-                    shield_worker,
-                    processes,
-                    process,
-                    stop,
-                    show_progress=sys.stderr.isatty() and process == 0,
-                )
-            of = dict(zip((one.utterance_id for one in ordered), losses, strict=True))
-            return np.array([of[one.utterance_id] for one in sets.train])
-
-        return known(compute)
 
     def _check_audio(self, sets: Sets, arguments: TrainingArguments, window_sec: float) -> tuple[Sets, dict[str, int]]:
         """Leave out bad recordings; see :meth:`kidasr.corpus.audio_check.AudioCheck.check_run`."""

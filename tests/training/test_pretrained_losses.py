@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import kidasr.training.fine_tune
+import kidasr.training.pretrained_losses
 from kidasr.errors import Stopped
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.model.pretrained import PretrainedWhisper
@@ -56,7 +56,7 @@ def test_easy_utterances_come_first_and_a_run_that_is_stopped_computes_their_los
 
     monkeypatch.setattr(ChildSpeechDataset, "__getitem__", get)
     with monkeypatch.context() as patch:
-        patch.setattr(kidasr.training.fine_tune, "token_losses", stopped)
+        patch.setattr(kidasr.training.pretrained_losses, "token_losses", stopped)
         with pytest.raises(Stopped):
             job(tmp_path, *RUN).run()
     assert not (tmp_path / "training_losses.json").exists() and not drawn

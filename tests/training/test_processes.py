@@ -41,7 +41,7 @@ HYPOTHESES = {
     "h5": ("experiment=h5", "checkpoint.save_steps=3"),
     "average": ("experiment=h1", "average=last", "average.pretrained=0.3"),
     "staged, l2_sp": ("curriculum=age_staged", "objective=l2_sp"),
-    "duration, label smoothing": ("curriculum=duration", "objective=label_smoothing"),
+    "duration, label smoothing": ("curriculum=duration", "objective=label_smoothing", "objective.epsilon=0.01"),
     "loss, kl": ("curriculum=loss", "objective=kl", FREEZE),
     "pif": ("augment=specaugment", "objective=pif", FREEZE),
     "all": ALL_ON,
