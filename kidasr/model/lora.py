@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -13,7 +13,7 @@ from kidasr.config.schema import Text
 
 if TYPE_CHECKING:
     import torch
-    from peft.tuners.lora import LoraLayer
+    from torch.nn import Linear
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Lora:
         where the unmerged model rounds each: see docs/adapters.md.
         """
         for name, layer in list(_adapted(model)):
-            base = layer.get_base_layer()
+            base: Linear = layer.get_base_layer()
             kind = base.weight.dtype
             layer.double()
             layer.merge(safe_merge=True)
@@ -93,7 +93,7 @@ class Lora:
         """Full names of the layers to adapt."""
         from torch.nn import Linear
 
-        output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+        output = getattr(model, "get_output_embeddings", lambda: None)()
         names = [
             name
             for name, module in model.named_modules()
@@ -111,8 +111,8 @@ def _ends_in(name: str, target: str) -> bool:
     return f".{name}".endswith(f".{target}")
 
 
-def _adapted(model: torch.nn.Module) -> Iterator[tuple[str, LoraLayer]]:
-    """The layers with an adapter, by name."""
+def _adapted(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+    """The layers with an adapter, by name: modules that are peft's ``LoraLayer`` too."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in model.named_modules():

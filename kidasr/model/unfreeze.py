@@ -70,7 +70,9 @@ class UnfreezeCallback(TrainerCallback):
     ) -> None:
         if not self._flags or self.freeze.freezes_at(state.global_step):
             return
-        parameters = [parameter.requires_grad_(flag) for parameter, flag in self._flags]
+        for parameter, flag in self._flags:
+            parameter.requires_grad_(flag)
+        parameters = [parameter for parameter, _ in self._flags]
         self._flags = []
         _forget(model)
         log.info("step %d: %s unfrozen (%s parameters)", state.global_step, self.freeze.part, f"{_trainable(parameters):,}")

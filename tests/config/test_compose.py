@@ -70,7 +70,7 @@ def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
     }
     needed = prepare if choice.startswith("corpus=") else alone.get(choice, MANIFESTS)
     if choice.endswith("=adamw_8bit"):
-        needed = (*MANIFESTS, "trainer=gpu")
+        needed = [*MANIFESTS, "trainer=gpu"]
     check_config(composed(choice, *needed))
 
 
