@@ -327,7 +327,7 @@ class FineTune:
         self, trainer: ChildSpeechTrainer, sets: Sets, kept: Kept, predictions: Sequence[Prediction]
     ) -> dict[str, Any] | None:
         """What an average changed, against the weights of the last evaluation and on its utterances; also logged."""
-        evaluations = [entry for entry in trainer.state.log_history if ERRORS in entry]
+        evaluations: list[dict[str, Any]] = [entry for entry in trainer.state.log_history if ERRORS in entry]
         if not evaluations:
             log.info("keeping the %s", kept.what)
             return None

@@ -157,8 +157,8 @@ class ExactResumeTrainer(Trainer):
         self._write_checkpoint(planned)
         if self.args.should_save:
             kept = self.state.best_model_checkpoint
-            best = [one.name for one in self._best_checkpoints()]
-            self.checkpoints.rotate(self.args.save_total_limit or 1, [*([Path(kept).name] if kept else []), *best])
+            names = [*([Path(kept).name] if kept else []), *(one.name for one in self._best_checkpoints())]
+            self.checkpoints.rotate(self.args.save_total_limit or 1, names)
 
     def _best_checkpoints(self) -> list[Path]:
         """The checkpoints with the lowest WER, best first, as many as are averaged."""

@@ -37,7 +37,7 @@ class SoupOfRuns(FineTune):
 
     def __init__(self, members: Sequence[Run], config: Mapping[str, Any], run_dir: str, report: ReportOptions):
         self.members, self._model = members, config["model"]
-        groups = {
+        groups: dict[str, Any] = {
             name: None if name in OF_TRAINING else _made(config[name])
             for name in inspect.signature(FineTune.__init__).parameters
             if name not in ("self", "run_dir", "report")

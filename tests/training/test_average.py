@@ -39,7 +39,10 @@ def checkpoints(run_dir: Path, *steps: int) -> list[dict[str, torch.Tensor]]:
 
 
 def is_mean_of(model: dict[str, torch.Tensor], several: list[dict[str, torch.Tensor]], shares: list[float]) -> bool:
-    expected = {name: sum(share * one[name] for share, one in zip(shares, several, strict=True)) for name in several[0]}
+    def mean(name: str) -> torch.Tensor:
+        return torch.stack([share * one[name] for share, one in zip(shares, several, strict=True)]).sum(0)
+
+    expected = {name: mean(name) for name in several[0]}
     return all(torch.allclose(model[name], expected[name], rtol=0, atol=2e-7) for name in model if name in expected)
 
 
