@@ -188,7 +188,7 @@ def trainer(folder: Path, *overrides: str, material: Material = REAL) -> Any:
     import hydra
 
     from kidasr.batching.training_set import TrainingSet
-from kidasr.training.device import prepare_cpu, prepare_gpu
+    from kidasr.training.device import prepare_cpu, prepare_gpu
     from kidasr.training.fine_tune import FineTune
     from kidasr.training.stopping import StopSignals
 
