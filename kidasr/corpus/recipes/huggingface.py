@@ -33,7 +33,7 @@ class HuggingFace(Recipe):
         root, about: See :class:`Recipe`; ``root`` may be a name on the hub.
         config_name: The configuration of a data set that has several, such as a language.
         columns: See :class:`Columns`.
-        age_words: Ages in years for words that stand for them.
+        age_words: Ages in years for words that stand for them; None: there are none.
         sets: The set that each split is, by the split's name.
     """
 
@@ -45,13 +45,13 @@ class HuggingFace(Recipe):
         about: About,
         config_name: Text | None,
         columns: Columns,
-        age_words: dict[Text, int],
+        age_words: dict[Text, int] | None,
         sets: dict[Text, SetName],
     ):
         super().__init__(root, about)
         self.name, self.config_name = root, config_name
         self.columns = Columns.model_validate(dict(columns))
-        self.age_words, self.sets = {word.lower(): age for word, age in age_words.items()}, dict(sets)
+        self.age_words, self.sets = {word.lower(): age for word, age in (age_words or {}).items()}, dict(sets)
 
     def utterances(self, output_dir: Path) -> Iterator[Found | LeftOut]:
         splits = self._audio_folder() or self._saved() or self._load()
