@@ -13,7 +13,7 @@ from kidasr.corpus.audio import measured_sec
 from kidasr.corpus.manifest import read_manifest
 from kidasr.errors import KidasrError
 from tests.conftest import KIDS, composed, read_json, read_jsonl, real_data
-from tests.corpus.recipes.corpora import CORPORA, cslu_kids, data_folder, kaldi, manifest, noise, pf_star, text
+from tests.corpus.recipes.corpora import CORPORA, cmu_kids, cslu_kids, data_folder, kaldi, manifest, noise, pf_star, text
 
 FIELDS = composed("data=manifest", "data.train=T.jsonl").data.fields
 
@@ -273,3 +273,43 @@ def test_a_data_set_with_recordings_in_its_tables_gets_files(tmp_path: Path, mon
     assert (tmp_path / "out" / "audio" / "test-000001.wav").read_bytes() == content
     with pytest.raises(KidasrError, match=r"corpus\.columns\.speaker_id=speaker_id: no such column; expected: one of "):
         prepared(tmp_path / "other", "huggingface", tmp_path / "tables", "corpus.columns.text=sentence")
+
+
+#: The fields that lhotse's recipes know too.
+SAME = ("utterance_id", "speaker_id", "audio_path", "duration_sec", "text")
+
+
+def by_id(sets: dict[str, list[dict[str, Any]]], *fields: str) -> dict[str, list[Any]]:
+    return {row["utterance_id"]: [row[field] for field in fields] for rows in sets.values() for row in rows}
+
+
+def test_lhotse_s_recipe_for_cmu_kids_gives_the_same_rows(tmp_path: Path) -> None:
+    audio, recipes = pytest.importorskip("lhotse.audio"), pytest.importorskip("lhotse.recipes")
+    root = cmu_kids(tmp_path / "cmu")
+    shares = ("validation_fraction=0", "test_fraction=0", "paths=absolute")
+    ours = by_id(prepared(tmp_path / "ours", "cmu_kids", root, *shares), *SAME, "age")
+    table = root / "cmu_kids" / "tables" / "transcrp.tbl"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    text(table, *(line for line in lines if line.split()[0] in ours))  # it stops at what is missing
+    with audio.audio_backend("LibsndfileBackend"):  # without the program sph2pipe
+        recipes.prepare_cmu_kids(root, tmp_path / "lhotse")
+    assert by_id(prepared(tmp_path / "theirs", "manifest", tmp_path / "lhotse", *shares), *SAME, "age") == ours
+
+
+def test_lhotse_s_recipe_for_cslu_kids_differs_in_the_scripted_texts_alone(tmp_path: Path) -> None:
+    recipes = pytest.importorskip("lhotse.recipes")
+    root = cslu_kids(tmp_path / "cslu")
+    text(root / "docs" / "all.map", '00 "yes, please"', '0A "seven"', '0B ""', '10 "ten"')  # of each grade's number
+    both = ("corpus.parts=[scripted,spontaneous]", "corpus.leave_out_codes=[]")
+    shares = ("validation_fraction=0", "test_fraction=0", "paths=absolute")
+    ours = by_id(prepared(tmp_path / "ours", "cslu_kids", root, *both, *shares), *SAME)
+    recipes.prepare_cslu_kids(root, tmp_path / "lhotse", normalize_text=False)
+    theirs = by_id(prepared(tmp_path / "theirs", "manifest", tmp_path / "lhotse", *shares), *SAME)
+    assert theirs.keys() - ours.keys() == {"ks001zz0", "other"}, "a prompt that is not in the map, a name not in the layout"
+    differ = {name for name in ours if ours[name][-1] != theirs[name][-1].rstrip()}  # a line end is a space in them
+    assert {name: (ours[name][-1], theirs[name][-1]) for name in differ} == {
+        **{f"ks0{number}0a0": ("seven", "yes, please") for number in ("01", "02")},
+        **{f"ksa{number}000": ("yes, please", "ten") for number in ("01", "02")},
+        **{f"ksa{number}0a0": ("seven", "ten") for number in ("01", "02")},
+    }, "the prompt is taken from the folder of the grade"
+    assert all(ours[name][:-1] == theirs[name][:-1] for name in ours)
