@@ -159,9 +159,11 @@ def cuts(
     def span(start: int, end: int) -> Span:
         before = speech[start].start_sec if start == 0 else pauses[start - 1] / 2
         after = length_sec - speech[end].end_sec if end == len(pauses) else pauses[end] / 2
+        margin = MARGIN_SEC
+        if start == end:  # less silence rather than a piece that is too long
+            margin = min(margin, max(0.0, max_sec - (speech[end].end_sec - speech[start].start_sec)) / 2)
         return Span(
-            round(speech[start].start_sec - min(MARGIN_SEC, before), 3),
-            round(speech[end].end_sec + min(MARGIN_SEC, after), 3),
+            round(speech[start].start_sec - min(margin, before), 3), round(speech[end].end_sec + min(margin, after), 3)
         )
 
     for pause in sorted(range(len(pauses)), key=lambda pause: (pause not in avoid, pauses[pause])):

@@ -20,7 +20,7 @@ def test_a_recording_is_cut_in_its_longest_pauses_and_keeps_some_silence() -> No
     assert spans(speech, 17.2, 7.9) == [(0.5, 4.2), (4.2, 8.5), (9.5, 17.2)], "half of a short pause each"
     assert spans(speech, 17.2, 16, avoid={1}) == [(0.5, 13.3), (13.3, 17.2)], "the next longest"
     assert spans(speech, 17.2, 30, keep={0}) == [(0.5, 4.2), (4.2, 17.2)]
-    assert spans([Span(0, 40)], 41, 30) == [(0, 40.5)], "no pause to cut at"
+    assert spans([Span(0, 40)], 41, 30) == [(0, 40)], "no pause to cut at"
     assert spans([], 41, 30) == []
 
 
