@@ -6,7 +6,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from kidasr.corpus.age import AGE_ORDER
+from kidasr.corpus.age import AGE_ORDER, OLDEST_CHILD
 from kidasr.runs.environment import has_bfloat16_instructions
 from kidasr.runs.identity import sweep_name, words_of
 
@@ -40,6 +40,7 @@ def register() -> None:
             ConfigStore.instance().repo["hydra"][group].pop(f"{name}.yaml", None)
     OmegaConf.register_new_resolver("embedded", lambda path: str(EMBEDDED / path), replace=True)
     OmegaConf.register_new_resolver("default_age_buckets", lambda: ListConfig(list(AGE_ORDER)), replace=True)
+    OmegaConf.register_new_resolver("oldest_child", lambda: OLDEST_CHILD, replace=True)
     OmegaConf.register_new_resolver("all_on", lambda names, factors: ListConfig([*names, *(factors or ())]), replace=True)
     OmegaConf.register_new_resolver("bf16_pays", bf16_pays, replace=True)
     OmegaConf.register_new_resolver("scaled_steps", scaled_steps, replace=True)

@@ -9,6 +9,9 @@ from kidasr.errors import KidasrError
 #: The default buckets, youngest first, each with its rank.
 AGE_ORDER = {"3-4": 0, "5-6": 1, "7-8": 2, "9-10": 3, "11-12": 4, "13+": 5}
 
+#: In years; a training set of children with a larger age probably has months, or adults.
+OLDEST_CHILD = 20
+
 #: The bucket of utterances whose age is unknown or outside every bucket; it comes last in every order.
 UNKNOWN = "unknown"
 

@@ -124,7 +124,10 @@ def measured_sec(utterance: Utterance, window_sec: float, headers: MutableMappin
         raise _bad(utterance, " has no samples")
     lasts_sec = frames / header.rate_hz
     if lasts_sec > window_sec:
-        advice = "the model's window (start and end in the manifest take a part)"
+        advice = (
+            "the model's window (start and end in the manifest take a part; job=prepare corpus=manifest "
+            "corpus.root=MANIFEST segment=vad cuts at pauses)"
+        )
         raise _bad(utterance, f" lasts {lasts_sec:.1f} s; expected: up to {window_sec:g} s, {advice}")
     told_sec = utterance.duration_sec
     if told_sec is not None and lasts_sec < (1 - TOLERANCE) * told_sec - TOLERANCE_SEC:

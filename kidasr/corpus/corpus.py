@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from kidasr.config.schema import Fraction, Group, OpenFraction, Seed, Text, Word
-from kidasr.corpus.age import AgeBuckets
+from kidasr.corpus.age import OLDEST_CHILD, AgeBuckets
 from kidasr.corpus.audio_check import AudioCheck
 from kidasr.corpus.filters import marks_of
 from kidasr.corpus.manifest import OLDEST_YEARS, Utterance, read_manifest
@@ -25,9 +25,6 @@ from kidasr.corpus.texts import Cleaning, without_markup
 from kidasr.errors import KidasrError, truncate
 
 log = logging.getLogger(__name__)
-
-#: In years; a training set of children with a larger age probably has months, or adults.
-OLDEST_CHILD = 20
 
 #: What a test set may be called: its name is part of file names and is typed as ``on=NAME``.
 SET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")

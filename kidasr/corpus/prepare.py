@@ -17,6 +17,7 @@ from kidasr.corpus.audio import TOLERANCE_SEC, AudioError, measured_sec
 from kidasr.corpus.filters import MARK, Filters, reasons
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.recipes.recipe import Found, LeftOut, Recipe, SetName, read_lines
+from kidasr.corpus.segment import Segmenter, in_words, segmented
 from kidasr.corpus.set_names import SPLIT_NAMES, set_of
 from kidasr.corpus.split import create_train_val_split
 from kidasr.durable import write_text
@@ -48,6 +49,7 @@ class Options:
     split_seed: int
     paths: Literal["auto", "relative", "absolute"]
     filters: Filters
+    segmenter: Segmenter | None
 
 
 def prepare(recipe: Recipe, output_dir: Path, options: Options) -> dict[str, Any]:
@@ -79,12 +81,14 @@ def prepare(recipe: Recipe, output_dir: Path, options: Options) -> dict[str, Any
     buckets = AgeBuckets(recipe.about.age_buckets or tuple(AGE_ORDER))
     sets, how = _split(found, options, buckets, left_out)
     _check_speakers_disjoint(sets)
+    sets, cut = segmented(sets, options.segmenter, left_out)
     whole = {name: len(utterances) for name, utterances in sets.items()}
     sets, filtered = _filtered(sets, options.filters, left_out)
     if not sets["train"] and not sets["test"]:
         raise recipe.wrong("no utterances are left after the filters")
-    summary = _summary(recipe, options, how, sets, whole, filtered, left_out, buckets)
-    _write(sets, filtered, output_dir, recipe, options, left_out, summary)
+    marks = {name: "; ".join(filter(None, (cut.get(name) and in_words(cut[name]), filtered.get(name)))) for name in sets}
+    summary = _summary(recipe, options, how, sets, whole, marks, left_out, buckets) | ({"segmented": cut} if cut else {})
+    _write(sets, marks, output_dir, recipe, options, left_out, summary)
     return summary
 
 
@@ -130,13 +134,14 @@ def _measured(found: Sequence[Found], left_out: list[LeftOut]) -> list[Found]:
         if error:
             missing = not one.audio_path.is_file()
             left_out.append(_left_out(one, "recording is missing" if missing else "unusable recording", error))
-        elif one.start_sec is None or one.end_sec is None:
+        elif one.start_sec is None:
             kept.append(replace(one, duration_sec=round(length_sec, 3)))
-        elif one.end_sec > length_sec + TOLERANCE_SEC:
-            end = f"ends at {one.end_sec:g} of {length_sec:.2f} s"
-            left_out.append(_left_out(one, "segment is outside its recording", end))
+        elif one.start_sec >= length_sec or (one.end_sec or 0) > length_sec + TOLERANCE_SEC:
+            end = "the end" if one.end_sec is None else f"{one.end_sec:g}"
+            outside = f"{one.start_sec:g} to {end} of {length_sec:.2f} s"
+            left_out.append(_left_out(one, "segment is outside its recording", outside))
         else:
-            end_sec = min(one.end_sec, length_sec)
+            end_sec = length_sec if one.end_sec is None else min(one.end_sec, length_sec)
             kept.append(replace(one, end_sec=end_sec, duration_sec=round(end_sec - one.start_sec, 3)))
     return kept
 
@@ -260,7 +265,7 @@ def _summary(
     about = recipe.about
     sizes = {name: _sizes(utterances, buckets) for name, utterances in sets.items() if utterances}
     for name, size in sizes.items():
-        size["filtered"] = filtered.get(name)
+        size["filtered"] = filtered.get(name) or None
     everyone = [one for utterances in sets.values() for one in utterances]
     compared = "split_lists" if options.split_lists else "filters" if options.filters.described() else "whole"
     return {
@@ -287,7 +292,7 @@ def _summary(
         "published": {
             source: _against(told.sets, sizes, everyone)
             for source, told in about.published.items()
-            if options.ages is None and told.when == compared
+            if options.ages is None and options.segmenter is None and told.when == compared
         },
     }
 
@@ -358,7 +363,8 @@ def _row(one: Found, set_name: str, output_dir: Path, relative: bool, mark: str 
     }
     if one.start_sec is not None:
         row |= {"start": one.start_sec, "end": one.end_sec}
-    return row | dict(one.extra) | ({MARK: mark} if mark else {})
+    before = one.extra.get(MARK)  # a manifest that was prepared already
+    return row | dict(one.extra) | ({MARK: "; ".join(filter(None, (before, mark)))} if mark else {})
 
 
 def _is_near(output_dir: Path, root: Path) -> bool:

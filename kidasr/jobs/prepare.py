@@ -11,6 +11,7 @@ from kidasr.config.job import Job
 from kidasr.config.schema import Seed, Text
 from kidasr.corpus.filters import Filters
 from kidasr.corpus.recipes.recipe import Recipe
+from kidasr.corpus.segment import Segmenter
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Prepare(Job):
         paths: Whether audio paths are relative to the manifests; ``"auto"``: if these lie beside, within or above the
             corpus.
         filters: See :class:`kidasr.corpus.filters.Filters`.
+        segment: What cuts recordings that are longer than the model's window; None for nothing.
 
     Raises:
         KidasrError: See :func:`kidasr.corpus.prepare.prepare`.
@@ -50,6 +52,7 @@ class Prepare(Job):
         split_seed: Seed,
         paths: Literal["auto", "relative", "absolute"],
         filters: Filters,
+        segment: Segmenter | None,
     ):
         self.output_dir, self.corpus = Path(output_dir), corpus
         self.options: dict[str, Any] = {
@@ -61,6 +64,7 @@ class Prepare(Job):
             "split_seed": split_seed,
             "paths": paths,
             "filters": filters,
+            "segmenter": segment,
         }
 
     @staticmethod
@@ -75,14 +79,15 @@ class Prepare(Job):
 
     @staticmethod
     def warnings(config: Mapping[str, Any]) -> Iterator[str]:
-        """Filters of sets that are scored."""
+        """Filters and cuts of sets that are scored."""
         filters = Filters.model_validate(config["filters"])
-        scored = [name for name in filters.on if name != "train"]
-        if scored and filters.described():
-            yield (
-                f"filters.on: the {' and the '.join(scored)} set will be filtered too, so its error rates can't be compared "
-                "with those of the whole set; its manifest says so, and so does every run on it"
-            )
+        on = {"filters": filters.on if filters.described() else [], "segment": config["segment"].get("on", [])}
+        for group, what in (("filters", "filtered"), ("segment", "cut")):
+            if scored := [name for name in on[group] if name != "train"]:
+                yield (
+                    f"{group}.on: the {' and the '.join(scored)} set will be {what} too, so its error rates can't be "
+                    "compared with those of the whole set; its manifest says so, and so does every run on it"
+                )
 
     def run(self) -> None:
         """Write the manifests and the summary, and log the sizes of the sets."""
@@ -128,8 +133,9 @@ def _notes(summary: Mapping[str, Any]) -> Iterator[str]:
             yield f"there is no {name} set{how}"
     if long := sum(size["over_30_sec"] for size in summary["sets"].values()):
         yield (
-            f"{long} utterances are longer than Whisper's window of 30 s: a run refuses them (data.on_bad_audio=skip leaves "
-            "them out; filters.max_sec=30 does so here)"
+            f"{long} utterances are longer than Whisper's window of 30 s: a run refuses them (segment=vad cuts those of the "
+            "train set at pauses, with segment.on=[train,validation,test] those of all; data.on_bad_audio=skip leaves them "
+            "out, filters.max_sec=30 does so here)"
         )
     for source, told in summary["published"].items():
         if told["as_published"]:

@@ -68,7 +68,10 @@ def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
         "job=plan": [],
         "job=prepare": ["corpus=kaldi", "corpus.root=DIR"],
     }
-    needed = prepare if choice.startswith("corpus=") else alone.get(choice, MANIFESTS)
+    if choice.startswith("segment="):
+        needed = [*prepare, "corpus=kaldi"]
+    else:
+        needed = prepare if choice.startswith("corpus=") else alone.get(choice, MANIFESTS)
     if choice.endswith("=adamw_8bit"):
         needed = [*MANIFESTS, "trainer=gpu"]
     check_config(composed(choice, *needed))
@@ -180,7 +183,7 @@ def test_a_key_on_the_command_line_wins_over_the_preset() -> None:
 def test_composing_and_checking_does_not_import_torch() -> None:
     code = (
         "import sys; from tests.conftest import composed, check_config; check_config(composed('experiment=all'));"
-        "check_config(composed('job=prepare', 'corpus=huggingface', 'corpus.root=x'));"
+        "check_config(composed('job=prepare', 'corpus=huggingface', 'corpus.root=x', 'segment=vad'));"
         "heavy = {'datasets', 'torch', 'transformers', 'torchaudio', 'matplotlib', 'wandb'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
@@ -206,7 +209,7 @@ def test_lora_multiplies_the_default_learning_rate_and_no_other() -> None:
 
 def test_help_lists_every_group_with_its_choices_and_three_examples() -> None:
     text = run_py("--help").stdout
-    for group in {choice.partition("=")[0] for choice in CHOICES} - {"local", "corpus"}:
+    for group in {choice.partition("=")[0] for choice in CHOICES} - {"local", "corpus", "segment"}:
         names = ", ".join(sorted(choice.partition("=")[2] for choice in CHOICES if choice.startswith(f"{group}=")))
         assert f"{group}: {names}\n" in text
     assert text.count("    python run.py") + text.count("\n  python run.py") >= 3

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import hydra
 import pytest
 
 from kidasr.config import check_config
+from kidasr.corpus.recipes.recipe import Found, SetName
+from kidasr.corpus.segment import DOUBTFUL, Piece, Segmenter, Span, divide
 from tests.conftest import ROOT, composed, job, read_json, read_jsonl, run_here
 from tests.corpus.recipes.corpora import data_folder, noise, speechocean762, text
 from tests.corpus.recipes.test_recipes import prepared
@@ -170,11 +173,83 @@ def test_the_command_line_prepares_into_a_folder_named_after_the_corpus_and_says
         complained = capfd.readouterr().err
         assert complained.startswith(line) and complained.count("\n") == 1, complained
     assert run_here(monkeypatch, "job=prepare", "--help") == 0
-    assert "corpus: cmu_kids, common_voice, cslu_kids, huggingface, kaldi, myst, none, pasketti" in capfd.readouterr().out
+    assert "corpus: cmu_kids, common_voice, cslu_kids, huggingface, kaldi, manifest, myst, none" in capfd.readouterr().out
     typed = said.partition("train on it: ")[2].splitlines()[0]
     run = composed(*shlex.split(typed)[2:])
     check_config(run)
     assert [len(utterances) for utterances in hydra.utils.instantiate(run.data).load().named().values()] == [2, 2, 4]
+
+
+HEARD = {
+    "long-1": ["two red cats", "no three dogs"],
+    "long-2": ["a cat", "a hat"],
+    "long-3": ["two red cats", "know free dogs"],
+}
+
+
+class Pauses(Segmenter):
+    """Cuts every recording in its middle, with what was heard given."""
+
+    def __init__(self, on: list[SetName], max_sec: float):
+        self.on, self.max_sec = on, max_sec
+
+    def described(self) -> str:
+        return "segment=vad"
+
+    def pieces(self, utterances: Sequence[Found]) -> Iterator[list[Piece]]:
+        for one in utterances:
+            words = one.text.split()
+            first, second = Span(0.0, 0.5), Span(0.5, one.duration_sec or 0)
+            (place,), (margin,) = divide(words, HEARD[one.utterance_id])
+            doubt = "" if margin > 2 else DOUBTFUL
+            texts = (" ".join(words[:place]), " ".join(words[place:]))
+            yield [Piece(first, texts[0], doubt), Piece(second, texts[1], doubt)]
+
+
+def test_long_recordings_of_the_named_sets_are_cut_and_all_runs_on_a_scored_set_say_so(tmp_path: Path) -> None:
+    rows = []
+    for number, split in enumerate(("train", "train", "test", "test"), start=1):
+        row = {"speaker_id": f"s{number}", "split": split, "text": "two red cats no three dogs", "age": 7}
+        noise(tmp_path / "m" / f"long-{number}.wav", 1.2)
+        rows.append({**row, "utterance_id": f"long-{number}", "audio_path": f"long-{number}.wav"})
+    rows[0] |= {"start": 0.1}
+    rows[3] |= {"end": 0.4}
+    root = text(tmp_path / "m" / "all.jsonl", *map(json.dumps, rows))
+
+    def prepared_with(*on: SetName) -> dict[str, list[dict[str, Any]]]:
+        cfg = composed("job=prepare", "corpus=manifest", f"corpus.root={root}")
+        cfg.job.output_dir = str(tmp_path / "_".join(on))
+        one = hydra.utils.instantiate(cfg.job)
+        one.options["segmenter"] = Pauses(list(on), 1.0)
+        one.run()
+        return {name: read_jsonl(tmp_path / "_".join(on) / f"{name}.jsonl") for name in ("train", "test")}
+
+    sets = prepared_with("train")
+    fields = ("utterance_id", "start", "end", "duration_sec", "text", "segment_of")
+    assert [[row[field] for field in fields] for row in sets["train"]] == [
+        ["long-1-001", 0.1, 0.6, 0.5, "two red cats", "long-1"],
+        ["long-1-002", 0.6, 1.2, 0.6, "no three dogs", "long-1"],
+    ]
+    told = "segment=vad: 2 recordings cut into 4 pieces, 2 of them (1.2 s) left out"
+    assert {row["filtered"] for row in sets["train"]} == {told}
+    assert [row["utterance_id"] for row in sets["test"]] == ["long-3", "long-4"] and "filtered" not in sets["test"][0]
+    left_out = read_jsonl(tmp_path / "train" / "left_out.jsonl")
+    assert [(row["utterance_id"], row["reason"], row["set"]) for row in left_out] == [
+        ("long-2-001", DOUBTFUL, "train"),
+        ("long-2-002", DOUBTFUL, "train"),
+    ]
+    assert f"the train set is filtered: {told}" in (tmp_path / "train" / "README.md").read_text(encoding="utf-8")
+    assert read_json(tmp_path / "train" / "summary.json")["segmented"]["train"]["left_out_sec"] == 1.2
+
+    sets = prepared_with("test")
+    assert [row["utterance_id"] for row in sets["test"]] == ["long-3-001", "long-3-002", "long-4"]
+    assert sets["test"][0]["filtered"] == "segment=vad: 1 recordings cut into 2 pieces, 0 of them (0 s) left out"
+
+
+def test_a_cut_of_a_scored_set_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    command = ("job=prepare", "corpus=kaldi", "corpus.root=DIR", "segment=vad", "segment.on=[train,test]")
+    check_config(composed(*command))
+    assert "segment.on: the test set will be cut too, so its error rates can't be compared" in caplog.text
 
 
 MINE = """

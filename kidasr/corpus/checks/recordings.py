@@ -17,7 +17,8 @@ FAULTS = {
 
 #: What to do about them.
 REMEDIES = {
-    "too_long": "Training refuses them. Cut them at pauses into utterances, or data.on_bad_audio=skip leaves them out.",
+    "too_long": "Training refuses them. job=prepare corpus=manifest corpus.root=MANIFEST segment=vad cuts them at pauses; "
+    "data.on_bad_audio=skip leaves them out.",
 }
 
 

@@ -1,4 +1,7 @@
-"""Hugging Face audio folders: recordings beside ``metadata.csv`` or ``metadata.jsonl``, in a folder or one for each set."""
+"""Hugging Face audio folders: recordings beside ``metadata.csv`` or ``metadata.jsonl``, in a folder or one for each set.
+
+Also read by the recipe :mod:`kidasr.corpus.recipes.huggingface`.
+"""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -22,7 +25,7 @@ class AudioFolder(Format):
 
     def recognises(self, name: str) -> bool:
         try:
-            return os.path.isdir(name) and bool(_metadata(Path(name)))  # noqa: PTH112
+            return os.path.isdir(name) and bool(metadata_of(Path(name)))  # noqa: PTH112
         except OSError:
             return False
 
@@ -32,19 +35,30 @@ class AudioFolder(Format):
     def rows(self, name: str, fields: Mapping[str, str]) -> Iterator[Row]:
         root, split_name = Path(name), fields.get("split", "split")
         column = self.names(fields)["audio_path"]
-        for path in _metadata(root):
+        for path in metadata_of(root):
             folder = path.parent.relative_to(root).as_posix()
-            for source, row in objects(path) if path.suffix == ".jsonl" else records(path, fields):
-                file = row.get(column)
-                if not isinstance(file, str) or not file:
-                    raise ManifestError(f"{source}: {column}={file!r}; expected: the name of a recording")
+            for source, row in metadata_rows(path, fields, column):
+                file = row[column]
                 parts = Path(folder, file).parts[:-1]
                 named = next((part for part in parts if set_of(part)), None)  # as in train/0001.wav
                 split = {} if named is None or split_name in row else {split_name: named}
                 yield source, {**row, column: os.path.join(folder, file) if folder != "." else file, **split}  # noqa: PTH118
 
 
-def _metadata(root: Path) -> list[Path]:
+def metadata_rows(path: Path, fields: Mapping[str, str], column: str = FILE_NAME) -> Iterator[Row]:
+    """The rows of one file of metadata; the recording in ``column`` is relative to its folder.
+
+    Raises:
+        ManifestError: If it can't be read, or a row names no recording.
+    """
+    for source, row in objects(path) if path.suffix == ".jsonl" else records(path, fields):
+        file = row.get(column)
+        if not isinstance(file, str) or not file:
+            raise ManifestError(f"{source}: {column}={file!r}; expected: the name of a recording")
+        yield source, row
+
+
+def metadata_of(root: Path) -> list[Path]:
     """The metadata of a folder, or of its subfolders, named after sets or not, in the order train, validation, test."""
     if own := first_of(root, METADATA):
         return [own]

@@ -1,19 +1,37 @@
-"""Kaldi and ESPnet data folders: ``wav.scp``, ``text``, ``utt2spk``, and ``segments`` for parts of recordings."""
+"""Kaldi and ESPnet data folders: ``wav.scp``, ``text``, ``utt2spk``, and ``segments`` for parts of recordings.
+
+Also read by the recipe :mod:`kidasr.corpus.recipes.kaldi`, which leaves out what can't be used; here it is an error.
+"""
 
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from kidasr.corpus.formats.format import Format, ManifestError, Row, audio_path, first_of, text_lines
+from kidasr.corpus.formats.format import Format, ManifestError, Row, audio_path, text_lines
 from kidasr.errors import truncate
 
-#: Of each optional field: files that map ids to it, by speaker or by utterance.
+#: Of each optional field: files that map ids to it, by utterance or by speaker; the first that has a value counts.
 OPTIONAL = {
-    "age": ("spk2age", "utt2age"),
-    "gender": ("spk2gender", "utt2gender"),
+    "age": ("utt2age", "spk2age"),
+    "gender": ("utt2gender", "spk2gender"),
     "duration_sec": ("utt2dur",),
 }
+
+#: An id's value in a table, and its source.
+Table = dict[str, tuple[str, str]]
+
+
+class Unusable(NamedTuple):
+    """An utterance that can't be used."""
+
+    utterance_id: str
+    #: As written in ``wav.scp``; empty if it is not there.
+    audio_path: str
+    #: One of few.
+    reason: str
+    #: The reason with its place, and what is expected.
+    message: str
 
 
 class Kaldi(Format):
@@ -31,47 +49,76 @@ class Kaldi(Format):
         return {}
 
     def rows(self, name: str, fields: Mapping[str, str]) -> Iterator[Row]:
-        folder = Path(name)
-        recordings = _table(folder / "wav.scp")
-        paths = {recording: audio_path(_path(path, source), name) for recording, (path, source) in recordings.items()}
-        segments, texts, speakers = folder / "segments", _required(folder, "text"), _required(folder, "utt2spk")
-        optional = {
-            field: (path.name.startswith("spk"), _table(path))
-            for field, files in OPTIONAL.items()
-            if (path := first_of(folder, files))
-        }
-        utterances = _parts(segments, paths) if segments.is_file() else _whole(recordings, paths)
-        listed = "segments" if segments.is_file() else "wav.scp"
-        seen = set()
-        for utterance, source, where in utterances:
-            seen.add(utterance)
-            row: dict[str, Any] = {"utterance_id": utterance, **where}
-            for field, table in (("text", texts), ("speaker_id", speakers)):
-                if utterance not in table:
-                    file = "text" if field == "text" else "utt2spk"
-                    raise ManifestError(f"{source}: {truncate(utterance)} has no line in {file}; expected: one")
-                row[field] = table[utterance][0]
-            if segments.is_file() and "duration_sec" in optional:
-                row["duration_sec"] = None  # the length in segments is exact
-            for field, (by_speaker, table) in optional.items():
-                value, _ = table.get(row["speaker_id"] if by_speaker else utterance, (None, ""))
-                row.setdefault(field, value)
-            yield source, row
-        for utterance, (_, source) in texts.items():
-            if utterance not in seen:
-                known = f"expected: an utterance of {listed} (Kaldi's utils/fix_data_dir.sh removes others)"
-                raise ManifestError(f"{source}: {truncate(utterance)} is not in {listed}; {known}")
+        for one in utterances(Path(name)):
+            if isinstance(one, Unusable):
+                raise ManifestError(one.message)
+            source, row = one
+            yield source, {**row, "audio_path": audio_path(row["audio_path"], name)}
 
 
-def _required(folder: Path, file: str) -> dict[str, tuple[str, str]]:
+def utterances(folder: Path) -> Iterator[tuple[str, dict[str, Any]] | Unusable]:
+    """The utterances of a data folder in the order of ``segments``, or else of ``wav.scp``; texts without one last.
+
+    Yields:
+        The source and row of an utterance, with the path as in ``wav.scp`` and texts for numbers; or why it can't be used.
+
+    Raises:
+        ManifestError: If a table is missing or can't be read.
+    """
+    recordings = _table(folder / "wav.scp")
+    texts, speakers = _required(folder, "text"), _required(folder, "utt2spk")
+    optional = {field: [_table_of(folder / file) for file in files] for field, files in OPTIONAL.items()}
+    has_parts = (folder / "segments").is_file()
+    listed = "segments" if has_parts else "wav.scp"
+    parts = _parts(folder / "segments") if has_parts else _whole(recordings)
+    seen = set()
+    for utterance, source, recording, times in parts:
+        seen.add(utterance)
+        path, path_source = recordings.get(recording, ("", source))
+        unusable = (
+            ("no recording in wav.scp", f"{source}: recording {truncate(recording)} is not in wav.scp")
+            if recording not in recordings
+            else _unusable_path(path, path_source)
+            or _missing(utterance, texts, "text", "no transcript", source)
+            or _missing(utterance, speakers, "utt2spk", "no speaker in utt2spk", source)
+        )
+        if unusable:
+            yield Unusable(utterance, path, *unusable)
+            continue
+        speaker = speakers[utterance][0]
+        row = {"utterance_id": utterance, "audio_path": path, **times, "text": texts[utterance][0], "speaker_id": speaker}
+        for field, tables in optional.items():
+            values = [
+                table[key][0]
+                for file, table in zip(OPTIONAL[field], tables, strict=True)
+                if (key := speaker if file.startswith("spk") else utterance) in table
+            ]
+            if any(tables):
+                row[field] = values[0] if values else None
+        if has_parts and "duration_sec" in row:
+            row["duration_sec"] = None  # the length in segments is exact
+        yield source, row
+    for utterance, (_, source) in texts.items():
+        if utterance not in seen:
+            known = f"expected: an utterance of {listed} (Kaldi's utils/fix_data_dir.sh removes others)"
+            message = f"{source}: {truncate(utterance)} is not in {listed}; {known}"
+            yield Unusable(utterance, "", "no recording in wav.scp or segments", message)
+
+
+def _required(folder: Path, file: str) -> Table:
     if not (folder / file).is_file():
         raise ManifestError(f"{truncate(folder)}: a Kaldi folder without {file}; expected: wav.scp, text, utt2spk")
     return _table(folder / file)
 
 
-def _table(path: Path) -> dict[str, tuple[str, str]]:
+def _table_of(path: Path) -> Table:
+    """An optional file; empty if it isn't there."""
+    return _table(path) if path.is_file() else {}
+
+
+def _table(path: Path) -> Table:
     """A file of lines ``ID REST``: by id, the rest and its source."""
-    table: dict[str, tuple[str, str]] = {}
+    table: Table = {}
     for line, text in text_lines(path):
         if not text.strip():
             continue
@@ -83,27 +130,34 @@ def _table(path: Path) -> dict[str, tuple[str, str]]:
     return table
 
 
-def _path(path: str, source: str) -> str:
+def _unusable_path(path: str, source: str) -> tuple[str, str] | None:
+    """Reason and message if a line of ``wav.scp`` names no file."""
     if path.endswith("|"):
-        what = f"a command, {truncate(path, 80)!r}"
+        reason, what = "wav.scp has a command, not a file", f"a command, {truncate(path, 80)!r}"
     elif path.rpartition(":")[2].isdigit() and ".ark:" in path:
-        what = f"a place in an archive, {truncate(path, 80)!r}"
+        reason, what = "wav.scp has a place in an archive, not a file", f"a place in an archive, {truncate(path, 80)!r}"
     elif not path:
-        what = "no path"
+        reason, what = "wav.scp has no path", "no path"
     else:
-        return path
+        return None
     wanted = "expected: the path of an audio file (ESPnet's scripts/audio/format_wav_scp.sh writes the files)"
-    raise ManifestError(f"{source}: {what}; {wanted}")
+    return reason, f"{source}: {what}; {wanted}"
 
 
-def _whole(recordings: Mapping[str, tuple[str, str]], paths: Mapping[str, str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Id, source and recording of each utterance that is a whole recording."""
+def _missing(utterance: str, table: Table, file: str, reason: str, source: str) -> tuple[str, str] | None:
+    if utterance in table:
+        return None
+    return reason, f"{source}: {truncate(utterance)} has no line in {file}; expected: one"
+
+
+def _whole(recordings: Table) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    """Id, source, recording and no times of each utterance that is a whole recording."""
     for utterance, (_, source) in recordings.items():
-        yield utterance, source, {"audio_path": paths[utterance]}
+        yield utterance, source, utterance, {}
 
 
-def _parts(segments: Path, paths: Mapping[str, str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Id, source, and recording, start and end of each utterance: lines ``UTTERANCE RECORDING START END``."""
+def _parts(segments: Path) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    """Id, source, recording, and start and end of each utterance: lines ``UTTERANCE RECORDING START END``."""
     for utterance, (rest, source) in _table(segments).items():
         columns = rest.split()
         if len(columns) != 3:
@@ -112,7 +166,5 @@ def _parts(segments: Path, paths: Mapping[str, str]) -> Iterator[tuple[str, str,
                 wanted += " (a channel of a recording: write it to a file of its own)"
             raise ManifestError(f"{source}: {1 + len(columns)} columns; {wanted}")
         recording, start, end = columns
-        if recording not in paths:
-            raise ManifestError(f"{source}: recording {truncate(recording)} is not in wav.scp")
         ends = None if end in ("-1", "-1.0") else end  # to the end of the recording
-        yield utterance, source, {"audio_path": paths[recording], "start": start, "end": ends}
+        yield utterance, source, recording, {"start": start, "end": ends}

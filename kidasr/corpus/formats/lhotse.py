@@ -22,6 +22,9 @@ ROUNDING_SEC = 1e-3
 #: What an utterance takes over from a supervision, by kidasr's name.
 TAKEN = {"utterance_id": "id", "text": "text", "speaker_id": "speaker", "gender": "gender", "language": "language"}
 
+#: What lhotse's recipe for CMU Kids calls the age.
+AGE = "speaker_age"
+
 
 class Lhotse(Format):
     """A folder with cuts, or with recordings and supervisions; or a file of cuts."""
@@ -61,6 +64,8 @@ def _files(folder: Path) -> list[tuple[Path, Path | None]]:
         for path in named
         if "supervisions" in path.name
     ]
+    if len(pairs) == 1 and len(all_recordings := [path for path in named if "recordings" in path.name]) == 1:
+        return [(pairs[0][0], all_recordings[0])]  # lhotse's recipe for CSLU Kids gives the two other beginnings
     return [(path, recordings) for path, recordings in pairs if recordings in named]
 
 
@@ -107,6 +112,8 @@ def _utterance(supervision: Any, recording: Any, start: float, duration: float, 
     row |= {name: supervision[column] for name, column in TAKEN.items() if supervision.get(column) is not None}
     if "age" in supervision:
         row["age"] = supervision["age"]
+    elif AGE in row:
+        row.setdefault("age", row.pop(AGE))
     for field in ("text", "speaker_id"):
         if field not in row:
             raise ManifestError(f"{source}: a supervision without {TAKEN[field]}; expected: one with text and speaker")

@@ -1,21 +1,23 @@
 """Mozilla Common Voice: volunteers of all ages read sentences.
 
 Layout: ``LANGUAGE/{train,dev,test}.tsv`` with ``LANGUAGE/clips/*.mp3``; columns ``client_id``, ``path``, ``sentence``,
-``age``, ``gender`` and others, which differ between releases.
+``age``, ``gender`` and others, which differ between releases. The files are read by
+:mod:`kidasr.corpus.formats.common_voice`.
 
 lhotse's recipe reads the same, but only releases with the columns ``accents`` and ``variant``, and drops missing recordings.
 """
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from kidasr.config.schema import Text
+from kidasr.corpus.formats import common_voice
+from kidasr.corpus.formats.delimited import header_of
 from kidasr.corpus.recipes.recipe import NOT_KNOWN, About, Found, LeftOut, Recipe, known, one_line
 from kidasr.errors import KidasrError, truncate
 
 SETS = {"train": "train", "dev": "validation", "test": "test"}
-COLUMNS = ("client_id", "path", "sentence", "age", "gender")
+COLUMNS = (*common_voice.COLUMNS, "age", "gender")
 
 
 class CommonVoice(Recipe):
@@ -23,7 +25,7 @@ class CommonVoice(Recipe):
 
     Args:
         root, about: See :class:`Recipe`; the folder of one language.
-        age_words: An age in years for each of its words: the middle of the decade.
+        age_words: An age in years for each word of the column ``age`` that is not a decade from ``twenties`` up.
     """
 
     layout = "the folder of one language, with train.tsv, dev.tsv, test.tsv and clips/"
@@ -31,17 +33,21 @@ class CommonVoice(Recipe):
 
     def __init__(self, root: Text, about: About, age_words: dict[Text, int]):
         super().__init__(root, about)
-        self.age_words = dict(age_words)
+        self.age_words = {**common_voice.YEARS, **age_words}
 
     def utterances(self, output_dir: Path) -> Iterator[Found | LeftOut]:
         root = self.folder()
         for name, set_name in SETS.items():
-            for number, row in _rows(root / f"{name}.tsv"):
-                path, word = root / "clips" / row["path"], row["age"].strip()
+            table = root / f"{name}.tsv"
+            missing = [column for column in COLUMNS if column not in header_of(table, {})]
+            if missing:
+                raise KidasrError(f"{truncate(table)}: no column {missing[0]}; expected: {', '.join(COLUMNS)}")
+            for source, row in common_voice.clips(table, {}):
+                path, word = root / row["path"], row["age"].strip()
                 text = one_line(row["sentence"])
                 if word not in self.age_words and word.lower() not in NOT_KNOWN:
                     expected = f"expected: one of corpus.age_words ({', '.join(self.age_words)})"
-                    raise KidasrError(f"{truncate(root / name)}.tsv:{number}: age {truncate(repr(word))}; {expected}")
+                    raise KidasrError(f"{source}: age {truncate(repr(word))}; {expected}")
                 if not text or not row["client_id"]:
                     yield LeftOut(path.stem, str(path), "empty sentence" if not text else "no client_id", set=set_name)
                     continue
@@ -55,16 +61,3 @@ class CommonVoice(Recipe):
                     gender=known(row["gender"]),
                     extra={"age_given": word} if word else {},
                 )
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise KidasrError(f"{truncate(path)}: no column {missing[0]}; expected: {', '.join(COLUMNS)}")
-            for row in reader:
-                yield reader.line_num, {name: row[name] or "" for name in COLUMNS}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise KidasrError(f"{truncate(path)}: can't be read: {error}") from error

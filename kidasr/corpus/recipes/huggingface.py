@@ -1,22 +1,18 @@
 """Any Hugging Face data set: an audio folder, a saved data set, or a name on the hub.
 
-An audio folder (https://huggingface.co/docs/datasets/audio_dataset#audiofolder) has ``metadata.csv`` or
-``metadata.jsonl``, in it or in a folder for each split, with the column ``file_name``. It is read without ``datasets``,
-which would need torchcodec for it.
+Audio folders and saved data sets are read by :mod:`kidasr.corpus.formats`, without the library ``datasets``; recordings in
+saved data sets stay where they are. Those of other data sets are written to files, since a cache is no place for a corpus.
 """
 
-import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kidasr.config.schema import Group, Text
-from kidasr.corpus.recipes.recipe import About, Found, LeftOut, Recipe, SetName, known, one_line, read_lines, years
+from kidasr.corpus.formats.audio_folder import FILE_NAME, metadata_of, metadata_rows
+from kidasr.corpus.formats.saved_data_set import SavedDataSet
+from kidasr.corpus.recipes.recipe import About, Found, LeftOut, Recipe, SetName, known, one_line, years
 from kidasr.errors import KidasrError, truncate
-
-#: Files that tell a folder written by ``save_to_disk``.
-SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")
 
 
 class Columns(Group):
@@ -31,13 +27,13 @@ class Columns(Group):
 
 
 class HuggingFace(Recipe):
-    """Recordings that are no files of their own are written to ``audio/``.
+    """Recordings of a data set that ``datasets`` loads are written to ``audio/``.
 
     Args:
         root, about: See :class:`Recipe`; ``root`` may be a name on the hub.
         config_name: The configuration of a data set that has several, such as a language.
         columns: See :class:`Columns`.
-        age_words: Ages in years for words that stand for them.
+        age_words: Ages in years for words that stand for them; None: there are none.
         sets: The set that each split is, by the split's name.
     """
 
@@ -49,16 +45,16 @@ class HuggingFace(Recipe):
         about: About,
         config_name: Text | None,
         columns: Columns,
-        age_words: dict[Text, int],
+        age_words: dict[Text, int] | None,
         sets: dict[Text, SetName],
     ):
         super().__init__(root, about)
         self.name, self.config_name = root, config_name
         self.columns = Columns.model_validate(dict(columns))
-        self.age_words, self.sets = {word.lower(): age for word, age in age_words.items()}, dict(sets)
+        self.age_words, self.sets = {word.lower(): age for word, age in (age_words or {}).items()}, dict(sets)
 
     def utterances(self, output_dir: Path) -> Iterator[Found | LeftOut]:
-        splits = self._audio_folder() or self._load()
+        splits = self._audio_folder() or self._saved() or self._load()
         if not any(name in self.sets for name in splits):
             raise self.wrong(f"no split is a set: {truncate(', '.join(splits))} (corpus.sets names others)")
         for name, rows in splits.items():
@@ -74,20 +70,25 @@ class HuggingFace(Recipe):
     def _audio_folder(self) -> dict[str, Sequence[Mapping[str, Any]]]:
         """The rows of each split of an audio folder; empty if it is none."""
         found: dict[str, Sequence[Mapping[str, Any]]] = {}
-        for folder in (self.root, *sorted(one for one in self.root.glob("*") if one.is_dir())):
-            files = [path for path in (folder / "metadata.csv", folder / "metadata.jsonl") if path.is_file()]
-            if files and (rows := list(self._rows(files[0]))):
-                found["train" if folder == self.root else folder.name] = rows
+        for path in metadata_of(self.root) if self.root.is_dir() else ():
+            rows = [self._with_path(row, str(path.parent / row[FILE_NAME])) for _, row in metadata_rows(path, {})]
+            if rows:
+                found["train" if path.parent == self.root else path.parent.name] = rows
         return found
 
-    def _rows(self, path: Path) -> Iterator[Mapping[str, Any]]:
-        lines = (line for _, line in read_lines(path))
-        try:
-            for row in csv.DictReader(lines, strict=True) if path.suffix == ".csv" else map(json.loads, lines):
-                name = row["file_name"]
-                yield {**row, self.columns.audio: {"path": str(path.parent / name), "bytes": None}}
-        except (csv.Error, ValueError, TypeError, KeyError) as error:
-            raise KidasrError(f"{truncate(path)}: {truncate(error)}; expected: rows with the column file_name") from error
+    def _saved(self) -> dict[str, Sequence[Mapping[str, Any]]]:
+        """The rows of each split of a data set written by ``save_to_disk``; empty if it is none."""
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        saved, root = SavedDataSet(), str(self.root)
+        for _, row in saved.rows(root, {"audio_path": self.columns.audio}) if saved.recognises(root) else ():
+            if path := row.get(self.columns.audio):
+                row = self._with_path(row, str(self.root / path))
+            found.setdefault(row.get("split") or "train", []).append(row)
+        return dict(found)
+
+    def _with_path(self, row: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+        """A row with its recording as the library ``datasets`` gives it."""
+        return {**row, self.columns.audio: {"path": path, "bytes": None}}
 
     def _load(self) -> dict[str, Any]:
         try:
@@ -97,11 +98,8 @@ class HuggingFace(Recipe):
         if not self.root.exists() and (self.root.is_absolute() or self.name.startswith((".", "~"))):
             raise self.wrong("no such folder")
         try:
-            if any((self.root / name).is_file() for name in SAVED):
-                loaded = datasets.load_from_disk(str(self.root))
-            else:
-                place = str(self.root) if self.root.exists() else self.name
-                loaded = datasets.load_dataset(place, self.config_name)
+            place = str(self.root) if self.root.exists() else self.name
+            loaded = datasets.load_dataset(place, self.config_name)
         except Exception as error:  # of many kinds: no such folder, no network, a gated data set
             reason = " ".join(f"{error} {error.__cause__ or ''}".split())
             raise self.wrong(f"can't be loaded: {truncate(reason, 300)}") from error

@@ -1,17 +1,20 @@
-"""Kaldi and ESPnet data folders (https://kaldi-asr.org/doc/data_prep.html)."""
+"""Kaldi and ESPnet data folders (https://kaldi-asr.org/doc/data_prep.html), read by :mod:`kidasr.corpus.formats.kaldi`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from kidasr.config.schema import Text
-from kidasr.corpus.recipes.recipe import About, Found, LeftOut, Recipe, SetName, known, read_lines, read_pairs, years
+from kidasr.corpus.formats.kaldi import Unusable, utterances
+from kidasr.corpus.recipes.recipe import About, Found, LeftOut, Recipe, SetName, known, years
 from kidasr.errors import KidasrError, truncate
 
 
 class Kaldi(Recipe):
     """One data folder (``wav.scp``, ``text``, ``utt2spk``), or a folder of several, each a set.
 
-    ``segments``, ``spk2age`` or ``utt2age``, and ``spk2gender`` are read if they are there.
+    ``segments``, ``utt2age`` or ``spk2age``, and ``utt2gender`` or ``spk2gender`` are read if they are there.
 
     Args:
         root, about: See :class:`Recipe`.
@@ -44,7 +47,7 @@ class Kaldi(Recipe):
 
 
 def read_data_folder(folder: Path, audio_root: Path, set_name: str | None) -> Iterator[Found | LeftOut]:
-    """The utterances of one data folder, in the order of ``segments``, or else of ``wav.scp``.
+    """The utterances of one data folder; those that can't be used, or have no text, are left out.
 
     Args:
         folder: The folder.
@@ -54,59 +57,39 @@ def read_data_folder(folder: Path, audio_root: Path, set_name: str | None) -> It
     Raises:
         KidasrError: If a table is missing or can't be read.
     """
-    wav, texts, speakers = (read_pairs(folder / name) for name in ("wav.scp", "text", "utt2spk"))
-    optional = {
-        name: read_pairs(folder / name) for name in ("spk2age", "utt2age", "spk2gender") if (folder / name).is_file()
-    }
-    by_speaker, by_utterance, genders = (optional.get(name, {}) for name in ("spk2age", "utt2age", "spk2gender"))
-    segments = _segments(folder / "segments") if (folder / "segments").is_file() else {key: (key, None, None) for key in wav}
-    for name in texts.keys() - segments.keys():
-        yield LeftOut(name, "", "no recording in wav.scp or segments", str(folder), set_name)
-    for name, (recording, start_sec, end_sec) in segments.items():
-        where = wav.get(recording)
-        reason = (
-            "no recording in wav.scp"
-            if not where
-            else "wav.scp has a command, not a file"
-            if where.endswith("|")
-            else "no transcript"
-            if name not in texts
-            else "empty transcript"
-            if not texts[name]
-            else "no speaker in utt2spk"
-            if not speakers.get(name)
-            else ""
-        )
-        if reason or not where:
-            yield LeftOut(name, where or "", reason, str(folder), set_name)
+    for one in utterances(folder):
+        if isinstance(one, Unusable):
+            yield LeftOut(one.utterance_id, one.audio_path, one.reason, str(folder), set_name)
             continue
-        speaker = speakers[name]
-        age = by_utterance.get(name, by_speaker.get(speaker))
+        source, row = one
+        name = row["utterance_id"]
+        if not row["text"] or not row["speaker_id"]:
+            reason = "empty transcript" if not row["text"] else "no speaker in utt2spk"
+            yield LeftOut(name, row["audio_path"], reason, str(folder), set_name)
+            continue
+        start_sec, end_sec = _times(row, source)
         yield Found(
             utterance_id=name,
-            speaker_id=speaker,
-            audio_path=audio_root / where,
-            text=texts[name],
+            speaker_id=row["speaker_id"],
+            audio_path=audio_root / row["audio_path"],
+            text=row["text"],
             set=set_name,
-            age=years(age, f"{truncate(folder)}: {truncate(name)}"),
-            gender=known(genders.get(speaker)),
+            age=years(row.get("age"), f"{truncate(folder)}: {truncate(name)}"),
+            gender=known(row.get("gender")),
             start_sec=start_sec,
             end_sec=end_sec,
         )
 
 
-def _segments(path: Path) -> dict[str, tuple[str, float | None, float | None]]:
-    """Recording, start and end in seconds of each utterance."""
-    found: dict[str, tuple[str, float | None, float | None]] = {}
-    for number, line in read_lines(path):
-        try:
-            name, recording, start, end = line.split()
-            times = float(start), float(end)
-            if not 0 <= times[0] < times[1]:
-                raise ValueError
-        except ValueError as error:
-            raise KidasrError(
-                f"{truncate(path)}:{number}: {truncate(line)!r}; expected: utterance, recording, start and end in seconds"
-            ) from error
-        found[name] = (recording, *times)
-    return found
+def _times(row: Mapping[str, Any], source: str) -> tuple[float | None, float | None]:
+    """Start and end in seconds; an end of None is that of the recording."""
+    if "start" not in row:
+        return None, None
+    start, end = row["start"], row["end"]
+    try:
+        start_sec, end_sec = float(start), None if end is None else float(end)
+        if not 0 <= start_sec < (inf if end_sec is None else end_sec):
+            raise ValueError
+    except ValueError as error:
+        raise KidasrError(f"{source}: start={start}, end={end}; expected: seconds, an end after the start") from error
+    return start_sec, end_sec

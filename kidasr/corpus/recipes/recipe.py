@@ -149,21 +149,6 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.rstrip("\n")
 
 
-def read_pairs(path: Path) -> dict[str, str]:
-    """A Kaldi table: a key, white space, and the rest of the line, which may be empty.
-
-    Raises:
-        KidasrError: If it can't be read, or a key is there twice.
-    """
-    found: dict[str, str] = {}
-    for number, line in read_lines(path):
-        key, *rest = line.split(maxsplit=1)
-        if key in found:
-            raise KidasrError(f"{truncate(path)}:{number}: {truncate(key)} is there twice; expected: once")
-        found[key] = rest[0].strip() if rest else ""
-    return found
-
-
 def years(text: str | float | None, where: str) -> float | None:
     """An age in years; None if it is not known.
 

@@ -179,6 +179,21 @@ def huggingface(root: Path) -> Path:
     return root
 
 
+def manifest(root: Path) -> Path:
+    """Two manifests named after sets, and a file that is none; parts of recordings, buckets for ages, missing files."""
+    for name, speakers in {"train": ("a", "b"), "dev": ("c",)}.items():
+        rows = []
+        for speaker in speakers:
+            noise(root / "wav" / f"{speaker}.wav", 2)
+            row = {"audio_path": f"wav/{speaker}.wav", "speaker_id": speaker, "text": "two cats", "session": 1}
+            rows.append({**row, "utterance_id": f"{speaker}-1", "age": 7})
+            rows.append({**row, "utterance_id": f"{speaker}-2", "age_bucket": "5-6", "start": 0.5, "end": 1.25})
+        rows.append({**rows[0], "utterance_id": f"{name}-gone", "audio_path": "wav/gone.wav"})
+        text(root / f"{name}.jsonl", *map(json.dumps, rows))
+    text(root / "words.csv", "no", "manifest")
+    return root
+
+
 #: How to make each corpus.
 CORPORA: dict[str, Callable[[Path], Path]] = {
     one.__name__: one
@@ -192,5 +207,6 @@ CORPORA: dict[str, Callable[[Path], Path]] = {
         common_voice,
         kaldi,
         huggingface,
+        manifest,
     )
 }

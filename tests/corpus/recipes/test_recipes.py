@@ -1,5 +1,6 @@
 """Each recipe on a small corpus in its layout: what is read, what is left out and why, and what is said of others."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from kidasr.corpus.audio import measured_sec
 from kidasr.corpus.manifest import read_manifest
 from kidasr.errors import KidasrError
 from tests.conftest import KIDS, composed, read_json, read_jsonl, real_data
-from tests.corpus.recipes.corpora import CORPORA, cslu_kids, data_folder, kaldi, noise, pf_star, text
+from tests.corpus.recipes.corpora import CORPORA, cmu_kids, cslu_kids, data_folder, kaldi, manifest, noise, pf_star, text
 
 FIELDS = composed("data=manifest", "data.train=T.jsonl").data.fields
 
@@ -53,6 +54,7 @@ EXPECTED: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int]]] = {
         {"wav.scp has a command, not a file": 3, "segment is outside its recording": 1, "folder not in corpus.sets": 1},
     ),
     "huggingface": ({"train": (8, 4), "validation": (4, 2)}, {}),
+    "manifest": ({"train": (4, 2), "validation": (2, 1)}, {"recording is missing": 2}),
 }
 
 #: Two speakers of an age are enough to hold out one.
@@ -105,6 +107,7 @@ def test_a_corpus_becomes_manifests_and_each_file_that_does_not_fit_is_counted_a
         ("pasketti", (), {"utterance_id": "U1", "speaker_id": "C0", "age": None, "age_bucket": "3-4", "session_id": "S1"}),
         ("common_voice", (), {"text": '"Two" cats, he said.', "age": 16, "age_given": "teens", "gender": "female_feminine"}),
         ("kaldi", (), {"utterance_id": "a-1", "speaker_id": "a", "text": "two cats", "age": None}),
+        ("manifest", (), {"utterance_id": "a-1", "age": 7, "duration_sec": 2.0, "session": 1, "split": "train"}),
     ],
 )
 def test_texts_speakers_and_ages_are_the_corpus_s_own(
@@ -151,9 +154,9 @@ def test_another_folder_is_refused_in_one_line_that_says_what_is_expected(tmp_pa
         (
             "segments",
             "e-1 long 2 1",
-            "test/segments:1: 'e-1 long 2 1'; expected: utterance, recording, start and end in seconds",
+            "test/segments:1: start=2, end=1; expected: seconds, an end after the start",
         ),
-        ("text", "e-1 a\ne-1 b", "test/text:2: e-1 is there twice; expected: once"),
+        ("text", "e-1 a\ne-1 b", "test/text:1; expected: each id once"),
     ],
 )
 def test_a_mistake_in_a_table_is_one_line_with_its_place(tmp_path: Path, table: str, line: str, message: str) -> None:
@@ -203,13 +206,51 @@ def test_speechocean762_in_its_public_layout_gives_the_shared_manifests_row_by_r
         data_folder(tmp_path / name, table, separator="\t")
     sets = prepared(tmp_path / "out", "speechocean762", tmp_path, "ages=[0,15]")
     fields = ("utterance_id", "speaker_id", "age", "gender", "duration_sec", "text")
-    for name, manifest in (("train", "train"), ("test", "dev")):
-        expected = read_jsonl(KIDS / f"{manifest}.jsonl")
+    for name, given_in in (("train", "train"), ("test", "dev")):
+        expected = read_jsonl(KIDS / f"{given_in}.jsonl")
         assert [[row[field] for field in fields] for row in sets[name]] == [
             [row[field] for field in fields] for row in expected
         ]
     left_out = read_json(tmp_path / "out" / "summary.json")["left_out"]
     assert left_out == {"age outside 0 to 15": len(read_jsonl(adults / "test.jsonl"))}
+
+
+def test_a_manifest_may_have_all_sets_and_buckets_and_parts(tmp_path: Path) -> None:
+    rows = read_jsonl(manifest(tmp_path / "m") / "train.jsonl")[1:4]
+    for row, split in zip(rows, ("training", "dev", "other"), strict=True):
+        row |= {"split": split, "child": f"s{split}"}
+        del row["speaker_id"]
+    path = text(tmp_path / "m" / "one.jsonl", *map(json.dumps, rows))
+    sets = prepared(tmp_path / "out", "manifest", path, "corpus.fields={speaker_id: child}")
+    assert {name: [row["speaker_id"] for row in rows] for name, rows in sets.items()} == {
+        "train": ["straining"],
+        "validation": ["sdev"],
+    }
+    (row,) = sets["train"]
+    assert (row["start"], row["end"], row["duration_sec"], row["age_bucket"]) == (0.5, 1.25, 0.75, "5-6")
+    with pytest.raises(KidasrError, match=r"one\.jsonl:1: .*corpus\.fields\.speaker_id=NAME"):
+        prepared(tmp_path / "wrong", "manifest", path)
+
+
+def test_recordings_in_a_saved_data_set_stay_there(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    content = noise(tmp_path / "one.wav").read_bytes()
+    for split, children in (("train", ["c0", "c1"]), ("test", ["c2"])):
+        audio = [{"bytes": content, "path": "x.wav"}] * len(children)
+        rows = pyarrow.table({"sound": audio, "text": ["two cats"] * len(children), "child": children})
+        (tmp_path / "saved" / split).mkdir(parents=True)
+        with pyarrow.ipc.new_stream(str(tmp_path / "saved" / split / "data.arrow"), rows.schema) as writer:
+            writer.write_table(rows)
+        text(tmp_path / "saved" / split / "state.json", '{"_data_files": [{"filename": "data.arrow"}]}')
+    text(tmp_path / "saved" / "dataset_dict.json", '{"splits": ["train", "test"]}')
+    columns = ("corpus.columns.audio=sound", "corpus.columns.speaker_id=child")
+    sets = prepared(tmp_path / "out", "huggingface", tmp_path / "saved", *columns)
+    assert {name: [row["speaker_id"] for row in rows] for name, rows in sets.items()} == {
+        "train": ["c0", "c1"],
+        "test": ["c2"],
+    }
+    (utterance,) = read_manifest(tmp_path / "out" / "test.jsonl", FIELDS, AgeBuckets())
+    assert measured_sec(utterance, 60) == 0.5 and not (tmp_path / "out" / "audio").exists()
 
 
 def test_a_data_set_with_recordings_in_its_tables_gets_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,3 +273,43 @@ def test_a_data_set_with_recordings_in_its_tables_gets_files(tmp_path: Path, mon
     assert (tmp_path / "out" / "audio" / "test-000001.wav").read_bytes() == content
     with pytest.raises(KidasrError, match=r"corpus\.columns\.speaker_id=speaker_id: no such column; expected: one of "):
         prepared(tmp_path / "other", "huggingface", tmp_path / "tables", "corpus.columns.text=sentence")
+
+
+#: The fields that lhotse's recipes know too.
+SAME = ("utterance_id", "speaker_id", "audio_path", "duration_sec", "text")
+
+
+def by_id(sets: dict[str, list[dict[str, Any]]], *fields: str) -> dict[str, list[Any]]:
+    return {row["utterance_id"]: [row[field] for field in fields] for rows in sets.values() for row in rows}
+
+
+def test_lhotse_s_recipe_for_cmu_kids_gives_the_same_rows(tmp_path: Path) -> None:
+    audio, recipes = pytest.importorskip("lhotse.audio"), pytest.importorskip("lhotse.recipes")
+    root = cmu_kids(tmp_path / "cmu")
+    shares = ("validation_fraction=0", "test_fraction=0", "paths=absolute")
+    ours = by_id(prepared(tmp_path / "ours", "cmu_kids", root, *shares), *SAME, "age")
+    table = root / "cmu_kids" / "tables" / "transcrp.tbl"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    text(table, *(line for line in lines if line.split()[0] in ours))  # it stops at what is missing
+    with audio.audio_backend("LibsndfileBackend"):  # without the program sph2pipe
+        recipes.prepare_cmu_kids(root, tmp_path / "lhotse")
+    assert by_id(prepared(tmp_path / "theirs", "manifest", tmp_path / "lhotse", *shares), *SAME, "age") == ours
+
+
+def test_lhotse_s_recipe_for_cslu_kids_differs_in_the_scripted_texts_alone(tmp_path: Path) -> None:
+    recipes = pytest.importorskip("lhotse.recipes")
+    root = cslu_kids(tmp_path / "cslu")
+    text(root / "docs" / "all.map", '00 "yes, please"', '0A "seven"', '0B ""', '10 "ten"')  # of each grade's number
+    both = ("corpus.parts=[scripted,spontaneous]", "corpus.leave_out_codes=[]")
+    shares = ("validation_fraction=0", "test_fraction=0", "paths=absolute")
+    ours = by_id(prepared(tmp_path / "ours", "cslu_kids", root, *both, *shares), *SAME)
+    recipes.prepare_cslu_kids(root, tmp_path / "lhotse", normalize_text=False)
+    theirs = by_id(prepared(tmp_path / "theirs", "manifest", tmp_path / "lhotse", *shares), *SAME)
+    assert theirs.keys() - ours.keys() == {"ks001zz0", "other"}, "a prompt that is not in the map, a name not in the layout"
+    differ = {name for name in ours if ours[name][-1] != theirs[name][-1].rstrip()}  # a line end is a space in them
+    assert {name: (ours[name][-1], theirs[name][-1]) for name in differ} == {
+        **{f"ks0{number}0a0": ("seven", "yes, please") for number in ("01", "02")},
+        **{f"ksa{number}000": ("yes, please", "ten") for number in ("01", "02")},
+        **{f"ksa{number}0a0": ("seven", "ten") for number in ("01", "02")},
+    }, "the prompt is taken from the folder of the grade"
+    assert all(ours[name][:-1] == theirs[name][:-1] for name in ours)
