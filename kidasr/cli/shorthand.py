@@ -20,8 +20,8 @@ def written_out(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
     - With ``ablation=``, ``hypotheses=[h1,h4]`` sets the hypotheses to vary (``ablated``); with ``factors=`` alone, none.
     - ``data.tests='{kids: K.jsonl}'`` and ``data.tests.kids=K.jsonl`` add a set, which Hydra would take for a typing error;
       with ``{}`` there is none.
-    - ``augment.freq_mask_param=27`` becomes ``augment.specaugment.freq_mask_param=27``: the augmentation that has the key; if
-      several have it, the one in ``augment=``.
+    - ``augment.freq_mask_param=27`` becomes ``augment.specaugment.freq_mask_param=27``: the augmentation that has the key,
+      or if several have it, the one in ``augment=``.
     - Flags are moved to the front: Hydra does not recognise them after an override.
 
     Args:

@@ -100,7 +100,7 @@ def _colored(exponent: int, samples: int, rng: np.random.Generator) -> Samples:
     """Gaussian noise whose power spectrum falls with frequency to the power of ``exponent``."""
     if not exponent:
         return rng.standard_normal(samples, dtype=np.float32)
-    size = 1 << (samples - 1).bit_length()
+    size = max(2, 1 << (samples - 1).bit_length())
     white = rng.standard_normal(size + 2, dtype=np.float32).view(np.complex64)
     hertz = np.maximum(np.arange(size // 2 + 1, dtype=np.float32) * (16_000 / size), LOWEST_HZ)
     shape = 1 / np.sqrt(hertz) if exponent == 1 else 1 / hertz

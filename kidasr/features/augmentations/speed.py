@@ -9,6 +9,7 @@ from pydantic import Field
 
 from kidasr.config.schema import Fraction
 from kidasr.features.augment import Draw, WaveformAugmentation, share_of
+from kidasr.features.augmentations.level import within_full_scale
 
 if TYPE_CHECKING:
     from kidasr.corpus.audio import Samples
@@ -41,7 +42,7 @@ class Speed(WaveformAugmentation):
         from torchaudio.functional import resample
 
         faster: Samples = resample(torch.from_numpy(samples), percent, 100).numpy()
-        return faster
+        return within_full_scale(faster)
 
     def _percent(self, draw: Draw) -> int:
         rng = draw.generator("speed")

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 class TimeWarp(FeatureAugmentation):
     """Moves a point of the utterance in time: what is before it is stretched and the rest compressed, or vice versa.
 
-    The third part of SpecAugment (Park et al., 2019, arXiv 1904.08779), before its masks: ``augment=[time_warp,specaugment]``.
+    The third part of SpecAugment (Park et al., 2019, arXiv 1904.08779), used before its masks:
+    ``augment=[time_warp,specaugment]``.
     Only real frames are warped, by linear interpolation between frames.
 
     Args:
-        time_warp_param: Maximum shift of the point, in 10-ms frames (the paper's ``W``); it also keeps this far from both ends.
+        time_warp_param: Maximum shift of the point, in 10-ms frames (the paper's ``W``); it keeps as far from the ends.
         max_warp_fraction: Upper bound of the shift, as a share of the utterance's real frames.
         p: Share of the utterances that are warped.
     """

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 #: Samples per frame (32 ms) and from one frame to the next (8 ms).
 FRAME, HOP = 512, 128
 
-#: Quefrencies kept for the spectral envelope: below the period of a 400-Hz voice, 40 samples.
-QUEFRENCIES = 32
+#: Frames before and after the utterance, so that its ends are in as many frames as the rest.
+AROUND = 3
+
+#: Quefrencies kept for the spectral envelope: below the period of a 400-Hz voice.
+QUEFRENCIES = 40
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -32,8 +35,9 @@ def shift_voice(samples: Samples, pitch_factor: float, formant_factor: float) ->
     """
     shorter = 2 * round(FRAME / pitch_factor / 2)
     factor = FRAME / shorter  # that of whole samples
-    frames = -(-len(samples) // HOP) + 1
-    padded = np.pad(samples, (FRAME // 2, FRAME // 2 + frames * HOP - len(samples)))
+    frames = -(-len(samples) // HOP) + 2 * AROUND
+    before = FRAME // 2 + AROUND * HOP
+    padded = np.pad(samples, (before, FRAME + frames * HOP - before - len(samples)))
     spectrum = np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, FRAME)[: frames * HOP : HOP] * _window(FRAME))
     magnitudes = np.abs(spectrum)
     if abs(formant_factor / factor - 1) > 1e-3:
@@ -49,11 +53,11 @@ def shift_voice(samples: Samples, pitch_factor: float, formant_factor: float) ->
     phases = np.concatenate([phases[:1], phases[:1] + np.cumsum(advance, axis=0)])
     turned = np.empty(phases.shape, dtype=np.complex64)
     turned.real, turned.imag = magnitudes * np.cos(phases), magnitudes * np.sin(phases)
-    return _overlapped(turned, shorter, len(samples))
+    return _overlapped(turned, shorter)[shorter // 2 + AROUND * HOP :][: len(samples)]
 
 
-def _overlapped(spectrum: np.ndarray[Any, np.dtype[np.complex64]], length: int, samples: int) -> Samples:
-    """Add frames of ``length`` samples, a hop apart, whose centres are at the multiples of the hop."""
+def _overlapped(spectrum: np.ndarray[Any, np.dtype[np.complex64]], length: int) -> Samples:
+    """Add frames of ``length`` samples, a hop apart."""
     kept = length // 2 + 1
     if kept < spectrum.shape[1]:
         spectrum = spectrum[:, :kept]  # what is above half of the sampling rate
@@ -64,8 +68,7 @@ def _overlapped(spectrum: np.ndarray[Any, np.dtype[np.complex64]], length: int, 
     for block in range(blocks):
         out[block : block + len(frames)] += frames[:, block]
     weights = np.pad(_window(length) ** 2, (0, blocks * HOP - length)).reshape(blocks, HOP).sum(axis=0)
-    flat = (out / weights).ravel()
-    return flat[length // 2 : length // 2 + samples]
+    return (out / weights).ravel()
 
 
 @cache
@@ -83,11 +86,11 @@ def _cosines() -> Matrix:
 
 @cache
 def _cepstrum() -> Matrix:
-    """From a log spectrum to its cepstrum, tapered at its end, shape ``(bins, quefrencies)``."""
+    """From a log spectrum to its cepstrum, both of whose sides are added, shape ``(bins, quefrencies)``."""
     weights = np.full(FRAME // 2 + 1, 2.0)
     weights[[0, -1]] = 1.0
-    taper = np.where(np.arange(QUEFRENCIES) == 0, 1.0, 2.0) * np.cos(np.pi / 2 * np.arange(QUEFRENCIES) / QUEFRENCIES)
-    return ((_cosines() * weights / FRAME).T * taper).astype(np.float32)
+    both_sides = np.where(np.arange(QUEFRENCIES) == 0, 1.0, 2.0)
+    return ((_cosines() * weights / FRAME).T * both_sides).astype(np.float32)
 
 
 def _stretch(factor: float) -> Matrix:

@@ -1,6 +1,7 @@
 """All augmentations of waveforms and features, and recordings to try them on."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import hydra
@@ -22,7 +23,12 @@ ALL = ("concat", *WAVEFORMS, *FEATURES)
 
 def augmentation(name: str, **keys: Any) -> Any:
     """An augmentation as configured in ``conf/augment``, with other values for some keys."""
-    return hydra.utils.instantiate(composed(f"augment={name}").augment[name], _convert_="all", **keys)
+    return hydra.utils.instantiate(_configs()[name], _convert_="all", **keys)
+
+
+@cache
+def _configs() -> Any:
+    return composed(f"augment=[{','.join(ALL)}]").augment
 
 
 def recording(name: str = "adults_00_00") -> Samples:
