@@ -422,6 +422,8 @@ class FineTune:
         self.curriculum.describe(TrainingSet(sets.train, self.data.buckets))
         for line in self.augment.describe():
             log.info("augment: %s", line)
+        if self.augment.changes_audio and not self.trainer["dataloader_num_workers"]:
+            log.info("augment: between the steps; trainer.dataloader_num_workers=1 augments during them")
         log.info(
             "schedule: %s after a warm-up of %d steps", self.schedule["lr_scheduler_type"], self.schedule["warmup_steps"]
         )
