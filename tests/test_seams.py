@@ -42,25 +42,25 @@ def run(monkeypatch: pytest.MonkeyPatch, mine: Path, *arguments: str) -> tuple[i
     return run_here(monkeypatch, f"--config-dir={mine}", f"hydra.run.dir={run_dir}", *arguments), run_dir
 
 
-SPEED = """
+SLOWER = """
 import numpy as np
 from kidasr.features.augment import WaveformAugmentation
 
 
-class Speed(WaveformAugmentation):
+class Slower(WaveformAugmentation):
     def __init__(self, slowest: float, p: float):
         self.slowest, self.p = slowest, p
         self.max_length_factor = 1 / slowest
 
     def __call__(self, samples, draw):
-        rng = draw.generator("speed")
+        rng = draw.generator("slower")
         if rng.random() >= self.p:
             return samples
         factor = rng.uniform(self.slowest, 1)
         places = np.arange(0, len(samples) - 1, factor)
         return np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
 """
-SPEED_YAML = "# @package _global_\naugment:\n  speed:\n    _target_: speed.Speed\n    slowest: 0.8\n    p: 1.0\n"
+SLOWER_YAML = "# @package _global_\naugment:\n  slower:\n    _target_: slower.Slower\n    slowest: 0.8\n    p: 1.0\n"
 
 SHIFT = """
 from kidasr.features.augment import FeatureAugmentation
@@ -102,31 +102,31 @@ PACED_YAML = "_target_: paced.Paced\ncolumn: score\n"
 def test_augmentations_of_waveforms_and_features_go_together(
     mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    add(mine, "augment", "speed", SPEED_YAML, SPEED)
+    add(mine, "augment", "slower", SLOWER_YAML, SLOWER)
     add(mine, "augment", "shift", SHIFT_YAML, SHIFT)
-    code, run_dir = run(monkeypatch, mine, "augment=[speed,shift,specaugment]", "augment.slowest=0.9", *SHORT)
+    code, run_dir = run(monkeypatch, mine, "augment=[slower,shift,specaugment]", "augment.slowest=0.9", *SHORT)
     assert code == 0, capsys.readouterr().err
     config = read_json(run_dir / "config.json")["augment"]
-    assert list(config) == ["speed", "shift", "specaugment"] and config["speed"]["slowest"] == 0.9
-    assert "augment: speed: Speed" in (run_dir / "run.log").read_text(encoding="utf-8")
+    assert list(config) == ["slower", "shift", "specaugment"] and config["slower"]["slowest"] == 0.9
+    assert "augment: slower: Slower" in (run_dir / "run.log").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["augment=speed", "augment.slowest=fast"], "augment.speed.slowest=fast: should be a valid number"),
-        (["augment=[speed,shift]", "augment.p=0.5"], "augment.p: 2 augmentations have this key; expected: augment.shift.p or"),
-        (["augment=speed", "+augment.speed.fastest=2"], "augment.speed.fastest: no such key; expected in augment.speed: slowest, p"),
-        (["augment=speed", "~augment.speed.slowest"], "augment.speed.slowest is missing"),
-        (["augment=speed", "augment.speed._target_=speed.Sped"], "augment.speed._target_: module speed has no Sped"),
-        (["augment=speed", "augment.speed._target_=spede.Speed"], "augment.speed._target_: spede can't be imported: Module"),
+        (["augment=slower", "augment.slowest=fast"], "augment.slower.slowest=fast: should be a valid number"),
+        (["augment=[slower,shift]", "augment.p=0.5"], "augment.p: 2 augmentations have this key; expected: augment.shift.p or"),
+        (["augment=slower", "+augment.slower.fastest=2"], "augment.slower.fastest: no such key; expected in augment.slower: slowest, p"),
+        (["augment=slower", "~augment.slower.slowest"], "augment.slower.slowest is missing"),
+        (["augment=slower", "augment.slower._target_=slower.Slow"], "augment.slower._target_: module slower has no Slow"),
+        (["augment=slower", "augment.slower._target_=slowre.Slower"], "augment.slower._target_: slowre can't be imported: Module"),
         (["hypotheses=[constant,h2]"], "hypotheses=[constant,h2]: constant and h2 both override schedule; expected: one of them"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_what_a_user_adds_is_one_line(
     arguments: list[str], line: str, mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    add(mine, "augment", "speed", SPEED_YAML, SPEED)
+    add(mine, "augment", "slower", SLOWER_YAML, SLOWER)
     add(mine, "augment", "shift", SHIFT_YAML.rstrip() + "\n    p: 1.0\n", SHIFT)
     add(mine, "hypotheses", "constant", "# @package _global_\ndefaults:\n  - override /schedule: linear\n")
     code, run_dir = run(monkeypatch, mine, *arguments)

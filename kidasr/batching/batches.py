@@ -9,6 +9,7 @@ from transformers.trainer_pt_utils import BatchRebalanceSampler
 from kidasr.batching.curriculum import Curriculum
 from kidasr.batching.training_set import Indices, TrainingSet
 from kidasr.errors import KidasrError
+from kidasr.features.joining import Joining
 from kidasr.features.padding import Padding
 from kidasr.seeding import generator_for
 
@@ -71,6 +72,7 @@ class EpochBatches(BatchRebalanceSampler):
             batch of its own.
         max_length_factor: Maximum factor by which augmentation lengthens an utterance; ``max_batch_sec`` allows for it.
         processes, process: The number of processes, and this one's index.
+        joining: Which utterances are joined in an epoch, and how long they are then; None if none are.
     """
 
     def __init__(
@@ -85,7 +87,9 @@ class EpochBatches(BatchRebalanceSampler):
         max_length_factor: float = 1.0,
         processes: int = 1,
         process: int = 0,
+        joining: Joining | None = None,
     ):
+        self.joining = joining
         self.training_set = training_set
         self.utterances = training_set.utterances
         self.curriculum, self.seed = curriculum, seed
@@ -132,7 +136,8 @@ class EpochBatches(BatchRebalanceSampler):
             return [order[start : start + size] for start in range(0, len(order), size)]
         ranks = self.curriculum.ranks(self.training_set, epoch)
         rng = generator_for("batches", self.seed, epoch)
-        return similar_lengths_together(order, ranks, self.training_set.durations_sec, self._largest, rng)
+        durations_sec = self.joining.planned_sec(epoch) if self.joining else self.training_set.durations_sec
+        return similar_lengths_together(order, ranks, durations_sec, self._largest, rng)
 
     @cached_property
     def _largest(self) -> Indices:
@@ -141,7 +146,8 @@ class EpochBatches(BatchRebalanceSampler):
         if self.max_batch_sec is not None:
             input_sec = np.full(len(self.utterances), self.window_sec)
             if self.padding.is_short:
-                longest_sec = self.max_length_factor * self.training_set.durations_sec
+                longest_sec = self.joining.longest_sec if self.joining else self.training_set.durations_sec
+                longest_sec = self.max_length_factor * longest_sec
                 input_sec = np.minimum(longest_sec + self.padding.trailing_silence_sec, self.window_sec)
             largest = np.clip(self.max_batch_sec // input_sec, 1, largest).astype(np.int64)
         return largest

@@ -20,7 +20,8 @@ def written_out(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
     - With ``ablation=``, ``hypotheses=[h1,h4]`` sets the hypotheses to vary (``ablated``); with ``factors=`` alone, none.
     - ``data.tests='{kids: K.jsonl}'`` and ``data.tests.kids=K.jsonl`` add a set, which Hydra would take for a typing error;
       with ``{}`` there is none.
-    - ``augment.freq_mask_param=27`` becomes ``augment.specaugment.freq_mask_param=27``: the augmentation that has the key.
+    - ``augment.freq_mask_param=27`` becomes ``augment.specaugment.freq_mask_param=27``: the augmentation that has the key,
+      or if several have it, the one in ``augment=``.
     - Flags are moved to the front: Hydra does not recognise them after an override.
 
     Args:
@@ -35,6 +36,8 @@ def written_out(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
         one.startswith("ablation=") and one != "ablation=none" for one in arguments
     )
     keys = augmentations(folders)
+    choices = next((one.partition("=")[2] for one in reversed(arguments) if one.startswith("augment=")), "")
+    chosen = set(re.findall(r"\w+", choices))
     out = []
     for one in arguments:
         one = re.sub(r"^(seeds|ablated)=([^\[\]]+)$", r"\1=[\2]", one)
@@ -42,19 +45,22 @@ def written_out(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
         if has_design:
             one = re.sub(r"^hypotheses=\[?([^\[\]]*)\]?$", r"ablated=[\1]", one)
         if one.startswith("factors="):
-            one = re.sub(r"(?<=[{,\s])augment\.\w+(?=\s*:)", lambda key: _augmentation_key(f"{key[0]}=", keys)[:-1], one)
-        out.append(_augmentation_key(one, keys))
+            one = re.sub(
+                r"(?<=[{,\s])augment\.\w+(?=\s*:)", lambda key: _augmentation_key(f"{key[0]}=", keys, chosen)[:-1], one
+            )
+        out.append(_augmentation_key(one, keys, chosen))
     typed = {one.partition("=")[0] for one in out}
     if has_design and "factors" in typed and "ablated" not in typed:
         out.append("ablated=[]")
     return sorted(out, key=lambda one: one not in _FLAGS)
 
 
-def _augmentation_key(argument: str, keys: dict[str, set[str]]) -> str:
+def _augmentation_key(argument: str, keys: dict[str, set[str]], chosen: set[str]) -> str:
     match = re.match(r"(\+*)augment\.(\w+)(=.*)$", argument, re.DOTALL)
     if not match or match[2] in keys:
         return argument
     owners = sorted(name for name, known in keys.items() if match[2] in known)
+    owners = [name for name in owners if name in chosen] or owners
     if len(owners) > 1:
         raise KidasrError(
             f"augment.{match[2]}: {len(owners)} augmentations have this key; expected: "

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic_core import PydanticCustomError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
@@ -11,6 +12,17 @@ Text = Annotated[str, Field(min_length=1)]
 Word = Annotated[str, Field(min_length=1, strict=False, coerce_numbers_to_str=True)]
 MelBins = Annotated[int, Field(ge=0, le=128)]
 MinusOneOrMore = Annotated[int, Field(ge=-1)]
+
+
+def span(lowest: float, highest: float) -> AfterValidator:
+    """The annotation of a range to draw from: ``Annotated[list[float], span(0, 60)]`` is two numbers, the lower first."""
+
+    def check(value: list[float]) -> list[float]:
+        if len(value) != 2 or not lowest <= value[0] <= value[1] <= highest:
+            raise PydanticCustomError("span", f"should be [LOWEST, HIGHEST], from {lowest:g} to {highest:g}")
+        return value
+
+    return AfterValidator(check)
 
 
 class Group(BaseModel):

@@ -1,6 +1,6 @@
-"""Augmentation of the training set: the two kinds of augmentation, and how several are combined.
+"""Augmentation of the training set: the three kinds of augmentation, and how several are combined.
 
-To add an augmentation, write a subclass of one of the two classes below in a module of your own, and a file in
+To add an augmentation, write a subclass of one of the three classes below in a module of your own, and a file in
 ``conf/augment``::
 
     # @package _global_
@@ -13,8 +13,9 @@ To add an augmentation, write a subclass of one of the two classes below in a mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction as Ratio
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     import torch
 
     from kidasr.corpus.audio import Samples
+    from kidasr.corpus.manifest import Utterance
+    from kidasr.features.joining import Joining
+
+#: Numbers in words, for :func:`share_of`.
+_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,10 @@ class WaveformAugmentation:
         """
         raise NotImplementedError
 
+    def drawn(self, draw: Draw) -> Mapping[str, object] | None:
+        """What is drawn for an utterance, by name, for ``job=listen``; None if the utterance stays as it is."""
+        return {}
+
     def describe(self) -> str:
         """A short description for the log."""
         return type(self).__name__
@@ -90,28 +100,89 @@ class FeatureAugmentation:
             KidasrError: If it does not.
         """
 
+    def drawn(self, draw: Draw) -> Mapping[str, object] | None:
+        """What is drawn for an utterance, by name, for ``job=listen``; None if the utterance stays as it is."""
+        return {}
+
     def describe(self) -> str:
         """A short description for the log."""
         return type(self).__name__
 
 
+@dataclass(frozen=True)
+class Joinable:
+    """What a joining augmentation knows of the training set: arrays of shape ``(utterances,)``."""
+
+    #: Length of each recording, in seconds.
+    durations_sec: np.ndarray[tuple[int], np.dtype[np.float64]]
+    #: A number for each speaker.
+    speakers: np.ndarray[tuple[int], np.dtype[np.int64]]
+    #: The longest result: the model's window.
+    window_sec: float
+
+
+class UtteranceAugmentation:
+    """Joins utterances of the training set with others of it, audio and text, before anything else is changed.
+
+    It decides for a whole epoch at once, before the batches are made, so that they are planned with the new lengths. Each
+    utterance keeps its place in the order; others follow it.
+    """
+
+    #: Silence between two utterances.
+    pause_sec: float = 0.0
+
+    def longest_sec(self, joinable: Joinable) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """The longest that each utterance may become in any epoch, in seconds, shape ``(utterances,)``."""
+        raise NotImplementedError
+
+    def partners(self, joinable: Joinable, seed: int, epoch: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+        """The utterances that follow each one in an epoch: a pure function of its arguments.
+
+        Returns:
+            Indices of utterances, shape ``(utterances, most)``, with -1 for none; no utterance after a -1.
+        """
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """A short description for the log."""
+        return type(self).__name__
+
+
+#: The classes of the ``augment`` group.
+Augmentation = UtteranceAugmentation | WaveformAugmentation | FeatureAugmentation
+
+
 class Augmentations:
-    """All augmentations of a run: first those of waveforms, then those of features, each in the order given.
+    """All augmentations of a run: the one that joins, then those of waveforms, then those of features, in the order given.
 
     Args:
         by_name: The ``augment`` group.
     """
 
-    def __init__(self, by_name: Mapping[str, WaveformAugmentation | FeatureAugmentation]):
+    def __init__(self, by_name: Mapping[str, Augmentation]):
         self.by_name = dict(by_name)
+        self._utterances = {name: one for name, one in by_name.items() if isinstance(one, UtteranceAugmentation)}
         self.of_waveforms = [one for one in by_name.values() if isinstance(one, WaveformAugmentation)]
-        self._features = [one for one in by_name.values() if isinstance(one, FeatureAugmentation)]
+        self.of_features = [one for one in by_name.values() if isinstance(one, FeatureAugmentation)]
         for name, one in by_name.items():
-            if one not in self.of_waveforms and one not in self._features:
+            if name not in self._utterances and one not in self.of_waveforms and one not in self.of_features:
                 raise KidasrError(
                     f"augment.{name}._target_: {type(one).__name__} is not an augmentation; expected: a subclass of "
-                    "WaveformAugmentation or FeatureAugmentation (kidasr.features.augment)"
+                    "WaveformAugmentation, FeatureAugmentation or UtteranceAugmentation (kidasr.features.augment)"
                 )
+        if len(self._utterances) > 1:
+            raise KidasrError(f"augment: {' and '.join(self._utterances)} both join utterances; expected: one of them")
+
+    @property
+    def changes_audio(self) -> bool:
+        """Whether an utterance's samples may differ from its recording's."""
+        return bool(self._utterances or self.of_waveforms)
+
+    def joining(self, utterances: Sequence[Utterance], seed: int, window_sec: float) -> Joining | None:
+        """Which utterances of a training set are joined; None if none are."""
+        from kidasr.features.joining import Joining
+
+        return next((Joining(one, utterances, seed, window_sec) for one in self._utterances.values()), None)
 
     @property
     def max_length_factor(self) -> float:
@@ -127,7 +198,7 @@ class Augmentations:
 
     def features(self, features: torch.Tensor, real_frames: int, draw: Draw) -> torch.Tensor:
         """Augment features of shape ``(mel_bins, frames)``."""
-        for one in self._features:
+        for one in self.of_features:
             features = one(features, real_frames, draw)
         return features
 
@@ -137,10 +208,20 @@ class Augmentations:
         Raises:
             KidasrError: If one does not.
         """
-        for one in self._features:
+        for one in self.of_features:
             one.check(mel_bins)
 
     def describe(self) -> Iterator[str]:
         """One line per augmentation, for the log."""
         for name, one in self.by_name.items():
             yield f"{name}: {one.describe()}"
+
+
+def share_of(fraction: float) -> str:
+    """A share of the utterances in words: ``"two utterances of three"``."""
+    ratio = Ratio(fraction).limit_denominator(len(_WORDS) - 1)
+    if abs(float(ratio) - fraction) > 0.005:
+        return f"{100 * fraction:.0f}% of the utterances"
+    if ratio in (0, 1):
+        return "every utterance" if ratio else "no utterance"
+    return f"{_WORDS[ratio.numerator]} utterance{'s' if ratio.numerator > 1 else ''} of {_WORDS[ratio.denominator]}"

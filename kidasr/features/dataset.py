@@ -81,7 +81,8 @@ class ChildSpeechDataset(Dataset[Any]):
         self._features: Features | None = None
         self._samples: dict[int, Samples] = {}
         self._cache_left = [int(cache_sec * SAMPLE_RATE_HZ)]
-        if padding.is_short and not (augment and augment.of_waveforms):
+        self.joining = augment.joining(utterances, seed, recogniser.window_sec) if augment else None
+        if padding.is_short and not (augment and augment.changes_audio):
             self._features = {}
             if augment is None and recogniser.features_made_by is not None:
                 self._features, self._cache_left = self._shared(cache_sec, recogniser.features_made_by)
@@ -99,21 +100,36 @@ class ChildSpeechDataset(Dataset[Any]):
         """One view of an utterance."""
         utterance = self.utterances[place]
         draw = Draw(self.seed, epoch, utterance.utterance_id, view)
-        features, real_frames, samples = self._features_of(place, draw)
+        text, recording = label_text(utterance, self.lower_case), None
+        if self.joining is not None:
+            text, recording = self._joined(place, epoch)
+        features, real_frames, samples = self._features_of(place, draw, recording)
         if self.augment is not None:
             features = self.augment.features(features, real_frames, draw)
         return {
             "input_features": features,
-            "labels": self.recogniser.labels(label_text(utterance, self.lower_case)),
+            "labels": self.recogniser.labels(text),
             "duration_sec": samples / SAMPLE_RATE_HZ,
             "key": self._key(utterance) if not (self.augment and self.augment.by_name) else None,
         }
 
-    def _features_of(self, place: int, draw: Draw) -> tuple[torch.Tensor, int, int]:
+    def _joined(self, place: int, epoch: int) -> tuple[str, Samples]:
+        """Text and samples of an utterance and those that follow it, as many as fit into the window and the decoder."""
+        assert self.joining is not None
+        text, samples = label_text(self.utterances[place], self.lower_case), self._load(place)
+        for partner in self.joining.partners(place, epoch):
+            longer = f"{text} {label_text(self.utterances[partner], self.lower_case)}"
+            joined = self.joining.join(samples, self._load(partner))
+            if len(joined) > self.recogniser.max_samples or len(self.recogniser.labels(longer)) > self.recogniser.max_tokens:
+                break
+            text, samples = longer, joined
+        return text, samples
+
+    def _features_of(self, place: int, draw: Draw, recording: Samples | None) -> tuple[torch.Tensor, int, int]:
         """Features before their augmentation, the number of real frames, and the number of samples."""
         if self._features is not None and place in self._features:
             return self._features[place]
-        samples = self._load(place)
+        samples = self._load(place) if recording is None else recording
         if self.augment is not None:
             samples = self.augment.waveform(samples, draw, self.recogniser.max_samples)
         made = (*self.recogniser.features(samples, self.padding), len(samples))

@@ -12,7 +12,7 @@ from kidasr.config.schema import Seed
 from kidasr.config.signature import load_target
 from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.texts import Cleaning
-from kidasr.features.augment import FeatureAugmentation, WaveformAugmentation
+from kidasr.features.augment import Augmentation
 from kidasr.features.padding import Padding
 from kidasr.model.freeze import Freeze
 from kidasr.model.pretrained import Pretrained
@@ -37,7 +37,7 @@ class Train(Job):
 
     - utterances, speakers and sets: ``data``; order of the utterances (H5): ``curriculum``
     - input length, full window or utterance: ``padding``
-    - SpecAugment on the training set (H4): ``augment``
+    - SpecAugment (H4) and other augmentations of the training set: ``augment``
     - frozen-encoder warm-up (H3), or a frozen decoder: ``freeze``; few trained parameters: ``adapter``
     - learning rate (H2), optimizer, early stopping (H2): ``schedule``, ``optim``, ``early_stopping``
     - evaluations, checkpoints, and the choice of the best model (H1): ``checkpoint``; or an average of weights: ``average``
@@ -61,7 +61,7 @@ class Train(Job):
         model: Pretrained,
         padding: Padding,
         curriculum: Curriculum,
-        augment: Mapping[str, WaveformAugmentation | FeatureAugmentation],
+        augment: Mapping[str, Augmentation],
         freeze: Freeze,
         adapter: Adapter | None,
         objective: Objective | None,

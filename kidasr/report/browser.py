@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from kidasr.corpus.age import UNKNOWN
-from kidasr.corpus.audio import SAMPLE_RATE_HZ, file_of, load_audio
+from kidasr.corpus.audio import SAMPLE_RATE_HZ, Samples, file_of, load_audio
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
 from kidasr.evidence.runs import Run
@@ -121,6 +121,15 @@ class AudioUrls:
         except (OSError, soundfile.SoundFileError):
             return None
         return quote(os.path.relpath(path, self._folder))
+
+    def of_samples(self, samples: Samples, name: str) -> str:
+        """Samples at 16 kHz, embedded or written beside the page as ``name.flac``."""
+        file = io.BytesIO()
+        soundfile.write(file, samples, SAMPLE_RATE_HZ, format="FLAC")
+        if file.tell() <= self._room:
+            return self._embedded(file.getvalue(), MIME["FLAC"])
+        (self._folder / f"{name}.flac").write_bytes(file.getvalue())
+        return quote(f"{name}.flac")
 
     def _part(self, path: str, start_sec: float | None, end_sec: float | None) -> str | None:
         """A part of a recording, or a recording inside another file."""

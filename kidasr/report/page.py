@@ -31,6 +31,8 @@ class Player:
     text: str
     #: See :class:`kidasr.report.browser.AudioUrls`.
     audio: str | None
+    #: Its spectrogram, as a data URL.
+    image: str | None = None
 
 
 @dataclass

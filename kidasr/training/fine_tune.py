@@ -25,7 +25,7 @@ from kidasr.corpus.sets import Sets
 from kidasr.corpus.texts import report_texts
 from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError, Stopped
-from kidasr.features.augment import Augmentations, FeatureAugmentation, WaveformAugmentation
+from kidasr.features.augment import Augmentation, Augmentations
 from kidasr.features.dataset import ChildSpeechDataset, check_text
 from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.features.recogniser import Recogniser
@@ -137,7 +137,7 @@ class FineTune:
         model: Pretrained,
         padding: Padding,
         curriculum: Curriculum,
-        augment: Mapping[str, WaveformAugmentation | FeatureAugmentation],
+        augment: Mapping[str, Augmentation],
         freeze: Freeze,
         adapter: Adapter | None,
         objective: Objective | None,
@@ -481,6 +481,8 @@ class FineTune:
         self.curriculum.describe(training_set)
         for line in self.augment.describe():
             log.info("augment: %s", line)
+        if self.augment.changes_audio and not self.trainer["dataloader_num_workers"]:
+            log.info("augment: between the steps; trainer.dataloader_num_workers=1 augments during them")
         log.info(
             "schedule: %s after a warm-up of %d steps", self.schedule["lr_scheduler_type"], self.schedule["warmup_steps"]
         )
@@ -502,6 +504,7 @@ class FineTune:
             self.augment.max_length_factor,
             processes=arguments.world_size,
             process=arguments.process_index,
+            joining=self.augment.joining(utterances, self.seed, window_sec),
         )
 
     def _trainer(

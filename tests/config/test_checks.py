@@ -13,7 +13,7 @@ from tests.conftest import composed, run_here, run_py
 MISTAKES = {
     # unknown groups, choices and keys
     "augmnt=none": "augmnt: no such key; did you mean augment?",
-    "augment=specaug": "augment=specaug: no such choice; expected: none, specaugment, specaugment_strong",
+    "augment=specaug": "augment=specaug: no such choice; expected: adult_to_child, codec, concat",
     "experiment=h9": "experiment=h9: no such choice; expected: all, baseline, h1",
     "hypotheses=[h1,h1]": "hypotheses=[h1,h1]: h1 and h1 both override checkpoint; expected: one of them",
     "job=compare augment=none": "augment: not a group of job=compare; expected: one listed by python run.py job=compare --help",
@@ -94,8 +94,8 @@ MISTAKES = {
     "hypotheses=[h3,decoder_all]": "hypotheses=[h3,decoder_all]: h3 and decoder_all both override freeze; expected: one of them",
     # ablations
     "ablation=factorial factors={augmnt:[none,specaugment]}": "augmnt: no such key; did you mean augment?",
-    "ablation=factorial factors={augment:[none,specaug]}": "augment=specaug: no such choice; expected: none, specaugment, specaugment_strong",
-    "ablation=factorial factors={augment:[none,3]}": "augment=3: no such choice; expected: none, specaugment, specaugment_strong",
+    "ablation=factorial factors={augment:[none,specaug]}": "augment=specaug: no such choice; expected: adult_to_child, codec, concat",
+    "ablation=factorial factors={augment:[none,3]}": "augment=3: no such choice; expected: adult_to_child, codec, concat",
     "ablation=factorial factors={optim.lr:[1e-5,5e-5]}": "optim.lr: no such key; expected in optim: optim, learning_rate",
     "ablation=factorial factors={optim.learning_rate:[1e-5,-1]}": "optim.learning_rate=-1: should be greater than 0",
     "ablation=factorial factors={augment:[none]}": "factors.augment=['none']: should be two levels or more, of which the first is off;",
