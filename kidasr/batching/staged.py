@@ -92,7 +92,7 @@ class StagedAgeCurriculum(AgeCurriculum):
         for epoch in range(self.epochs + 1):
             joined = self.joined(training_set, epoch)
             if len(joined) > before:
-                names = {training_set.utterances[place].age_bucket for place in joined}
+                names = {training_set.utterances[place].age_bucket for place in joined.tolist()}
                 ordered = [name for name in training_set.buckets.names if name in names]
                 stages.append(f"epoch {epoch + 1}: {', '.join(ordered)} ({len(joined) / len(training_set):.0%})")
             before = len(joined)

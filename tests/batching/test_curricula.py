@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -36,8 +36,8 @@ def children(utterance: Callable[..., Utterance], buckets: AgeBuckets) -> Traini
     )
 
 
-def ages_of(children: TrainingSet, places: Sequence[int]) -> Counter[str]:
-    return Counter(children.utterances[place].age_bucket for place in places)
+def ages_of(children: TrainingSet, places: np.ndarray) -> Counter[str]:
+    return Counter(children.utterances[place].age_bucket for place in places.tolist())
 
 
 STAGES = {
@@ -65,8 +65,10 @@ def test_ages_join_as_the_pacing_says_and_those_that_have_joined_are_repeated(ch
 def test_competence_is_that_of_the_paper() -> None:
     linear, root = (StagedAgeCurriculum("youngest_first", pacing, 0.1, 10) for pacing in ("linear", "root"))
     epochs = np.arange(12)
-    assert [linear.competence(epoch) for epoch in epochs] == pytest.approx(np.minimum(1, epochs * 0.9 / 10 + 0.1))
-    assert [root.competence(epoch) for epoch in epochs] == pytest.approx(np.minimum(1, np.sqrt(epochs * 0.99 / 10 + 0.01)))
+    assert [linear.competence(epoch) for epoch in range(12)] == pytest.approx(np.minimum(1, epochs * 0.9 / 10 + 0.1))
+    assert [root.competence(epoch) for epoch in range(12)] == pytest.approx(
+        np.minimum(1, np.sqrt(epochs * 0.99 / 10 + 0.01))
+    )
 
 
 def test_the_oldest_may_come_first_and_the_unknown_are_last_in_any_case(
