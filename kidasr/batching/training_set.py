@@ -18,13 +18,12 @@ class TrainingSet:
     Args:
         utterances: Utterances of known length.
         buckets: The run's age buckets.
+        losses: The pretrained model's loss on each utterance, in nats per token; None unless the curriculum needs it
+            (:attr:`kidasr.batching.curriculum.Curriculum.needs_losses`).
     """
 
-    def __init__(self, utterances: Sequence[Utterance], buckets: AgeBuckets):
-        self.utterances, self.buckets = utterances, buckets
-        #: The pretrained model's loss on each utterance, in nats per token; None unless the curriculum needs it
-        #: (:attr:`kidasr.batching.curriculum.Curriculum.needs_losses`).
-        self.losses: Values | None = None
+    def __init__(self, utterances: Sequence[Utterance], buckets: AgeBuckets, losses: Values | None = None):
+        self.utterances, self.buckets, self.losses = utterances, buckets, losses
 
     def __len__(self) -> int:
         return len(self.utterances)

@@ -16,7 +16,7 @@ from transformers import EarlyStoppingCallback, TrainingArguments
 
 from kidasr.batching.batches import EpochBatches
 from kidasr.batching.curriculum import Curriculum
-from kidasr.batching.training_set import TrainingSet
+from kidasr.batching.training_set import TrainingSet, Values
 from kidasr.config.checks import ConfigError
 from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.filters import marks_of
@@ -191,14 +191,14 @@ class FineTune:
         recogniser = self.model.load()
         return_freed_memory()  # of the files it was read from
         sets, skipped = self._check_audio(sets, arguments, recogniser.window_sec)
-        training_set = TrainingSet(sets.train, self.data.buckets)
-        self._describe(training_set)
+        self._describe(sets)
         self._check_utterances(sets, recogniser)
+        losses = None
         if self.curriculum.needs_losses:
             depends_on, precision = self._zero_shot_depends_on(arguments), half_precision(arguments)
-            losses = PretrainedLosses(self.run_dir, self._sweep_dir, depends_on, arguments, precision, signals)
-            training_set.losses = losses(sets.train, recogniser, self.padding, sets.lower_case)
-        batches = self._batches(arguments, training_set, recogniser.window_sec)
+            find = PretrainedLosses(self.run_dir, self._sweep_dir, depends_on, arguments, precision, signals)
+            losses = find(sets.train, recogniser, self.padding, sets.lower_case)
+        batches = self._batches(arguments, sets.train, recogniser.window_sec, losses)
         patience = self.early_stopping.early_stopping_patience if self.early_stopping else 0
         check_run_length(arguments, batches, patience, self.freeze)
         config = read_json(self.run_dir / CONFIG)
@@ -473,12 +473,12 @@ class FineTune:
             arguments._n_gpu = 1  # otherwise a single process would use all GPUs and multiply the batch
         return arguments
 
-    def _describe(self, training_set: TrainingSet) -> None:
+    def _describe(self, sets: Sets) -> None:
         """Log padding, objective, order, augmentation, schedule and early stopping."""
         log.info("padding: %s", self.padding.describe())
         if self.objective is not None:
             log.info("objective: %s", self.objective.describe())
-        self.curriculum.describe(training_set)
+        self.curriculum.describe(TrainingSet(sets.train, self.data.buckets))
         for line in self.augment.describe():
             log.info("augment: %s", line)
         if self.augment.changes_audio and not self.trainer["dataloader_num_workers"]:
@@ -492,9 +492,15 @@ class FineTune:
         if self.early_stopping is not None:
             log.info("early stopping: after %d evaluations without a lower WER", self.early_stopping.early_stopping_patience)
 
-    def _batches(self, arguments: TrainingArguments, training_set: TrainingSet, window_sec: float) -> EpochBatches:
+    def _batches(
+        self,
+        arguments: TrainingArguments,
+        utterances: Sequence[Utterance],
+        window_sec: float,
+        losses: Values | None = None,
+    ) -> EpochBatches:
         return EpochBatches(
-            training_set,
+            TrainingSet(utterances, self.data.buckets, losses),
             self.curriculum,
             self.seed,
             self.padding,
