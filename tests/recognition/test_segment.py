@@ -160,7 +160,7 @@ def test_real_children_s_words_are_in_the_right_piece_or_left_out(tmp_path: Path
     for row in read_jsonl(KIDS / "train.jsonl"):
         by_speaker.setdefault(row["speaker_id"], []).append(row)
     rng = np.random.default_rng(7)
-    speakers = {}
+    speakers: dict[str, Any] = {}
     for speaker in sorted(by_speaker)[::20]:
         spoken = by_speaker[speaker][:14]
         speakers[speaker] = (spoken, KIDS, rng.uniform(0.5, 1, len(spoken)))
