@@ -86,7 +86,8 @@ def prepare(recipe: Recipe, output_dir: Path, options: Options) -> dict[str, Any
     sets, filtered = _filtered(sets, options.filters, left_out)
     if not sets["train"] and not sets["test"]:
         raise recipe.wrong("no utterances are left after the filters")
-    marks = {name: "; ".join(filter(None, (cut.get(name) and in_words(cut[name]), filtered.get(name)))) for name in sets}
+    told = {name: [in_words(cut[name])] if name in cut else [] for name in sets}
+    marks = {name: "; ".join([*told[name], *([filtered[name]] if name in filtered else [])]) for name in sets}
     summary = _summary(recipe, options, how, sets, whole, marks, left_out, buckets) | ({"segmented": cut} if cut else {})
     _write(sets, marks, output_dir, recipe, options, left_out, summary)
     return summary

@@ -110,7 +110,8 @@ class VadSegmenter(Segmenter):
         from kidasr.recognition.transcribe import Transcriber
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        recogniser.model.to(device)
+        model: Any = recogniser.model
+        model.to(device)
         return Transcriber(recogniser, self.batch_size, 1, MAX_TOKENS_PER_SEC, device=device)
 
     def _recording(
@@ -190,10 +191,20 @@ class _Recording:
         start_sec, end_sec = one.start_sec, one.end_sec
         if span is not None:
             start_sec, end_sec = ((one.start_sec or 0.0) + time for time in span)
-        fields: dict[str, Any] = dict.fromkeys(("age", "duration_sec", "gender", "split"))
-        where = {"start_sec": start_sec, "end_sec": end_sec, "source": one.utterance_id}
-        name = one.utterance_id if span is None else f"{one.utterance_id}-{span.start_sec:g}"
-        return Utterance(name, one.speaker_id, str(one.audio_path), "", UNKNOWN, **fields, **where)
+        return Utterance(
+            utterance_id=one.utterance_id,
+            speaker_id=one.speaker_id,
+            audio_path=str(one.audio_path),
+            text="",
+            age_bucket=UNKNOWN,
+            age=None,
+            duration_sec=None,
+            gender=None,
+            split=None,
+            source=one.utterance_id,
+            start_sec=start_sec,
+            end_sec=end_sec,
+        )
 
 
 def _detector(min_pause_sec: float) -> Callable[[Samples], list[Span]]:

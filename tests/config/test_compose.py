@@ -68,10 +68,8 @@ def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
         "job=plan": [],
         "job=prepare": ["corpus=kaldi", "corpus.root=DIR"],
     }
-    if choice.startswith("segment="):
-        needed = [*prepare, "corpus=kaldi"]
-    else:
-        needed = prepare if choice.startswith("corpus=") else alone.get(choice, MANIFESTS)
+    of_prepare = {"corpus": prepare, "segment": [*prepare, "corpus=kaldi"]}
+    needed = of_prepare.get(choice.partition("=")[0], alone.get(choice, list(MANIFESTS)))
     if choice.endswith("=adamw_8bit"):
         needed = [*MANIFESTS, "trainer=gpu"]
     check_config(composed(choice, *needed))

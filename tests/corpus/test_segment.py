@@ -10,7 +10,7 @@ from kidasr.corpus.segment import Span, cuts, divide
 
 
 def spans(speech: list[Span], length_sec: float, max_sec: float, **options: set[int]) -> list[tuple[float, float]]:
-    return [tuple(cut.span) for cut in cuts(speech, length_sec, max_sec, **options)]
+    return [(cut.span.start_sec, cut.span.end_sec) for cut in cuts(speech, length_sec, max_sec, **options)]
 
 
 def test_a_recording_is_cut_in_its_longest_pauses_and_keeps_some_silence() -> None:
