@@ -205,10 +205,10 @@ def test_hypotheses_that_override_the_same_group_can_only_be_tried_one_at_a_time
         (["ablation=factorial", f"{TWO},{{}}"], "each ablation is a multirun of its own; expected: one of them"),
         (["ablation=one_at_a_time", "seeds=1,x"], "error: seeds.1=x: should be a valid integer"),
         (["ablation=one_at_a_time", "seeds=[]"], "error: seeds=[]: should be a list; expected: seeds=1,2"),
-        (["hypotheses=[h1,h6]"], "error: hypotheses=[h6]: no such choice; expected: h1, h2, h3, h4, h5"),
+        (["hypotheses=[h1,h6]"], "error: hypotheses=[h6]: no such choice; expected: adult_to_child, codec, concat"),
         (
             ["ablation=factorial", "hypotheses=[h1,h6]"],
-            "error: hypotheses=[h6]: no such choice; expected: h1, h2, h3, h4, h5",
+            "error: hypotheses=[h6]: no such choice; expected: adult_to_child, codec, concat",
         ),
         (["ablation=factorial", "hypotheses=[h1,h1]"], "error: ablated=['h1', 'h1']: a hypothesis is listed twice"),
         (
