@@ -66,7 +66,7 @@ MANIFESTS = {
         ("m.jsonl", "".join(line(utterance_id=n) for n in range(3000)).encode() + b'{"text": "\xff"}\n'),
         "FILE:3001: not UTF-8: invalid start byte",
     ),
-    "UTF-16": Row(("m.jsonl", line().encode("utf-16")), "FILE:1: not UTF-8: invalid start byte"),
+    "UTF-16": Row(("m.jsonl", line().encode("utf-16")), "FILE:1: UTF-16; expected: UTF-8"),
     "half a surrogate pair": Row(
         ("m.jsonl", line(text="\ud83d!")), "FILE:1: '\\ud83d' is half a surrogate pair; expected: text"
     ),
@@ -134,7 +134,8 @@ MANIFESTS = {
         ("m.jsonl", line(offset=2, duration=0)), "FILE:1: duration=0 with a start of 2 s; expected: an end after the start"
     ),
     "a part that starts before its recording": Row(
-        ("m.jsonl", line(start=-1, end=1)), "FILE:1: start=-1; expected: a number from 0 up, or null"
+        ("m.jsonl", line(start=-1, end=1)),
+        "FILE:1: start=-1; expected: seconds, a number from 0 up, or null (data.fields.start=none if it is no time)",
     ),
     "start and offset": Row(
         ("m.jsonl", line(start=1, offset=1, duration=1)),

@@ -180,4 +180,4 @@ def test_a_run_scores_and_trains_on_cleaned_texts(tmp_path: Path) -> None:
     assert list(metrics["final"]["by_age"]) == ["K", "1st"]
     report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "speakers are unknown: utterances are taken as independent, so intervals are too narrow" in report
-    assert "for other children" not in report
+    assert "for other speakers than these" not in report
