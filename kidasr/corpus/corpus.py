@@ -150,6 +150,7 @@ class Corpus:
             KidasrError: For an unusable manifest, or a speaker in two sets.
         """
         found = {"train": self._read("train", self.train, faulty), "validation": [], "test": []}
+        _warn_of_split("train", found["train"])
         named = {name for utterance in found["train"] if (name := set_of(utterance.split))}
         if self.validation is not None and len(named) > 1:
             log.warning(
@@ -174,13 +175,16 @@ class Corpus:
                         "data.train: its %d %s utterances are not used, as data.%s is given", len(found[name]), name, name
                     )
                 found[name] = self._read(name, path, faulty)
+                _warn_of_split(name, found[name])
         if found["test"] and "test" in self.tests:
             raise KidasrError(
                 "data.tests.test: the split field of data.train names a set 'test' already; expected: another name"
             )
         if not found["test"]:
             del found["test"]
-        found |= {name: self._read(name, path, faulty) for name, path in self.tests.items()}
+        for name, path in self.tests.items():
+            found[name] = self._read(name, path, faulty)
+            _warn_of_split(f"tests.{name}", found[name])
         if faulty is None:
             self._check_disjoint(found)
         cleaned = self.cleaning.apply(found)
@@ -273,3 +277,12 @@ class Corpus:
 
 def _of_no_set(faulty: list[FaultyLine], utterance: Utterance, error: KidasrError) -> None:
     faulty.append(FaultyLine(utterance.utterance_id, "train", "bad_value", str(error)))
+
+
+def _warn_of_split(name: str, utterances: Sequence[Utterance]) -> None:
+    """Log that a manifest of one set says that it is another one; a training manifest of several sets is another matter."""
+    sets = {named for utterance in utterances if (named := set_of(utterance.split))}
+    own = name if name in ("train", "validation") else "test"
+    if (len(sets) == 1 and own not in sets) or (own != "train" and "train" in sets):
+        said = ", ".join(sorted(sets))
+        log.warning("data.%s: its split field says %s; used all the same: is it the right manifest?", name, said)

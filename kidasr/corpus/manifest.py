@@ -313,7 +313,7 @@ def _number(
     if _is_missing(value):
         return None
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
+        number = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)  # "1_0" would be 10
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= largest:

@@ -54,6 +54,7 @@ MANIFESTS = {
     "JSON cut short": Row(
         ("m.jsonl", line() + '{"audio_path": "a'), "FILE:2: not JSON: Unterminated string starting at at column 16"
     ),
+    "a JSON key twice": Row(("m.jsonl", line()[:-2] + ', "text": "two"}'), "FILE:1: 'text' occurs twice; expected: once"),
     "a JSON list": Row(("m.jsonl", "[1]"), "FILE:1: list; expected: a JSON object, {...}"),
     "a whole JSON file, over several lines": Row(
         ("m.jsonl", json.dumps([ROW], indent=1)), "FILE:1: not JSON: Expecting value at column 1"
@@ -231,6 +232,7 @@ AGES = {
     ),
     '`"5-6 yrs"`': Row({"age": "5-6 yrs"}, "FILE:1: age='5-6 yrs'; expected: years from 0 to 120, or null (data..."),
     "`true`": Row({"age": True}, "FILE:1: age=True; expected: years from 0 to 120, or null"),
+    '`"1_0"`': Row({"age": "1_0"}, "FILE:1: age='1_0'; expected: years from 0 to 120, or null (data.age_order..."),
     "NaN": Row(({"age": float("nan")}, UNKNOWN), note="unknown"),
     '`"nan"`, `"null"`, `"None"`, `"NA"`': Row(({"age": "NA", "age_bucket": "nan"}, UNKNOWN), note="unknown"),
     "a number of 400 digits": Row(
