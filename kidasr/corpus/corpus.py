@@ -193,13 +193,14 @@ class Corpus:
             for name, utterances in cleaned.sets.items()
         }
         train, evaluation = limited.pop("train"), limited.pop("validation")
+        validation = cleaned.sets["validation"] if self.full_validation_at_end else evaluation
         sets = Sets(
             train,
-            cleaned.sets["validation"] if self.full_validation_at_end else evaluation,
+            validation,
             evaluation,
             limited,
             self._lower_case(train),
-            cleaned.counts({"train": train, "validation": cleaned.sets["validation"], **limited}),
+            cleaned.counts({"train": train, "validation": validation, **limited}),
         )
         for name, utterances in sets.named().items():
             log.info("data: %s: %d utterances %s", name, len(utterances), self._speakers_of(utterances))
