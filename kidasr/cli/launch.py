@@ -448,7 +448,12 @@ def _in_one_line(error: Exception, conf: Path, arguments: list[str]) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not in the form group=choice or key=value: {lines[0]}"
+        override = re.sub(r"^\+\+(?=data\.tests)", "", str(error.override))  # added by kidasr.cli.shorthand
+        if match := re.match(r"([\w.]+)=([^\[{'\"].*)", override):  # such as a path with ~ or =
+            return f"{override}: not in the form group=choice or key=value; expected: quotes, '{match[1]}=\"{match[2]}\"'"
+        return f"{override}: not in the form group=choice or key=value: {lines[0]}"
+    if match := re.match(r"Error merging override \+\+(data\.tests=.*)", text):
+        return f"{match[1]}: should be names with paths; expected: data.tests='{{kids: K.jsonl, adults: A.jsonl}}'"
     if match := re.match(r"Could not override '([^']+)'", text):
         return _unknown_key(match[1], conf, arguments)
     if match := re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*?) Config search path", text):

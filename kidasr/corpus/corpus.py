@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -11,7 +12,8 @@ from kidasr.config.schema import Fraction, Group, OpenFraction, Seed, Text, Word
 from kidasr.corpus.age import OLDEST_CHILD, AgeBuckets
 from kidasr.corpus.audio_check import AudioCheck
 from kidasr.corpus.filters import marks_of
-from kidasr.corpus.manifest import OLDEST_YEARS, Utterance, read_manifest
+from kidasr.corpus.formats.format import ManifestError
+from kidasr.corpus.manifest import OLDEST_YEARS, FaultyLine, Utterance, read_manifest
 from kidasr.corpus.set_names import set_of
 from kidasr.corpus.sets import Sets
 from kidasr.corpus.split import (
@@ -20,6 +22,7 @@ from kidasr.corpus.split import (
     create_train_val_split,
     divide_by_field,
     limit_utterances,
+    warn_of_spellings,
 )
 from kidasr.corpus.texts import Cleaning, without_markup
 from kidasr.errors import KidasrError, truncate
@@ -133,43 +136,53 @@ class Corpus:
             elif name == "test" and path is not None and keys.get("test") is not None:
                 yield "data.tests.test: data.test is the set of that name already; expected: one of the two"
 
-    def load(self, refuse_shared_speakers: bool = True) -> Sets:
+    def load(self, faulty: list[FaultyLine] | None = None) -> Sets:
         """Read, split, check and limit the sets.
 
         Args:
-            refuse_shared_speakers: Whether a speaker in two sets is an error; False only to report it.
+            faulty: Takes the lines that can't be used, which are left out, so that all can be reported; a speaker in two
+                sets is then accepted. None: the first such line or speaker is an error.
 
         Raises:
             KidasrError: For an unusable manifest, or a speaker in two sets.
         """
-        found = {"train": self._read(self.train), "validation": [], "test": []}
+        found = {"train": self._read("train", self.train, faulty), "validation": [], "test": []}
+        _warn_of_split("train", found["train"])
         named = {name for utterance in found["train"] if (name := set_of(utterance.split))}
         if self.validation is not None and len(named) > 1:
             log.warning(
                 "data.train: all of its sets (%s) are trained on, as data.validation is given", ", ".join(sorted(named))
             )
         if self.validation is None:
-            found |= divide_by_field(found["train"])
+            found |= divide_by_field(found["train"], None if faulty is None else partial(_of_no_set, faulty))
         is_held_out = self.validation is None and not found["validation"]
         if is_held_out:
-            found["train"], found["validation"] = create_train_val_split(
-                found["train"], self.validation_fraction, self.buckets, self.split_seed
-            )
+            try:
+                found["train"], found["validation"] = create_train_val_split(
+                    found["train"], self.validation_fraction, self.buckets, self.split_seed
+                )
+            except KidasrError as error:
+                if not faulty:
+                    raise
+                log.warning("%s", error)  # the faulty lines may be why
         for name, path in (("validation", self.validation), ("test", self.test)):
             if path is not None:
                 if found[name]:
                     log.warning(
                         "data.train: its %d %s utterances are not used, as data.%s is given", len(found[name]), name, name
                     )
-                found[name] = self._read(path)
+                found[name] = self._read(name, path, faulty)
+                _warn_of_split(name, found[name])
         if found["test"] and "test" in self.tests:
             raise KidasrError(
                 "data.tests.test: the split field of data.train names a set 'test' already; expected: another name"
             )
         if not found["test"]:
             del found["test"]
-        found |= {name: self._read(path) for name, path in self.tests.items()}
-        if refuse_shared_speakers:
+        for name, path in self.tests.items():
+            found[name] = self._read(name, path, faulty)
+            _warn_of_split(f"tests.{name}", found[name])
+        if faulty is None:
             self._check_disjoint(found)
         cleaned = self.cleaning.apply(found)
         limited = {
@@ -177,12 +190,14 @@ class Corpus:
             for name, utterances in cleaned.sets.items()
         }
         train, evaluation = limited.pop("train"), limited.pop("validation")
+        validation = cleaned.sets["validation"] if self.full_validation_at_end else evaluation
         sets = Sets(
             train,
-            cleaned.sets["validation"] if self.full_validation_at_end else evaluation,
+            validation,
             evaluation,
             limited,
             self._lower_case(train),
+            cleaned.counts({"train": train, "validation": validation, **limited}),
         )
         for name, utterances in sets.named().items():
             log.info("data: %s: %d utterances %s", name, len(utterances), self._speakers_of(utterances))
@@ -196,17 +211,28 @@ class Corpus:
         cleaned.report(sets.named())
         return sets
 
-    def _read(self, path: str) -> list[Utterance]:
-        return read_manifest(path, self.fields, self.buckets, self.speakers)
+    def _read(self, name: str, path: str, faulty: list[FaultyLine] | None) -> list[Utterance]:
+        """The utterances of a set's manifest."""
+        if faulty is None:
+            return read_manifest(path, self.fields, self.buckets, self.speakers)
+
+        def add(source: str, row: Mapping[str, Any], error: ManifestError) -> None:
+            ids = (row.get(self.fields[field]) for field in ("utterance_id", "audio_path"))
+            known = next((one for one in ids if isinstance(one, str) and one), source)
+            faulty.append(FaultyLine(truncate(known), name, error.kind, str(error)))
+
+        return read_manifest(path, self.fields, self.buckets, self.speakers, add)
 
     def _check_disjoint(self, found: Mapping[str, Sequence[Utterance]]) -> None:
         """Refuse speakers (if they are unknown, recordings) of train or validation in another set. Test sets may share."""
-        check = check_speakers_disjoint if self.speakers == "known" else check_audio_disjoint
-        check(found["train"], found["validation"], "train", "validation")
-        for name in [name for name in found if name not in ("train", "validation")]:
-            key = f"tests.{name}" if name in self.tests else name
-            for other in ("train", "validation"):
-                check(found[other], found[name], other, key)
+        keys = {name: f"tests.{name}" if name in self.tests else name for name in found if name != "train"}
+        for name, key in keys.items():
+            for other in ("train",) if name == "validation" else ("train", "validation"):
+                if self.speakers == "known":
+                    check_speakers_disjoint(found[other], found[name], other, key)
+                    warn_of_spellings(found[other], found[name], other, key)
+                else:
+                    check_audio_disjoint(found[other], found[name], other, key)
 
     def _speakers_of(self, utterances: Sequence[Utterance]) -> str:
         if self.speakers == "unknown":
@@ -241,7 +267,20 @@ class Corpus:
     def _lower_case(self, train: Sequence[Utterance]) -> bool:
         if self.text_case != "auto":
             return self.text_case == "lower"
-        if any(letter.islower() for utterance in train for letter in without_markup(utterance.text)):
+        if not train or any(letter.islower() for utterance in train for letter in without_markup(utterance.text)):
             return False
         log.info("data: the training transcripts are all in capitals; using lower case (data.text_case=as_is keeps them)")
         return True
+
+
+def _of_no_set(faulty: list[FaultyLine], utterance: Utterance, error: KidasrError) -> None:
+    faulty.append(FaultyLine(utterance.utterance_id, "train", "bad_value", str(error)))
+
+
+def _warn_of_split(name: str, utterances: Sequence[Utterance]) -> None:
+    """Log that a manifest of one set says that it is another one; a training manifest of several sets is another matter."""
+    sets = {named for utterance in utterances if (named := set_of(utterance.split))}
+    own = name if name in ("train", "validation") else "test"
+    if (len(sets) == 1 and own not in sets) or (own != "train" and "train" in sets):
+        said = ", ".join(sorted(sets))
+        log.warning("data.%s: its split field says %s; used all the same: is it the right manifest?", name, said)

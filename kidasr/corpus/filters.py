@@ -21,6 +21,9 @@ from kidasr.errors import KidasrError, truncate
 #: The field of a manifest that says that its set was filtered, and how.
 MARK = "filtered"
 
+#: How such a mark ends.
+MARKED = "utterances left out"
+
 
 class Filters(Group):
     """Which utterances are left out, and of which sets; None for a filter that is off."""
@@ -89,7 +92,11 @@ def reasons(filters: Filters, sets: Mapping[str, Sequence[Found]]) -> Callable[[
 
 def marks_of(utterances: Sequence[Utterance]) -> str | None:
     """How the set was filtered when it was prepared, by the marks in its manifest; None if it was not."""
-    found = dict.fromkeys(str(mark) for one in utterances if one.extra and (mark := one.extra.get(MARK)))
+    found = dict.fromkeys(
+        mark
+        for one in utterances
+        if one.extra and isinstance(mark := one.extra.get(MARK), str) and mark.endswith(MARKED)  # not a column of the user's
+    )
     return "; ".join(found) or None
 
 

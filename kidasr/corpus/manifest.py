@@ -4,10 +4,10 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from kidasr.corpus.age import UNKNOWN, AgeBuckets
 from kidasr.corpus.columns import LOOKALIKES, Columns, columns_of
@@ -22,6 +22,9 @@ OLDEST_YEARS = 120
 
 #: How far times in a manifest may be apart, or from those of the recording, in seconds: they are rounded.
 TOLERANCE_SEC = 0.1
+
+#: The fields that make an utterance a part of its recording.
+PART = ("start", "end", "offset", "duration")
 
 EMPTY = frozenset(("",))
 
@@ -66,11 +69,24 @@ class Utterance:
         return f"{self.audio_path}\0{self.start_sec}\0{self.end_sec}"
 
 
+class FaultyLine(NamedTuple):
+    """A line of a manifest that can't be used."""
+
+    #: The utterance's id, as far as the line tells, or else the line itself: ``"train.jsonl:17"``.
+    utterance_id: str
+    #: The set of the manifest.
+    set: str
+    kind: str
+    #: The message, which begins with the line.
+    error: str
+
+
 def read_manifest(
     path: str | Path,
     fields: Mapping[str, str],
     buckets: AgeBuckets,
     speakers: Literal["known", "unknown"] = "known",
+    faulty: Callable[[str, Mapping[str, Any], ManifestError], None] | None = None,
 ) -> list[Utterance]:
     """Read a whole manifest, or a corpus in another format.
 
@@ -79,42 +95,54 @@ def read_manifest(
         fields: The name in the manifest of each field, see ``conf/data/manifest.yaml``; kidasr's own if it isn't there.
         buckets: The run's age buckets.
         speakers: ``"unknown"``: an utterance's speaker is its own id; the manifest's field, if it has one, is extra.
+        faulty: Takes the source, the columns and the error of a line that can't be used, which is left out; None: the
+            first such line is an error.
 
     Returns:
         The utterances in order. ``audio_path`` is resolved against the manifest's folder. ``utterance_id`` defaults to the
         audio path as written in the manifest; with ``-start-end`` for a part of a recording.
 
     Raises:
-        ManifestError: If it is missing, empty or in no known format, or for an unusable line.
+        ManifestError: If it is missing, empty or in no known format, or, without ``faulty``, for an unusable line.
     """
-    name = str(path)
+    name = os.path.expanduser(path)  # noqa: PTH111, a shell does so only at the start of a word
     utterances: list[Utterance] = []
     seen: dict[str, str] = {}
     extra: dict[str, Any] | None = None
     shapes: dict[tuple[str, ...], Columns] = {}
+    is_faulty = False
     try:
         kind = format_of(name)
         folder, names = kind.folder(name), kind.names(fields)
         for source, row in kind.rows(name, fields):
-            shape = tuple(row)
-            columns = shapes.get(shape)
-            if columns is None:
-                columns = columns_of(shape, names, source)
-                if speakers == "unknown" and columns.speaker_id in row:
-                    columns = columns._replace(extra=(*columns.extra, columns.speaker_id))
-                shapes[shape] = columns
-            more = {column: row[column] for column in columns.extra} or None
-            extra = extra if more == extra else more  # one dict shared by all utterances of a session
-            utterance = _utterance(row, source, folder, columns, buckets, extra, speakers, bool(utterances))
-            if utterance.utterance_id in seen:
-                which = f"{columns.utterance_id or 'utterance_id'} {truncate(repr(utterance.utterance_id))}"
-                before = seen[utterance.utterance_id]
-                raise ManifestError(f"{source}: {which} is already used at {before}; expected: unique ids")
+            try:
+                if isinstance(row, ManifestError):
+                    raise row
+                shape = tuple(row)
+                columns = shapes.get(shape)
+                if columns is None:
+                    columns = columns_of(shape, names, source)
+                    if speakers == "unknown" and columns.speaker_id in row:
+                        columns = columns._replace(extra=(*columns.extra, columns.speaker_id))
+                    shapes[shape] = columns
+                more = {column: row[column] for column in columns.extra} or None
+                extra = extra if more == extra else more  # one dict shared by all utterances of a session
+                utterance = _utterance(row, source, folder, columns, buckets, extra, speakers, bool(utterances))
+                if utterance.utterance_id in seen:
+                    which = f"{columns.utterance_id or 'utterance_id'} {truncate(repr(utterance.utterance_id))}"
+                    fault = f"{source}: {which} is already used at {seen[utterance.utterance_id]}; expected: unique ids"
+                    raise ManifestError(fault, "repeated_id")
+            except ManifestError as error:
+                if faulty is None:
+                    raise
+                faulty(source, {} if isinstance(row, ManifestError) else row, error)
+                is_faulty = True
+                continue
             seen[utterance.utterance_id] = source
             utterances.append(utterance)
     except OSError as error:
         raise unreadable(name, error) from error
-    if not utterances:
+    if not utterances and not is_faulty:
         raise ManifestError(f"{truncate(name)}: no utterances")
     _tell_columns(name, list(shapes.values()))
     return utterances
@@ -187,7 +215,8 @@ def _part(
     A start with a length is a part, a length alone is that of the recording.
     """
     start, end, offset, duration = (
-        _number(row, name, source) for name in (columns.start, columns.end, columns.offset, columns.duration)
+        _number(row, name, source, f"seconds, a number from 0 up, or null (data.fields.{field}=none if it is no time)")
+        for field, name in zip(PART, (columns.start, columns.end, columns.offset, columns.duration), strict=True)
     )
     if start is not None and offset is not None:
         both = f"{columns.start}={start:g} and {columns.offset}={offset:g}"
@@ -217,26 +246,31 @@ def _part(
 
 def _missing(row: Mapping[str, Any], name: str, field: str, source: str) -> ManifestError:
     if name in row:
-        return ManifestError(f"{source}: {name}={truncate(repr(row[name]))}, which means none; expected: a value")
+        fault = f"{source}: {name}={truncate(repr(row[name]))}, which means none; expected: a value"
+        return ManifestError(fault, "missing_field")
     return ManifestError(
         f"{source}: field {name!r} is missing; this line has: {truncate(', '.join(row)) or 'nothing'} "
-        f"(data.fields.{field}=NAME takes another)"
+        f"(data.fields.{field}=NAME takes another)",
+        "missing_field",
     )
 
 
 def _speaker(row: Mapping[str, Any], name: str, source: str, is_later: bool) -> str:
-    if speaker := _optional(row, name, source, MISSING):
+    speaker = _optional(row, name, source, MISSING)
+    if speaker and (speaker := speaker.strip()):
         return speaker
     if is_later:
         raise ManifestError(
             f"{source}: field {name!r} is missing or empty, but earlier lines have it; expected: a speaker in each line, "
-            "or in none (with data.speakers=unknown)"
+            "or in none (with data.speakers=unknown)",
+            "missing_field",
         )
     if name in row:
         raise _missing(row, name, "speaker_id", source)
     raise ManifestError(
         f"{source}: field {name!r} is missing; this line has: {truncate(', '.join(row))} (data.fields.speaker_id=NAME takes "
-        "another, data.speakers=unknown does without speakers)"
+        "another, data.speakers=unknown does without speakers)",
+        "missing_field",
     )
 
 
@@ -279,7 +313,7 @@ def _number(
     if _is_missing(value):
         return None
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
+        number = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)  # "1_0" would be 10
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= largest:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from kidasr.corpus.age import AGE_ORDER, AgeBuckets
 from kidasr.corpus.audio import TOLERANCE_SEC, AudioError, measured_sec
-from kidasr.corpus.filters import MARK, Filters, reasons
+from kidasr.corpus.filters import MARK, MARKED, Filters, reasons
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.recipes.recipe import Found, LeftOut, Recipe, SetName, read_lines
 from kidasr.corpus.segment import Segmenter, in_words, segmented
@@ -27,8 +27,8 @@ from kidasr.runs.files import write_json, write_jsonl
 #: The sets, in the order of all tables.
 SETS: tuple[SetName, ...] = ("train", "validation", "test")
 
-#: The list of what is not in the manifests, and the summary, which is written last.
-LEFT_OUT, SUMMARY = "left_out.jsonl", "summary.json"
+#: The list of what is not in the manifests, which is written first, and the summary, which is written last.
+LEFT_OUT, SUMMARY, README = "left_out.jsonl", "summary.json", "README.md"
 
 #: Whisper's window.
 WINDOW_SEC = 30.0
@@ -61,9 +61,11 @@ def prepare(recipe: Recipe, output_dir: Path, options: Options) -> dict[str, Any
         The content of ``summary.json``.
 
     Raises:
-        KidasrError: If the corpus is not there, its split has a speaker in two sets, or nothing is left.
+        KidasrError: If the folder has other files of these names, the corpus is not there, its split has a speaker in two
+            sets, or nothing is left.
     """
     output_dir = output_dir.absolute()
+    _check_folder(output_dir)
     found: list[Found] = []
     left_out: list[LeftOut] = []
     for one in tqdm(recipe.utterances(output_dir), "reading the corpus", unit="utterance", disable=None, leave=False):
@@ -91,6 +93,16 @@ def prepare(recipe: Recipe, output_dir: Path, options: Options) -> dict[str, Any
     summary = _summary(recipe, options, how, sets, whole, marks, left_out, buckets) | ({"segmented": cut} if cut else {})
     _write(sets, marks, output_dir, recipe, options, left_out, summary)
     return summary
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder with somebody else's files of the same names, which would be replaced."""
+    names = (*(f"{name}.jsonl" for name in SETS), SUMMARY, README)
+    if not (folder / LEFT_OUT).is_file() and (there := [name for name in names if (folder / name).exists()]):
+        raise KidasrError(
+            f"hydra.run.dir={truncate(folder)}: it has files that would be replaced: {', '.join(there)}; expected: a new "
+            "folder, or one that job=prepare wrote"
+        )
 
 
 def _unique(found: Sequence[Found], left_out: list[LeftOut]) -> list[Found]:
@@ -249,7 +261,7 @@ def _filtered(
                 kept[name].append(one)
             else:
                 left_out.append(replace(_left_out(one, why), set=name))
-        said[name] = f"{described}: {len(sets[name]) - len(kept[name])} of {len(sets[name])} utterances left out"
+        said[name] = f"{described}: {len(sets[name]) - len(kept[name])} of {len(sets[name])} {MARKED}"
     return kept, said
 
 
@@ -335,6 +347,7 @@ def _write(
 ) -> None:
     output_dir.mkdir(parents=True, exist_ok=True)
     (output_dir / SUMMARY).unlink(missing_ok=True)
+    write_jsonl(output_dir / LEFT_OUT, left_out)
     relative = options.paths == "relative" or (options.paths == "auto" and _is_near(output_dir, recipe.root))
     for name, utterances in sets.items():
         path = output_dir / f"{name}.jsonl"
@@ -344,7 +357,6 @@ def _write(
             write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         else:
             path.unlink(missing_ok=True)
-    write_jsonl(output_dir / LEFT_OUT, left_out)
     write_json(output_dir / SUMMARY, summary)
 
 

@@ -18,6 +18,8 @@ class Sets:
     tests: Mapping[str, list[Utterance]] = field(default_factory=dict)
     #: Whether training transcripts are lower-cased.
     lower_case: bool = False
+    #: What was done to the texts of each set, see :meth:`kidasr.corpus.texts.Cleaned.counts`.
+    cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def test(self) -> list[Utterance]:
@@ -44,4 +46,5 @@ class Sets:
             of("validation", self.evaluation),
             {name: of(name, utterances) for name, utterances in self.tests.items()},
             self.lower_case,
+            self.cleaned,
         )

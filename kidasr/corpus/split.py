@@ -1,14 +1,18 @@
 """Splitting utterances into training and validation by speaker, and limiting the size of a set."""
 
+import logging
 import os
+import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.set_names import SPLIT_NAMES, set_of
 from kidasr.errors import KidasrError, truncate
 from kidasr.seeding import generator_for
+
+log = logging.getLogger(__name__)
 
 
 def create_train_val_split(
@@ -46,22 +50,32 @@ def create_train_val_split(
     return train, validation
 
 
-def divide_by_field(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
+def divide_by_field(
+    utterances: Sequence[Utterance], faulty: Callable[[Utterance, KidasrError], None] | None = None
+) -> dict[str, list[Utterance]]:
     """Split one manifest by its ``split`` field. If that names at most one set, everything is training data.
 
+    Args:
+        utterances: The manifest.
+        faulty: Takes an utterance of an unknown set and the error; it is left out.
+
     Raises:
-        KidasrError: For an unknown set name, if there are several names.
+        KidasrError: For an unknown set name (without ``faulty``), if there are several names.
     """
     if len({utterance.split for utterance in utterances}) < 2:
         return {"train": list(utterances)}
     divided: dict[str, list[Utterance]] = {"train": [], "validation": [], "test": []}
     for utterance in utterances:
         name = set_of(utterance.split)
-        if name is None:
-            raise KidasrError(
-                f"{utterance.source}: split={truncate(repr(utterance.split))}; expected: {', '.join(SPLIT_NAMES)}"
-            )
-        divided[name].append(utterance)
+        if name is not None:
+            divided[name].append(utterance)
+            continue
+        error = KidasrError(
+            f"{utterance.source}: split={truncate(repr(utterance.split))}; expected: {', '.join(SPLIT_NAMES)}"
+        )
+        if faulty is None:
+            raise error
+        faulty(utterance, error)
     if not divided["train"]:
         raise KidasrError("data.train: no line has split='train'")
     return divided
@@ -80,6 +94,23 @@ def check_speakers_disjoint(
         names = truncate(", ".join(shared[:5])) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
         raise KidasrError(
             f"data.{other_name}: {len(shared)} speaker(s) are in data.{one_name} too: {names}; expected: each in one set"
+        )
+
+
+def spelling(speaker_id: str) -> str:
+    """A speaker's id without what is written in different ways: ``"S-07"``, ``"s_7"`` and ``"S 7.0"`` are one."""
+    plain = re.sub(r"[\W_]+", "_", re.sub(r"\.0+$", "", speaker_id.casefold()))
+    return re.sub(r"0*(\d+)", r"\1", plain)
+
+
+def warn_of_spellings(one_set: Sequence[Utterance], other: Sequence[Utterance], one_name: str, other_name: str) -> None:
+    """Log speakers of two sets that differ only in spelling."""
+    known = {spelling(speaker): speaker for speaker in {one.speaker_id for one in one_set}}
+    alike = sorted(speaker for speaker in {one.speaker_id for one in other} if spelling(speaker) in known)
+    if alike:
+        log.warning(
+            "data.%s: %d speaker(s) differ from those of data.%s only in spelling, e.g. %s and %s: the same child?",
+            *(other_name, len(alike), one_name, truncate(repr(known[spelling(alike[0])])), truncate(repr(alike[0]))),
         )
 
 

@@ -78,6 +78,16 @@ _SAID: Mapping[Kind, str] = {
     "digits": "have digits",
 }
 
+#: What each kind is called in ``metrics.json``.
+COUNTED: Mapping[Kind, str] = {
+    "empty": "empty",
+    "script": "other_script",
+    "markup": "markup",
+    "control": "control_characters",
+    "digits": "digits",
+    "numbers": "merged_numbers",
+}
+
 #: Kinds that are hardly ever meant.
 _WARNED: frozenset[Kind] = frozenset(("script", "markup", "control"))
 
@@ -190,6 +200,17 @@ class Cleaned:
     #: The training utterances that were left out, with their texts before.
     left_out: Sequence[Utterance]
 
+    def counts(self, sets: Mapping[str, Sequence[Utterance]]) -> dict[str, dict[str, int]]:
+        """What was done in each set of a run: texts changed, those of them that became empty, and those left out."""
+        return {
+            name: {
+                "changed": sum(one.source in self.before for one in utterances),
+                "became_empty": sum(not one.text and one.source in self.before for one in utterances),
+                "left_out": len(self.left_out) if name == "train" else 0,
+            }
+            for name, utterances in sets.items()
+        }
+
     def report(self, sets: Mapping[str, Sequence[Utterance]]) -> None:
         """Log what was changed in the sets of a run, which may be limited to a part of :attr:`sets`."""
         if not self.cleaning.names:
@@ -270,18 +291,25 @@ def report_texts(
     language: str | None,
     normalize: Callable[[str], str],
     cleaning: Cleaning,
-) -> None:
+) -> dict[str, dict[str, int]]:
     """Log the findings of each set in one line, and once what can be done; nothing if there are none.
 
     Args:
         sets: The sets of a run by name, after cleaning. The normalizer is tried on all but the training set.
         language, normalize: See :func:`findings`.
         cleaning: What ``data.clean`` has stripped.
+
+    Returns:
+        The number of texts of each kind in each set, by the names of :data:`COUNTED`.
     """
+    counts: dict[str, dict[str, int]] = {}
     kinds: set[Kind] = set()
     numbers: list[TextFinding] = []
     for name, utterances in sets.items():
         found = findings(utterances, language, normalize if name != "train" else None)
+        known = {one.kind: len(one.utterances) for one in found}
+        looked = [kind for kind in COUNTED if kind != "numbers" or name != "train"]
+        counts[name] = {COUNTED[kind]: known.get(kind, 0) for kind in looked}
         numbers += [one for one in found if one.kind == "numbers"]
         found = [one for one in found if one.kind != "numbers"]
         kinds |= {one.kind for one in found}
@@ -304,6 +332,7 @@ def report_texts(
             "scores: in %s references, the normalizer writes a number of several words as one word of WER, e.g. %s",
             *(f"{count:,} of {total:,} ({_percent(count, total)})", numbers[0].where),
         )
+    return counts
 
 
 def markup_in(text: str) -> str | None:

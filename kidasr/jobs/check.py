@@ -18,6 +18,7 @@ from kidasr.report.options import ReportOptions
 
 if TYPE_CHECKING:
     from kidasr.corpus.checks.findings import Examined, Finding
+    from kidasr.corpus.manifest import FaultyLine
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +29,8 @@ CHECK = "check"
 class Check(Job):
     """Report what would hurt a training with this corpus: ``check.json``, ``check.html`` and a table.
 
-    Every manifest and every header is read, and as much audio is decoded as ``check.decode_sec`` allows. Nothing is
-    trained and no model is downloaded.
+    Every line of the manifests and every header is read, and as much audio is decoded as ``check.decode_sec`` allows.
+    Nothing is trained and no model is downloaded.
 
     Args:
         output_dir: The folder to write to.
@@ -67,7 +68,7 @@ class Check(Job):
         from kidasr.runs.files import write_json
 
         examined, of_model = self._examine()
-        found = by_severity([*run_checks(examined), *(one for one in of_model if one.flagged)])
+        found = by_severity([*run_checks(examined), *(one for one in of_model if one.size)])
         numbers = summary(examined)
         self.output_dir.mkdir(parents=True, exist_ok=True)
         write_json(
@@ -92,7 +93,8 @@ class Check(Job):
         from kidasr.corpus.checks.vocabulary import Vocabulary
         from kidasr.model.vocabulary import vocabulary_of
 
-        sets = self.data.load(refuse_shared_speakers=False)
+        faulty: list[FaultyLine] = []
+        sets = self.data.load(faulty)
         named = [(name, utterance) for name, utterances in sets.named().items() for utterance in utterances]
         recogniser = self.model.load() if self.limits.model else None
         vocabulary = vocabulary_of(self.model)
@@ -110,7 +112,9 @@ class Check(Job):
         for place, (utterance, recording) in enumerate(zip(utterances, recordings, strict=True)):
             if not recording.fault:
                 utterances[place] = replace(utterance, duration_sec=utterance.duration_sec or recording.lasts_sec)
-        examined = Examined(utterances, [name for name, _ in named], recordings, sets.lower_case, self.limits, vocabulary)
+        names = [name for name, _ in named]
+        known = self.data.speakers == "known"
+        examined = Examined(utterances, names, recordings, sets.lower_case, self.limits, vocabulary, faulty, known)
         if recogniser is None:
             return examined, []
         from kidasr.recognition.likelihood import unlikely
@@ -149,8 +153,11 @@ def as_json(finding: Finding, examined: Examined) -> dict[str, Any]:
     return {
         "kind": finding.kind,
         "severity": finding.severity,
-        "utterance_ids": [examined.utterances[place].utterance_id for place in places],
+        "utterance_ids": [
+            *(examined.utterances[place].utterance_id for place in places),
+            *(one.utterance_id for one in finding.lines),
+        ],
         "detail": finding.detail,
-        "sets": [examined.sets[place] for place in places],
-        "remarks": [one.remark for one in finding.flagged],
+        "sets": [*(examined.sets[place] for place in places), *(one.set for one in finding.lines)],
+        "remarks": [*(one.remark for one in finding.flagged), *(one.error for one in finding.lines)],
     }

@@ -73,9 +73,9 @@ class Compare(Job):
         for doubt in comparison["doubts"]:
             log.warning("%s", doubt)
         log.info("")
-        children = comparison["runs"][0]["speakers"]
+        speakers = comparison["runs"][0]["speakers"]
         for name, one in _asked(pairs, effects):
-            log.info("%s: %s", name, verdict(one, rate, children))
+            log.info("%s: %s", name, verdict(one, rate, speakers))
         for line in about_all(comparison):
             log.info(line)
         log.info("comparison: %s", self.output_dir)

@@ -86,10 +86,10 @@ class PlanAblation(Job):
         spread, children, hours = self._measured()
         low, high = bounds = spread.bounds()
         log.info(
-            "to show %.1f points with %d factors and %d children, with %.0f%% probability:",
+            "to show %.1f points with %d factors and %d speakers, with %.0f%% probability:",
             *(100 * self.effect, self.factors, children, 100 * POWER),
         )
-        table = Table(["design", "configurations", "runs", "hours", "children needed"])
+        table = Table(["design", "configurations", "runs", "hours", "speakers needed"])
         curves, shaded, rows = {}, {}, []
         for plans in self._designs():
             row = self._row(plans, spread, bounds, children, hours)
@@ -114,12 +114,12 @@ class PlanAblation(Job):
         log.info("\n%s", table.text())
         log.info(
             "runs of one configuration differ between seeds by %.2f points (80%% bounds %.2f to %.2f), from which the "
-            "ranges are; children differ in what they gain by %.1f points",
+            "ranges are; speakers differ in what they gain by %.1f points",
             *(100 * one.of_runs(children) for one in (spread, low, high)),
             100 * spread.children,
         )
         log.info(
-            "less than %s points can't be shown with these %d children, however many seeds: that takes more children",
+            "less than %s points can't be shown with these %d speakers, however many seeds: that takes more speakers",
             *(points(floor).lstrip("+"), children),
         )
         if any(row["design"] == "screening" for row in rows):
@@ -186,7 +186,7 @@ class PlanAblation(Job):
                 len(configurations),
             )
         if any(run.speakers_unknown for run in runs):
-            log.warning("data.speakers=unknown: planned as if each utterance were a child: it takes more than this")
+            log.warning("data.speakers=unknown: planned as if each utterance were a speaker: it takes more than this")
         took = [sec for run in runs if (sec := duration_sec(Path(run.folder))) is not None]
         return spread, self.children or len(set(runs[0].speakers)), sum(took) / len(took) / 3600 if took else None
 

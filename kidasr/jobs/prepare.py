@@ -91,7 +91,7 @@ class Prepare(Job):
 
     def run(self) -> None:
         """Write the manifests and the summary, and log the sizes of the sets."""
-        from kidasr.corpus.prepare import LEFT_OUT, Options, prepare
+        from kidasr.corpus.prepare import LEFT_OUT, README, Options, prepare
         from kidasr.durable import write_text
         from kidasr.report.tables import Table
 
@@ -108,7 +108,7 @@ class Prepare(Job):
             by_age.add(bucket, *(str(size["by_age"].get(bucket, 0)) for size in summary["sets"].values()))
         notes = list(_notes(summary))
         use = _command(summary, self.output_dir)
-        write_text(self.output_dir / "README.md", _readme(summary, table.markdown(), by_age.markdown(), notes, use))
+        write_text(self.output_dir / README, _readme(summary, table.markdown(), by_age.markdown(), notes, use))
         log.info("%s, split: %s\n%s", summary["corpus"], summary["split"], table.text())
         if summary["left_out"]:
             log.info("left out, listed in %s:", self.output_dir / LEFT_OUT)

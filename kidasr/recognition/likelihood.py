@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +11,7 @@ from tqdm import tqdm
 
 from kidasr.batching.collator import Collator
 from kidasr.corpus.checks.findings import Examined, Finding, worst_first
+from kidasr.corpus.checks.texts import normalized
 from kidasr.corpus.manifest import Utterance
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.padding import Padding
@@ -16,9 +19,6 @@ from kidasr.features.recogniser import Batch, Recogniser
 
 #: Utterances whose features are kept at a time.
 CHUNK = 64
-
-#: An outlier is at least so much above the median, in nats per token.
-LEAST_DISTANCE = 1.0
 
 
 def losses(
@@ -59,9 +59,37 @@ def losses(
     return np.array(found)
 
 
+def own_and_other(
+    utterances: Sequence[Utterance], recogniser: Recogniser, padding: Padding, lower_case: bool
+) -> "tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]] | None":
+    """The loss of each transcript with its own recording and with another one, which has another text.
+
+    Returns:
+        Both in nats per token, shape ``(utterances,)``; None if all transcripts are the same.
+    """
+    others = _others([normalized(one.text) for one in utterances])
+    if others is None:
+        return None
+    swapped = [replace(utterances[other], text=one.text) for one, other in zip(utterances, others, strict=True)]
+    return losses(utterances, recogniser, padding, lower_case), losses(swapped, recogniser, padding, lower_case)
+
+
+def _others(texts: Sequence[str]) -> list[int] | None:
+    """For each text the place of another one, half a corpus away or further; None if there is none."""
+    if len(set(texts)) < 2:
+        return None
+    steps = range(len(texts) // 2, len(texts) + len(texts) // 2)
+    at = (((place + step) % len(texts) for step in steps) for place in range(len(texts)))
+    return [next(other for other in places if texts[other] != text) for text, places in zip(texts, at, strict=True)]
+
+
 def unlikely(examined: Examined, recogniser: Recogniser, padding: Padding) -> Iterator[Finding]:
-    """Decoded utterances whose loss is far above the corpus's median (in robust standard deviations)."""
-    too_long = examined.vocabulary.exceeded_by
+    """Decoded utterances whose recording explains little of their transcript.
+
+    It explains the share of the transcript's loss that goes away if it is scored with this recording and not with another
+    one. Rare words and unusual voices make both losses larger, and so cancel.
+    """
+    too_long, limit = examined.vocabulary.exceeded_by, examined.limits.min_explained
     places = [
         place
         for place, one in enumerate(examined.recordings)
@@ -69,19 +97,19 @@ def unlikely(examined: Examined, recogniser: Recogniser, padding: Padding) -> It
         and examined.utterances[place].text.strip()
         and not too_long(examined.utterances[place].text)
     ]
-    if not places:
+    scored = own_and_other([examined.utterances[place] for place in places], recogniser, padding, examined.lower_case)
+    if scored is None:
         return
-    found = losses([examined.utterances[place] for place in places], recogniser, padding, examined.lower_case)
-    middle = float(np.median(found))
-    spread = 1.4826 * float(np.median(np.abs(found - middle)))
-    limit = middle + max(LEAST_DISTANCE, examined.limits.unlikely_deviations * spread)
-    odd = {place: float(loss) for place, loss in zip(places, found, strict=True) if not loss <= limit}
-    flagged = worst_first(odd, lambda loss: f"{loss:.1f} nats per token")
+    own, other = scored
+    explained = 1 - own / np.maximum(other, 1e-9)
+    odd = {place: float(share) for place, share in zip(places, explained, strict=True) if not share >= limit}
+    flagged = worst_first(odd, lambda share: f"{100 * max(share, 0):.0f}% explained", descending=False)
     yield Finding(
         "unlikely_text",
         "warning",
         flagged,
-        f"{examined.share(flagged)} have a transcript that the model finds very unlikely: over {limit:.1f} nats per token, "
-        f"with a median of {middle:.1f} (check.unlikely_deviations). Listen: is it the transcript of another recording? The "
-        "youngest and the noisiest are here too, so leave none out unheard, and none out of a test set.",
+        f"{examined.share(flagged)} have a transcript that the model finds hardly more likely with its own recording than "
+        f"with another one: that explains less than {100 * limit:g}% of its loss (check.min_explained); half of all have "
+        f"{100 * float(np.median(explained)):.0f}% or more. Listen: is it the transcript of another recording? The youngest "
+        "and the noisiest are here too, so leave none out unheard, and none out of a test set.",
     )

@@ -31,7 +31,8 @@ def set_table(numbers: Mapping[str, Any]) -> Table:
         ages = [age for age in one["ages"] if age != "unknown"]
         span = "unknown" if not ages else ages[0] if len(ages) == 1 else f"{ages[0]} to {ages[-1]}"
         rates = ", ".join(sorted(one["rates_hz"], key=int)) or "-"
-        table.add(name, f"{one['utterances']:,}", f"{one['hours']:.3g}", f"{one['speakers']:,}", span, rates)
+        speakers = "unknown" if one["speakers"] is None else f"{one['speakers']:,}"
+        table.add(name, f"{one['utterances']:,}", f"{one['hours']:.3g}", speakers, span, rates)
     return table
 
 
@@ -41,12 +42,18 @@ def finding_table(found: Sequence[Finding], examined: Examined) -> Table:
     for number, one in enumerate(found):
         if number and one.severity != found[number - 1].severity:
             table.rule()
-        worst = one.flagged[0]
-        example = truncate(examined.utterances[worst.place].utterance_id, EXAMPLE // 2)
-        remark = worst.remark if len(worst.remark) <= EXAMPLE else f"{worst.remark[: EXAMPLE - 1]}…"
-        share = percent(len(one.flagged), len(examined.utterances))
-        table.add(one.kind, one.severity, f"{len(one.flagged):,}", share, f"{example}: {truncate(remark)}")
+        if one.flagged:
+            example = truncate(examined.utterances[one.flagged[0].place].utterance_id, EXAMPLE // 2)
+            example, total = f"{example}: {_short(one.flagged[0].remark)}", len(examined.utterances)
+        else:  # a message begins with the manifest and its line
+            example = truncate(one.lines[0].error, 2 * EXAMPLE)
+            total = len(examined.utterances) + len(examined.faulty)
+        table.add(one.kind, one.severity, f"{one.size:,}", percent(one.size, total), example)
     return table
+
+
+def _short(remark: str) -> str:
+    return truncate(remark if len(remark) <= EXAMPLE else f"{remark[: EXAMPLE - 1]}…")
 
 
 def check_page(
@@ -73,11 +80,12 @@ def check_page(
     ]
     audio = AudioUrls(folder, options.embed_audio_mb)
     for one in found:
-        more = len(one.flagged) - PLAYERS
+        more = one.size - PLAYERS
         sections.append(
             Section(
                 f"{one.kind.replace('_', ' ')} ({one.severity})",
                 [one.detail],
+                [line.error for line in one.lines[:PLAYERS]],
                 players=[_player(examined, place, remark, audio) for place, remark in one.flagged[:PLAYERS]],
                 note=f"{more:,} more in check.json" if more > 0 else "",
             )
@@ -118,11 +126,14 @@ def _figures(examined: Examined) -> dict[str, Figure]:
 
 
 def _ages(examined: Examined) -> dict[str, Figure]:
-    """The speakers of each age, by set. A speaker of several ages counts in each."""
+    """The speakers (if they are unknown, utterances) of each age, by set. A speaker of several ages counts in each."""
     speakers = {
         name: {(examined.utterances[one].speaker_id, examined.utterances[one].age_bucket) for one in of}
         for name, of in examined.by_set().items()
     }
     counts = {name: Counter(bucket for _, bucket in of) for name, of in speakers.items()}
     buckets = sorted({bucket for of in counts.values() for bucket in of}, key=age_order)
-    return {"speakers by age": bars("age in years", "speakers", buckets, counts)}
+    if not buckets:
+        return {}
+    what = "speakers" if examined.speakers_known else "utterances"
+    return {f"{what} by age": bars("age in years", what, buckets, counts)}

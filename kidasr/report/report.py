@@ -31,6 +31,7 @@ from kidasr.report.tables import (
     result_table,
     sets_table,
     speakers_of,
+    texts_table,
     to_csv,
 )
 from kidasr.report.verdict import (
@@ -51,21 +52,21 @@ MAX_DRAWN = len(MARKERS)
 #: Note below the tables of pairs.
 HOW = (
     "Change: {rate} minus the baseline's {rate}, in percentage points; below zero is better. Interval and p: for other "
-    "children and other seeds, by Student's t, from speakers and runs as crossed samples. Corrected: p for all pairs and "
-    "effects of this comparison together (step-down with their correlations; Holm's correction with fewer than ten children"
+    "speakers and other seeds, by Student's t, from speakers and runs as crossed samples. Corrected: p for all pairs and "
+    "effects of this comparison together (step-down with their correlations; Holm's correction with fewer than ten speakers"
     "{shares}); below {level} it is a verdict. Would show: the smallest true difference that would have got a verdict with "
     "80% probability."
 )
 
 #: The same for the last column of the pairs.
-HOW_CHILDREN = (
-    "p, children only: the matched-pairs test MAPSSWE with speakers as segments. It knows nothing of seeds: it tells "
-    "whether these very runs would differ on other children."
+HOW_SPEAKERS = (
+    "p, speakers only: the matched-pairs test MAPSSWE with speakers as segments. It knows nothing of seeds: it tells "
+    "whether these very runs would differ on other speakers."
 )
 
 #: Note below the changes by age.
 HOW_BY_AGE = (
-    "The figure shows pooled changes: an age with few children says little by itself, and its change is drawn to that of "
+    "The figure shows pooled changes: an age with few speakers says little by itself, and its change is drawn to that of "
     "all ages, the more so the less the ages differ beyond chance. Pooled intervals hold the truth in 95% of ages on "
     "average; a large change in a single small age is drawn too far to the others, so compare it with that of the "
     "age by itself. An age is named only where the change overall has a verdict."
@@ -114,7 +115,7 @@ class Report:
         zero_shot = f", from {percent(before['wer'])} before training" if before else ""
         gap, worse = described["gap_youngest_oldest"], about_worse_sets(metrics)
         unknown = run.speakers_unknown
-        others = TOO_NARROW if unknown else f"for other children than these {described['speakers']}"
+        others = TOO_NARROW if unknown else f"for other speakers than these {described['speakers']}"
         said = [
             f"{percent(described['wer'])} {rate}{zero_shot}; 95% interval {interval(described['ci95'])}, {others}. "
             f"{_kept(metrics)}"
@@ -130,7 +131,7 @@ class Report:
             ends = described["gap_ci95"]
             narrow = ", too narrow" if unknown else ""
             known = f" (95% interval {points(ends[0])} to {points(ends[1])}{narrow})" if ends else ""
-            said.append(f"Youngest minus oldest children: {points(gap)} points of {rate}{known}.")
+            said.append(f"Youngest minus oldest speakers: {points(gap)} points of {rate}{known}.")
         said += [f"Note: the {name} set was filtered: {mark}." for name, mark in metrics.get("filtered_sets", {}).items()]
         if worse:
             said.append(f"Warning: {worse}.")
@@ -145,6 +146,7 @@ class Report:
                 note=TOO_NARROW if unknown else "",
             ),
             *_test_sections(metrics, tests or {}, rate),
+            *_text_sections(metrics.get("texts")),
             Section("Training", figures={f"{rate}, losses and learning rate by optimizer step": curve}),
             *_order_section(drawn),
             Section("Environment", items=_how_it_was_run(folder)),
@@ -193,14 +195,14 @@ class Report:
         described, pairs, effects = comparison["runs"], comparison["pairs"], comparison["effects"]
         baseline, rate = pairs[0]["baseline"], comparison["rate"]
         whole = described[0]
-        children = whole["speakers"]
-        found = [f"{one['effect']}: {verdict(one, rate, children)}." for one in effects if one["kind"] == "main"]
+        speakers = whole["speakers"]
+        found = [f"{one['effect']}: {verdict(one, rate, speakers)}." for one in effects if one["kind"] == "main"]
         for pair in pairs if not found else ():
             ages = ages_that_differ(pair)
             by_age = f" Ages that stand out: {'; '.join(ages)}." if ages else ""
-            found.append(f"{pair['run']}: {verdict(pair, rate, children)}.{by_age}")
+            found.append(f"{pair['run']}: {verdict(pair, rate, speakers)}.{by_age}")
         unit = "characters" if rate == "CER" else "words"
-        size = f"{whole['utterances']} utterances ({whole['words']} {unit}) of {speakers_of(whole)} children"
+        size = f"{whole['utterances']} utterances ({whole['words']} {unit}) of {speakers_of(whole)} speakers"
         shares = "; main effects share four fifths of the error probability" if effects else ""
         main = {one["effect"]: one for one in effects if one["kind"] == "main"}
         what = "Each factor on against off" if main else f"Compared with {baseline}"
@@ -220,15 +222,15 @@ class Report:
                 else {f"change of {rate} against {baseline}": figures["forest"]},
                 table=tables["effects" if main else "pairs"],
                 note=HOW.format(rate=rate, shares=shares, level=f"{comparison['level']:.3g}")
-                + f" {_about_effects(effects, rate) if main else HOW_CHILDREN}",
+                + f" {_about_effects(effects, rate) if main else HOW_SPEAKERS}",
             ),
         ]
         if main:
             figure = {f"change of {rate} against {baseline}": figures["forest"]}
-            rows = [f"{pair['run']}: {verdict(pair, rate, children)}." for pair in pairs]
+            rows = [f"{pair['run']}: {verdict(pair, rate, speakers)}." for pair in pairs]
             table = ("as a table", tables["pairs"])
             sections.append(
-                Section("Each configuration", items=rows[:MAX_DRAWN], figures=figure, details=table, note=HOW_CHILDREN)
+                Section("Each configuration", items=rows[:MAX_DRAWN], figures=figure, details=table, note=HOW_SPEAKERS)
             )
         if "other_sets" in tables:
             sections.append(Section("On the other sets", table=tables["other_sets"], note=HOW_OTHER_SETS))
@@ -289,6 +291,16 @@ def _test_sections(metrics: Mapping[str, Any], tests: Mapping[str, Run], rate: s
         details = ("Before and after training", result_table(before, of_set["final"], rate)) if before else None
         sections.append(Section(f"Set {name}: {rate} by age", table=rates_table(describe(run), rate), details=details))
     return sections
+
+
+def _text_sections(texts: Mapping[str, Any] | None) -> list[Section]:
+    """What was stripped from the texts of each set, and what is odd in them; nothing if there is neither."""
+    if texts is None or not any(sum(one.values()) > one["utterances"] for one in texts["sets"].values()):
+        return []
+    clean = ", ".join(texts["clean"]) or "none"
+    said = f"data.clean: {clean}. What is odd is counted after it."
+    note = "Merged numbers: the normalizer of scores writes a number of several words as one word."
+    return [Section("Texts", [said], table=texts_table(texts["sets"]), note=note)]
 
 
 def _about_effects(effects: Sequence[Mapping[str, Any]], rate: str) -> str:

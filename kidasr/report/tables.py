@@ -154,6 +154,19 @@ def sets_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
+def texts_table(sets: Mapping[str, Mapping[str, int]]) -> Table:
+    """What was done to the texts of each set, and what is odd in them.
+
+    Args:
+        sets: The ``texts`` in ``metrics.json``, by set.
+    """
+    names = dict.fromkeys(name for one in sets.values() for name in one)
+    table = Table(["set", *(name.replace("_", " ") for name in names)])
+    for name, one in sets.items():
+        table.add(name, *(str(one.get(what, "-")) for what in names))
+    return table
+
+
 def rates_table(described: Mapping[str, Any], rate: str = "WER") -> Table:
     """A run's rates with 95% intervals and its error types, overall and by age."""
     by_character = rate == "CER"
@@ -193,7 +206,7 @@ def _kinds(one: Mapping[str, Any]) -> list[str]:
 
 
 def configuration_table(configurations: Sequence[Mapping[str, Any]], rate: str = "WER") -> Table:
-    """The mean of each configuration over its seeds, with the interval for other children and other seeds."""
+    """The mean of each configuration over its seeds, with the interval for other speakers and other seeds."""
     ages = list(configurations[0]["by_age"])
     table = Table(["configuration", "seeds", rate, "95% interval", *ages])
     for one in configurations:
@@ -204,7 +217,7 @@ def configuration_table(configurations: Sequence[Mapping[str, Any]], rate: str =
 
 def pair_table(baseline: str, pairs: Sequence[Mapping[str, Any]]) -> Table:
     """Each configuration of a comparison against the baseline."""
-    table = Table([f"against {baseline}", *CHANGE, *JUDGED, "p, children only"])
+    table = Table([f"against {baseline}", *CHANGE, *JUDGED, "p, speakers only"])
     for pair in pairs:
         table.add(pair["run"], *_change(pair), *_judged(pair), _p_value(pair["children"]["p_mapsswe"]))
     return table
@@ -212,7 +225,7 @@ def pair_table(baseline: str, pairs: Sequence[Mapping[str, Any]]) -> Table:
 
 def age_table(baseline: str, pairs: Sequence[Mapping[str, Any]]) -> Table:
     """The changes by age: each age by itself, and partially pooled."""
-    table = Table([f"against {baseline}", "age", "children", "by itself", "95% interval", "pooled", "95% interval"])
+    table = Table([f"against {baseline}", "age", "speakers", "by itself", "95% interval", "pooled", "95% interval"])
     for pair in pairs:
         table.rule()
         for number, (age, one) in enumerate(pair["by_age"].items()):

@@ -17,22 +17,22 @@ TOO_NARROW_SHORT = "speakers unknown, intervals too narrow"
 MANY_SEEDS = 50
 
 
-def verdict(pair: Mapping[str, Any], rate: str = "WER", children: int | None = None) -> str:
+def verdict(pair: Mapping[str, Any], rate: str = "WER", speakers: int | None = None) -> str:
     """The conclusion that the data support about a configuration against the baseline, or about an effect.
 
     Args:
         pair: One of the ``pairs`` or ``effects`` in ``comparison.json``.
         rate: Name of the error rate.
-        children: Number of speakers, to say how many seeds would tell where there is only one; None if unknown.
+        speakers: Their number, to say how many seeds would tell where there is only one; None if unknown.
     """
-    said = _verdict(pair, rate, children)
+    said = _verdict(pair, rate, speakers)
     return f"{said}; {TOO_NARROW}" if pair.get("speakers_unknown") else said
 
 
-def _verdict(pair: Mapping[str, Any], rate: str, children: int | None) -> str:
+def _verdict(pair: Mapping[str, Any], rate: str, speakers: int | None) -> str:
     found = f"{points(pair['delta_wer'])} points of {rate}"
     if pair["verdict"] == "one seed":
-        return f"{found}, with one seed: {_of_these_runs(pair)}{_seeds_that_tell(pair, children)}"
+        return f"{found}, with one seed: {_of_these_runs(pair)}{_seeds_that_tell(pair, speakers)}"
     if pair["ci95"] is None:
         one = "utterance" if pair.get("speakers_unknown") else "speaker"
         return f"{found}: a single {one}, so no interval"
@@ -54,23 +54,23 @@ def _verdict(pair: Mapping[str, Any], rate: str, children: int | None) -> str:
 
 
 def _of_these_runs(pair: Mapping[str, Any]) -> str:
-    children = pair.get("children")
-    if not children:
+    of_speakers = pair.get("children")
+    if not of_speakers:
         return "the spread between seeds is unknown"
-    if children["p_holm"] < 0.05:
+    if of_speakers["p_holm"] < 0.05:
         return (
-            f"these very runs differ on these children (p {_p(children['p_holm'])} over children), but another seed may "
+            f"these very runs differ on these speakers (p {_p(of_speakers['p_holm'])} over speakers), but another seed may "
             "change that"
         )
-    return f"not even these very runs differ by more than chance among these children (p {_p(children['p_holm'])})"
+    return f"not even these very runs differ by more than chance among these speakers (p {_p(of_speakers['p_holm'])})"
 
 
-def _seeds_that_tell(pair: Mapping[str, Any], children: int | None) -> str:
-    if not children or not pair["delta_wer"]:
+def _seeds_that_tell(pair: Mapping[str, Any], speakers: int | None) -> str:
+    if not speakers or not pair["delta_wer"]:
         return ""
     plan = Plan("one_at_a_time", pair["comparisons"] + 1, 1, pair["comparisons"])
-    needed = seeds_needed(plan, abs(pair["delta_wer"]), USUAL, children, MANY_SEEDS)
-    spread = f"if seeds differ as usual, by {100 * USUAL.of_runs(children):.1f} points"
+    needed = seeds_needed(plan, abs(pair["delta_wer"]), USUAL, speakers, MANY_SEEDS)
+    spread = f"if seeds differ as usual, by {100 * USUAL.of_runs(speakers):.1f} points"
     if needed is None:
         return f". More than {MANY_SEEDS} seeds would be needed to tell so small a difference ({spread})"
     return f". About {needed} seeds each would tell ({spread})"
@@ -110,7 +110,7 @@ def about_seeds(pairs: Sequence[Mapping[str, Any]], effects: Sequence[Mapping[st
             "significant. Expected: seeds=1,2 or more, or a factorial."
         )
     return (
-        "The intervals include the spread between children and between seeds. That of a configuration's seeds is estimated "
+        "The intervals include the spread between speakers and between seeds. That of a configuration's seeds is estimated "
         "from its own runs and, since these are few, from all others'."
     )
 
@@ -133,7 +133,7 @@ def about_set(set_name: str, runs: Sequence[Mapping[str, Any]], rate: str = "WER
     apart = f" ({least} {abs(means[least]):.1f}, {most} {means[most]:.1f})" if len(means) > 1 else ""
     luck = (
         f"Checkpoints were chosen among up to {evaluations} evaluations of {utterances} utterances. The kept ones' {rate} "
-        f"there is about {optimism:.1f} points lower than it would be on other utterances{apart}, and with other children "
+        f"there is about {optimism:.1f} points lower than it would be on other utterances{apart}, and with other speakers "
         f"to choose by, a run's {rate} would vary by {spread:.1f} points."
     )
     if set_name != "validation":
@@ -212,14 +212,14 @@ def about_spread(pairs: Sequence[Mapping[str, Any]], is_factorial: bool = False)
         name: 100 * float(np.sqrt(np.mean([one[name] ** 2 for one in known]))) for name in ("children", "seeds", "both")
     }
     remedies = {
-        "children": "more children in the set",
+        "children": "more speakers in the set",
         "seeds": "more seeds" if is_factorial else "more seeds, or a factorial, in which every run counts for every effect",
-        "both": "more children or more seeds",
+        "both": "more speakers or more seeds",
     }
     largest = max(parts, key=parts.__getitem__)
     return (
-        f"Of a pair's standard error, children who profit more or less make {parts['children']:.1f} points, seeds "
-        f"{parts['seeds']:.1f}, and single children in single runs {parts['both']:.1f} (they add up as squares). "
+        f"Of a pair's standard error, speakers who profit more or less make {parts['children']:.1f} points, seeds "
+        f"{parts['seeds']:.1f}, and single speakers in single runs {parts['both']:.1f} (they add up as squares). "
         f"What would shrink it most: {remedies[largest]}."
     )
 

@@ -84,6 +84,8 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
         return job_class(cfg).is_finished(run_dir)
     if not finished and (has_failed_untrained(run_dir) or not is_first_process()):
         return False  # the other processes may get here while the first deletes the failed run
+    if recorded is not None and "checkpoint" not in recorded:  # a job that trains nothing, and has nothing to resume
+        raise KidasrError(f"{run_dir} holds what a job of another config wrote; expected: another hydra.run.dir=...")
     raise KidasrError(
         f"{run_dir} holds {'a finished' if finished else 'an unfinished'} run of another config; expected: another "
         f"hydra.run.dir=...{'' if finished else ', or the same config to resume it'}"

@@ -192,7 +192,7 @@ class FineTune:
         return_freed_memory()  # of the files it was read from
         sets, skipped = self._check_audio(sets, arguments, recogniser.window_sec)
         self._describe(sets)
-        self._check_utterances(sets, recogniser)
+        texts = self._check_utterances(sets, recogniser)
         losses = None
         if self.curriculum.needs_losses:
             depends_on, precision = self._zero_shot_depends_on(arguments), half_precision(arguments)
@@ -239,6 +239,7 @@ class FineTune:
                 "frozen_steps": self.freeze.frozen_encoder_steps(trainer.state.global_step),
                 "history": learning_history(trainer.state.log_history),
                 "skipped_audio": skipped,
+                "texts": texts,
                 "filtered_sets": {name: mark for name, one in sets.named().items() if (mark := marks_of(one))},
             }
             if "test" in tests:
@@ -614,7 +615,8 @@ class FineTune:
         """The folder of the sweep that this run belongs to, for what its runs share; None for a run by itself."""
         return self.run_dir.parent if (self.run_dir.parent / SWEEP).exists() else None
 
-    def _check_utterances(self, sets: Sets, recogniser: Recogniser) -> None:
+    def _check_utterances(self, sets: Sets, recogniser: Recogniser) -> dict[str, Any]:
+        """Refuse what the model can't take; what is odd in the texts, and what was done to them, is logged and returned."""
         self.augment.check(recogniser.mel_bins)
         if self.objective is not None:
             self.objective.check(self.augment)
@@ -627,7 +629,10 @@ class FineTune:
             raise ConfigError(f"trainer.generation_max_length={longest}: the model's decoder has {positions} positions")
         for utterances in sets.named().values():
             check_text(utterances, recogniser, sets.lower_case)
-        report_texts(sets.named(), recogniser.language, recogniser.scoring.normalize, self.data.cleaning)
+        cleaning = self.data.cleaning
+        odd = report_texts(sets.named(), recogniser.language, recogniser.scoring.normalize, cleaning)
+        counts = {name: {"utterances": len(of), **sets.cleaned[name], **odd[name]} for name, of in sets.named().items()}
+        return {"clean": cleaning.names, "sets": counts}
 
     def _write(
         self,

@@ -28,6 +28,7 @@ MISTAKES = {
     "~augment": "augment is missing",
     "augment=[none": "augment=[none: not in the form group=choice or key=value",
     "run": "run: not in the form group=choice or key=value",
+    "data.train=~/t.jsonl": "data.train=~/t.jsonl: not in the form group=choice or key=value; expected: quotes, 'data.train=\"~/",
     # types
     "augment=specaugment augment.freq_mask_param=many": "augment.specaugment.freq_mask_param=many: should be a valid integer",
     "augment.freq_mask_param=3": "augment.specaugment.freq_mask_param: no such key with this choice of augment; expected: augment=",
@@ -125,6 +126,7 @@ MISTAKES = {
     "data.tests.train=T.jsonl": "data.tests.train: the name of another set; expected: any name but train and validation",
     "data.tests={1st:T.jsonl}": "data.tests.1st: can't be the name of a set; expected: letters, digits, - and _, beginning with a letter",
     "data.tests={a/b:T.jsonl}": "data.tests.a/b: can't be the name of a set; expected: letters, digits, - and _, beginning with a letter",
+    "data.tests=[T.jsonl]": "data.tests=[T.jsonl]: should be names with paths; expected: data.tests='{kids: K.jsonl, adults:",
     "data.tests.adults=3": "data.tests.adults=3: should be a valid string",
     "data.test=T.jsonl data.tests.test=U.jsonl": "data.tests.test: data.test is the set of that name already; expected: one of the two",
     "ablation=one_at_a_time on=grownups": "on=grownups: no such set; expected: validation, test, adults",

@@ -54,6 +54,7 @@ MANIFESTS = {
     "JSON cut short": Row(
         ("m.jsonl", line() + '{"audio_path": "a'), "FILE:2: not JSON: Unterminated string starting at at column 16"
     ),
+    "a JSON key twice": Row(("m.jsonl", line()[:-2] + ', "text": "two"}'), "FILE:1: 'text' occurs twice; expected: once"),
     "a JSON list": Row(("m.jsonl", "[1]"), "FILE:1: list; expected: a JSON object, {...}"),
     "a whole JSON file, over several lines": Row(
         ("m.jsonl", json.dumps([ROW], indent=1)), "FILE:1: not JSON: Expecting value at column 1"
@@ -66,7 +67,7 @@ MANIFESTS = {
         ("m.jsonl", "".join(line(utterance_id=n) for n in range(3000)).encode() + b'{"text": "\xff"}\n'),
         "FILE:3001: not UTF-8: invalid start byte",
     ),
-    "UTF-16": Row(("m.jsonl", line().encode("utf-16")), "FILE:1: not UTF-8: invalid start byte"),
+    "UTF-16": Row(("m.jsonl", line().encode("utf-16")), "FILE:1: UTF-16; expected: UTF-8"),
     "half a surrogate pair": Row(
         ("m.jsonl", line(text="\ud83d!")), "FILE:1: '\\ud83d' is half a surrogate pair; expected: text"
     ),
@@ -134,7 +135,8 @@ MANIFESTS = {
         ("m.jsonl", line(offset=2, duration=0)), "FILE:1: duration=0 with a start of 2 s; expected: an end after the start"
     ),
     "a part that starts before its recording": Row(
-        ("m.jsonl", line(start=-1, end=1)), "FILE:1: start=-1; expected: a number from 0 up, or null"
+        ("m.jsonl", line(start=-1, end=1)),
+        "FILE:1: start=-1; expected: seconds, a number from 0 up, or null (data.fields.start=none if it is no time)",
     ),
     "start and offset": Row(
         ("m.jsonl", line(start=1, offset=1, duration=1)),
@@ -230,6 +232,7 @@ AGES = {
     ),
     '`"5-6 yrs"`': Row({"age": "5-6 yrs"}, "FILE:1: age='5-6 yrs'; expected: years from 0 to 120, or null (data..."),
     "`true`": Row({"age": True}, "FILE:1: age=True; expected: years from 0 to 120, or null"),
+    '`"1_0"`': Row({"age": "1_0"}, "FILE:1: age='1_0'; expected: years from 0 to 120, or null (data.age_order..."),
     "NaN": Row(({"age": float("nan")}, UNKNOWN), note="unknown"),
     '`"nan"`, `"null"`, `"None"`, `"NA"`': Row(({"age": "NA", "age_bucket": "nan"}, UNKNOWN), note="unknown"),
     "a number of 400 digits": Row(

@@ -97,6 +97,29 @@ def test_without_speakers_a_recording_in_two_sets_is_refused(tmp_path: Path) -> 
         corpus.load()
 
 
+def test_speakers_in_another_spelling_and_the_manifest_of_another_set_are_warnings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def manifest(name: str, *speakers: object) -> str:
+        rows = [{"audio_path": f"{name}{n}", "text": "a", "speaker_id": s, "split": "test"} for n, s in enumerate(speakers)]
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        return str(tmp_path / name)
+
+    train, validation = manifest("t.jsonl", 7, "S-01", "x"), manifest("v.jsonl", "7.0", "s_1", "y")
+    hydra.utils.instantiate(composed("data=manifest", f"data.train={train}", f"data.validation={validation}").data).load()
+    assert caplog.messages == [
+        "data.train: its split field says test; used all the same: is it the right manifest?",
+        "data.validation: its split field says test; used all the same: is it the right manifest?",
+        "data.validation: 2 speaker(s) differ from those of data.train only in spelling, e.g. '7' and '7.0': the same "
+        "child?",
+    ]
+    validation = manifest("v.jsonl", " x ")
+    with pytest.raises(KidasrError, match=r"^data\.validation: 1 speaker\(s\) are in data\.train too: x"):
+        hydra.utils.instantiate(
+            composed("data=manifest", f"data.train={train}", f"data.validation={validation}").data
+        ).load()
+
+
 def test_ages_that_children_do_not_have_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     load(tmp_path, list("abcd"), age=[78, 6, 90, 84])
     (line,) = [one for one in caplog.messages if "an age over 20 years" in one]

@@ -178,6 +178,10 @@ def test_a_run_scores_and_trains_on_cleaned_texts(tmp_path: Path) -> None:
     assert all(one["speaker_id"] == one["utterance_id"] for one in predictions)
     metrics = read_json(tmp_path / "run" / "metrics.json")
     assert list(metrics["final"]["by_age"]) == ["K", "1st"]
+    assert metrics["texts"]["clean"] == ["markup"] and set(metrics["texts"]["sets"]) == {"train", "validation"}
+    of_validation = metrics["texts"]["sets"]["validation"]
+    assert {what: count for what, count in of_validation.items() if count} == {"utterances": 8, "changed": 8}
     report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "speakers are unknown: utterances are taken as independent, so intervals are too narrow" in report
-    assert "for other children" not in report
+    assert "for other speakers than these" not in report
+    assert "data.clean: markup." in report and "merged numbers" in report, "what was done to the texts"

@@ -93,6 +93,47 @@ def test_what_is_not_decoded_is_drawn_by_the_seed_and_compared_by_its_files(faul
     assert found["summary"]["decoded"]["utterances"] == 0
 
 
+def test_every_faulty_line_is_a_finding_and_the_rest_is_checked(
+    clean: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{**row, "audio_path": str(clean.folder / row["audio_path"])} for row in clean.rows["train"]]
+    again = [row for row in rows if row["speaker_id"] == "train0"]
+    rows += [*again, *({**rows[0], "utterance_id": f"new{number}"} for number in range(4))]
+    rows[-4] |= {"text": None}
+    rows[-3] |= {"age": "six"}
+    rows[-2] |= {"start": 2, "end": 1}
+    rows[-1] |= {"split": "held out"}
+    lines = [json.dumps({"split": "train", **row}).encode() for row in rows]
+    lines[1:1] = [b"{oops", b'{"text": "caf\xe9"}', b'{"text": "a", "audio_path": ""}']
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_bytes(b"\n".join(lines))
+    with pytest.raises(KidasrError, match=rf"^{manifest}:2: not JSON"):
+        instantiate(composed("data=manifest", f"data.train={manifest}").data).load()
+    command = ("job=check", "data=manifest", f"data.train={manifest}", f"hydra.run.dir={tmp_path / 'check'}")
+    assert run_here(monkeypatch, *command) == 1
+    check = read_json(tmp_path / "check" / "check.json")
+    assert ids(check) == {
+        "unreadable_line": {f"{manifest}:2", f"{manifest}:3"},
+        "missing_field": {f"{manifest}:4"},
+        "repeated_id": {row["utterance_id"] for row in again},
+        "bad_value": {f"new{number}" for number in range(4)},
+    }
+    remarks = [remark for one in check["findings"] for remark in one["remarks"]]
+    assert f"{manifest}:3: not UTF-8: invalid continuation byte" in remarks
+    assert sum(one["utterances"] for one in check["summary"]["sets"].values()) == len(clean.rows["train"])
+    page = (tmp_path / "check" / "check.html").read_text(encoding="utf-8")
+    assert "not UTF-8: invalid continuation byte" in page and "bad_value" in capfd.readouterr().out
+
+
+def test_a_manifest_without_a_good_line_is_all_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text('audio_path,text\na.wav,b\nc.wav\n"d"x,e\nf.wav,g\n', encoding="utf-8")
+    command = ("job=check", "data=manifest", f"data.train={manifest}", f"hydra.run.dir={tmp_path / 'check'}")
+    assert run_here(monkeypatch, *command) == 1
+    check = read_json(tmp_path / "check" / "check.json")
+    assert ids(check) == {"missing_field": {"a.wav", "f.wav"}, "unreadable_line": {f"{manifest}:3", f"{manifest}:4"}}
+
+
 def test_ids_of_utterances_in_place_of_speakers_are_a_warning(clean: Planted, tmp_path: Path) -> None:
     for name, rows in clean.rows.items():
         own = [

@@ -38,7 +38,7 @@ def test_a_plan_from_what_is_usual(
     assert all(one["children_needed"] <= 40 for one in designs.values())
     said = capsys.readouterr().out
     assert "no runs are given: planned from the usual spread" in said
-    assert "can't be shown with these 40 children, however many seeds" in said
+    assert "can't be shown with these 40 speakers, however many seeds" in said
 
 
 def test_few_factors_and_children_have_fewer_designs_and_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

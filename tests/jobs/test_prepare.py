@@ -94,6 +94,18 @@ def test_the_same_corpus_gives_the_same_bytes_and_a_set_that_is_gone_leaves_no_f
     assert set(prepared(tmp_path / "out", "kaldi", ten, "split=speakers", "validation_fraction=0")) == {"train", "test"}
 
 
+def test_files_of_somebody_else_are_not_replaced(tmp_path: Path, ten: Path) -> None:
+    mine = text(tmp_path / "mine" / "test.jsonl", "my own")
+    with pytest.raises(
+        Exception, match=r"^hydra.run.dir=.*mine: it has files that would be replaced: test.jsonl; expected: a"
+    ):
+        prepared(tmp_path / "mine", "kaldi", ten)
+    assert mine.read_text(encoding="utf-8") == "my own\n"
+    assert prepared(tmp_path / "out", "kaldi", ten)
+    (tmp_path / "out" / "summary.json").unlink()  # as if it had been interrupted
+    assert prepared(tmp_path / "out", "kaldi", ten)
+
+
 def test_a_published_split_is_taken_from_lists(tmp_path: Path, ten: Path) -> None:
     text(tmp_path / "lists" / "train.list", "0-1", "1-0")
     text(tmp_path / "lists" / "dev.list", "s2")

@@ -56,12 +56,12 @@ def test_the_verdict_is_that_of_the_corrected_p_value(one: dict[str, Any], sente
 
 def test_one_seed_says_what_can_be_said_of_it() -> None:
     one = pair(-0.05, -0.01, "one seed", ci95=None, p=None, p_corrected=None)
-    sentence = verdict(one, children=40)
+    sentence = verdict(one, speakers=40)
     assert sentence.startswith("-3.0 points of WER, with one seed: not even these very runs differ by more than chance")
     assert "seeds each would tell (if seeds differ as usual, by" in sentence and "significant" not in sentence
     one["children"]["p_holm"] = 0.01
-    assert "these very runs differ on these children (p = 0.010 over children), but another seed may" in verdict(one)
-    tiny = verdict({**one, "delta_wer": -0.0005}, children=40)
+    assert "these very runs differ on these speakers (p = 0.010 over speakers), but another seed may" in verdict(one)
+    tiny = verdict({**one, "delta_wer": -0.0005}, speakers=40)
     assert "More than 50 seeds would be needed" in tiny
 
 
@@ -81,13 +81,13 @@ def test_it_says_whether_seed_variance_is_included() -> None:
     some = [pair(0, 1, "one seed", run="h1"), pair(0, 1, run="h2")]
     assert about_seeds(some).startswith("One seed of these or of the baseline, so no interval: h1.")
     assert "effects take their error" in about_seeds([pair(0, 1, "one seed", run="h1")], [pair(0, 1)])
-    assert "include the spread between children and between seeds" in about_seeds([pair(0, 1)])
+    assert "include the spread between speakers and between seeds" in about_seeds([pair(0, 1)])
 
 
 def test_it_says_where_the_uncertainty_comes_from_and_what_would_shrink_it() -> None:
     seeds = pair(0, 1, spread={"children": 0.002, "seeds": 0.009, "both": 0.001})
     assert "seeds 0.9" in about_spread([seeds]) and "more seeds" in about_spread([seeds])
-    assert "more children in the set" in about_spread([pair(0, 1, spread={"children": 0.02, "seeds": 0, "both": 0})])
+    assert "more speakers in the set" in about_spread([pair(0, 1, spread={"children": 0.02, "seeds": 0, "both": 0})])
     assert about_spread([pair(0, 1, spread=None)]) == ""
 
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from kidasr.corpus.checks.limits import Limits
 from kidasr.corpus.checks.measure import Recording
 from kidasr.corpus.checks.vocabulary import Vocabulary
-from kidasr.corpus.manifest import Utterance
+from kidasr.corpus.manifest import FaultyLine, Utterance
 from kidasr.errors import KidasrError, truncate
 
 #: ``error``: training would stop, or its result would be wrong. ``warning``: it would be worse. ``note``: good to know.
@@ -36,6 +36,13 @@ class Finding:
     flagged: Sequence[Flagged]
     #: What it is, what it does to a training, and what to do about it.
     detail: str
+    #: Lines of manifests that are no utterances, since they can't be used.
+    lines: Sequence[FaultyLine] = ()
+
+    @property
+    def size(self) -> int:
+        """How many have the fault."""
+        return len(self.flagged) + len(self.lines)
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,10 @@ class Examined:
     lower_case: bool
     limits: Limits
     vocabulary: Vocabulary
+    #: The lines of the manifests that can't be used; they are not among the utterances.
+    faulty: Sequence[FaultyLine] = ()
+    #: Whether speakers are known; if not, each utterance stands for one.
+    speakers_known: bool = True
 
     def set_names(self) -> list[str]:
         """The names of the sets, in order."""
@@ -77,7 +88,7 @@ class Examined:
         return share(len(places), len(self.utterances))
 
 
-#: A check looks at the whole corpus and yields what it finds; a finding without utterances is dropped.
+#: A check looks at the whole corpus and yields what it finds; a finding without utterances or lines is dropped.
 Check = Callable[[Examined], Iterable[Finding]]
 
 CHECKS: list[Check] = []
@@ -107,12 +118,12 @@ def run_checks(examined: Examined) -> Iterator[Finding]:
             ) from error
     for one in CHECKS:
         if one.__module__ in (*modules, *examined.limits.modules):
-            yield from (finding for finding in one(examined) if finding.flagged)
+            yield from (finding for finding in one(examined) if finding.size)
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
     """Errors first; of the same severity, those with the most utterances first."""
-    return sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), -len(one.flagged)))
+    return sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), -one.size))
 
 
 def worst_first(measured: Mapping[int, float], remark: Callable[[float], str], descending: bool = True) -> list[Flagged]:

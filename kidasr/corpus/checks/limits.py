@@ -22,7 +22,7 @@ class Limits:
         oldest_age: In years; more is odd in a children's training set.
         max_age_gap: Largest difference between the ages of one speaker, in years.
         max_shared_prompts: Largest share of a set whose texts also occur in the training set.
-        unlikely_deviations: Distance of a transcript's loss from the corpus's own, in robust standard deviations.
+        min_explained: Least share of a transcript's loss that its own recording takes away, against another recording.
         modules: Names of modules with further checks.
     """
 
@@ -41,7 +41,7 @@ class Limits:
         oldest_age: PositiveFloat,
         max_age_gap: NonNegativeFloat,
         max_shared_prompts: Fraction,
-        unlikely_deviations: PositiveFloat,
+        min_explained: Fraction,
         modules: list[Text],
     ):
         self.decode_sec, self.model = decode_sec, model
@@ -51,5 +51,5 @@ class Limits:
         self.min_words = min_words
         self.oldest_age, self.max_age_gap = oldest_age, max_age_gap
         self.max_shared_prompts = max_shared_prompts
-        self.unlikely_deviations = unlikely_deviations
+        self.min_explained = min_explained
         self.modules = list(modules)

@@ -33,7 +33,8 @@ SMOOTHED_FRAMES = 5
 class Sound(NamedTuple):
     """What was measured of the samples."""
 
-    #: Largest sample, and the level of speech (a high percentile of 20-ms frames), in dB of full scale.
+    #: Largest sample of the mean of all channels, which the model hears, and the level of speech (a high percentile of
+    #: 20-ms frames), in dB of full scale.
     peak_db: float
     level_db: float
     #: Estimated signal-to-noise ratio: speech against a low percentile of the frames.
@@ -77,7 +78,7 @@ def measure(samples: Array, rate_hz: int) -> Sound:
         rate_hz: Sampling rate.
     """
     mono = samples.mean(axis=1)
-    peak, clipped = clipping(samples)
+    clipped = clipping(samples)
     levels = frame_levels(mono, rate_hz)
     audible = levels[levels > DIGITAL_SILENCE_DB]
     noise_db, level_db = (
@@ -87,7 +88,7 @@ def measure(samples: Array, rate_hz: int) -> Sound:
     )
     lead_sec, trail_sec, pause_sec = pauses(levels, noise_db, level_db)
     return Sound(
-        _db(peak),
+        _db(float(np.abs(mono).max())),
         level_db,
         level_db - noise_db,
         clipped,
@@ -102,8 +103,8 @@ def _db(amplitude: float) -> float:
     return float(20 * np.log10(max(amplitude, 10 ** (FLOOR_DB / 20))))
 
 
-def clipping(samples: Array) -> tuple[float, float]:
-    """The largest sample, and the share of samples at the ceiling: zero if they are no more than those just below it.
+def clipping(samples: Array) -> float:
+    """The share of samples at the ceiling: zero if they are no more than those just below it.
 
     Few samples of speech are near the largest one, so clipping leaves a spike at the end of the distribution of
     amplitudes, also if the recording was made quieter afterwards. A sine has no such spike.
@@ -113,7 +114,7 @@ def clipping(samples: Array) -> tuple[float, float]:
     ceiling = min(peak, 1.0)  # a lossy codec overshoots the ceiling
     top = int((amplitude >= 0.99 * ceiling).sum())
     below = int(((amplitude >= 0.95 * ceiling) & (amplitude < 0.98 * ceiling)).sum())
-    return peak, top / len(amplitude) if top >= 10 and top > 3 * below else 0.0
+    return top / len(amplitude) if top >= 10 and top > 3 * below else 0.0
 
 
 def frame_levels(mono: Array, rate_hz: int) -> Array:

@@ -6,6 +6,7 @@ from itertools import combinations
 
 from kidasr.corpus.age import UNKNOWN
 from kidasr.corpus.checks.findings import Examined, Finding, Flagged, Severity, check, share
+from kidasr.corpus.split import spelling
 
 #: Sets that training sees; a test set may share speakers only with another test set.
 SEEN = ("train", "validation")
@@ -15,9 +16,9 @@ YOUNGEST_YEARS = 2
 
 
 def _speakers(examined: Examined) -> dict[str, list[int]]:
-    """The places of each speaker's utterances."""
+    """The places of each speaker's utterances; nothing if speakers are unknown."""
     speakers: dict[str, list[int]] = defaultdict(list)
-    for place, utterance in enumerate(examined.utterances):
+    for place, utterance in enumerate(examined.utterances if examined.speakers_known else ()):
         speakers[utterance.speaker_id].append(place)
     return speakers
 
@@ -37,6 +38,29 @@ def speaker_in_two_sets(examined: Examined) -> Iterator[Finding]:
         flagged,
         f"{number} speaker(s) with {examined.share(flagged)} are in two sets. Training refuses that: the scores would be "
         "those of children whom the model knows. Move each to one set.",
+    )
+
+
+@check
+def similar_speakers(examined: Examined) -> Iterator[Finding]:
+    """Speakers whose ids differ only in spelling; each counts as a child of its own, in whatever set."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    speakers = _speakers(examined)
+    for speaker in speakers:
+        alike[spelling(speaker)].append(speaker)
+    flagged = [
+        Flagged(place, f"speaker {speaker!r}, elsewhere {next(one for one in names if one != speaker)!r}")
+        for names in alike.values()
+        if len(names) > 1
+        for speaker in names
+        for place in speakers[speaker]
+    ]
+    yield Finding(
+        "similar_speakers",
+        "warning",
+        flagged,
+        f"{examined.share(flagged)} are of speakers whose ids differ only in capitals, zeros or signs. If they are the same "
+        "children, these may be in two sets; write each in one way.",
     )
 
 

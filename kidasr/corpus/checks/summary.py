@@ -34,9 +34,13 @@ def _of_set(examined: Examined, places: list[int]) -> dict[str, Any]:
         "utterances": len(places),
         "usable": sum(not examined.recordings[place].fault for place in places),
         "hours": round(sum(examined.recordings[place].lasts_sec for place in places) / 3600, 4),
-        "speakers": len({examined.utterances[place].speaker_id for place in places}),
+        "speakers": len({examined.utterances[place].speaker_id for place in places}) if examined.speakers_known else None,
         "ages": {
-            name: {**age, "speakers": len(age["speakers"]), "hours": round(age["hours"], 4)}
+            name: {
+                **age,
+                "speakers": len(age["speakers"]) if examined.speakers_known else None,
+                "hours": round(age["hours"], 4),
+            }
             for name, age in sorted(ages.items(), key=lambda item: age_order(item[0]))
         },
         "rates_hz": {str(rate): rates[rate] for rate in sorted(rates)},

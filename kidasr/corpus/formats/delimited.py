@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from kidasr.corpus.columns import known_names
-from kidasr.corpus.formats.format import Format, ManifestError, Row, text_lines
+from kidasr.corpus.formats.format import Format, ManifestError, Row, lines_or_faults, text_lines
 from kidasr.errors import truncate
 
 ENDINGS = (".csv", ".tsv")
@@ -28,7 +28,7 @@ class Delimited(Format):
         return name.lower().endswith(ENDINGS) and os.path.isfile(name)  # noqa: PTH113
 
     def rows(self, name: str, fields: Mapping[str, str]) -> Iterator[Row]:
-        return records(Path(name), fields)
+        return records_or_faults(Path(name), fields)
 
 
 def records(path: Path, fields: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -44,27 +44,52 @@ def records(path: Path, fields: Mapping[str, str]) -> Iterator[tuple[str, dict[s
     Raises:
         ManifestError: For a record with more or fewer columns than the header.
     """
+    for source, row in records_or_faults(path, fields):
+        if isinstance(row, ManifestError):
+            raise row
+        yield source, row
+
+
+def records_or_faults(path: Path, fields: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str] | ManifestError]]:
+    """As :func:`records`, but a record that can't be used is its error, and the next ones are read."""
     csv.field_size_limit(sys.maxsize)
     name = truncate(path)
-    lines = (text for _, text in text_lines(path, newline=""))
-    start = 1  # the line where a record starts; an unclosed quote swallows the rest of the file
-    try:
-        first = next(lines, "")
-        delimiter = delimiter_of(first, fields)
-        split = _split_at_tabs(chain([first], lines)) if delimiter == "\t" else _split(first, lines, delimiter)
-        end, header = next(split, (1, []))
-        header = [column.strip() for column in header]
-        if twice := [column for column, times in Counter(header).items() if times > 1]:
-            raise ManifestError(f"{name}:1: column {truncate(repr(twice[0]))} occurs twice; expected: once")
+    undecodable: list[ManifestError] = []
+
+    def decodable() -> Iterator[str]:
+        for _, text in lines_or_faults(path, newline=""):
+            if isinstance(text, ManifestError):
+                undecodable.append(text)
+                yield "\n"  # a record of several lines goes on
+            else:
+                yield text
+
+    lines = decodable()
+    first = next(lines, "")
+    if undecodable:
+        raise undecodable[0]
+    delimiter = delimiter_of(first, fields)
+    split = _split_at_tabs(chain([first], lines)) if delimiter == "\t" else _split(first, lines, delimiter)
+    end, header = next(split, (1, []))
+    if isinstance(header, csv.Error):
+        raise ManifestError(f"{name}:1: not CSV: {header}; the record starts here", "unreadable_line")
+    header = [column.strip() for column in header]
+    if twice := [column for column, times in Counter(header).items() if times > 1]:
+        raise ManifestError(f"{name}:1: column {truncate(repr(twice[0]))} occurs twice; expected: once")
+    start = end + 1  # the line where a record starts; an unclosed quote swallows the rest of the file
+    for end, record in split:
+        source = f"{name}:{start}"
+        if undecodable:
+            yield source, undecodable[0]
+            undecodable.clear()
+        elif isinstance(record, csv.Error):
+            yield source, ManifestError(f"{source}: not CSV: {record}; the record starts here", "unreadable_line")
+        elif record and len(record) != len(header):
+            fault = f"{source}: {len(record)} columns; expected: the header's {len(header)}"
+            yield source, ManifestError(fault, "unreadable_line")
+        elif record:
+            yield source, dict(zip(header, record, strict=True))
         start = end + 1
-        for end, record in split:
-            if record and len(record) != len(header):
-                raise ManifestError(f"{name}:{start}: {len(record)} columns; expected: the header's {len(header)}")
-            if record:
-                yield f"{name}:{start}", dict(zip(header, record, strict=True))
-            start = end + 1
-    except csv.Error as error:
-        raise ManifestError(f"{name}:{start}: not CSV: {error}; the record starts here") from error
 
 
 def header_of(path: Path, fields: Mapping[str, str]) -> list[str]:
@@ -91,15 +116,22 @@ def _columns(header: str, delimiter: str) -> list[str]:
         return []
 
 
-def _split(first: str, rest: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Records, each with the number of its last line."""
+def _split(first: str, rest: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str] | csv.Error]]:
+    """Records, each with the number of its last line; in place of one that is not CSV, the error."""
     spaces = all(column.startswith(" ") for column in first.split(delimiter)[1:])  # "a, b, c"
     reader = csv.reader(chain([first], rest), delimiter=delimiter, strict=True, skipinitialspace=spaces)
-    for record in reader:
+    while True:
+        record: list[str] | csv.Error
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            record = error
         yield reader.line_num, record
 
 
-def _split_at_tabs(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+def _split_at_tabs(lines: Iterable[str]) -> Iterator[tuple[int, list[str] | csv.Error]]:
     for number, line in enumerate(lines, start=1):
         text = line.rstrip("\r\n")
         cells = text.split("\t") if text else []

@@ -6,16 +6,29 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, Literal
 
 from kidasr.errors import KidasrError, truncate
 
-#: An utterance's source for messages, such as ``"train.jsonl:17"``, and its columns.
-Row = tuple[str, Mapping[str, Any]]
+#: What is wrong with a line, in a word: a kind of finding of ``job=check``.
+FaultKind = Literal["unreadable_line", "missing_field", "bad_value", "repeated_id"]
 
 
 class ManifestError(KidasrError):
     """An unusable manifest; the message gives the file, the line, the field, the error and what is expected."""
+
+    def __init__(self, text: str, kind: FaultKind = "bad_value"):
+        super().__init__(text)
+        self.kind: FaultKind = kind
+
+
+#: An utterance's source for messages, such as ``"train.jsonl:17"``, and its columns; or what makes it unusable, if the
+#: lines after it can be read.
+Row = tuple[str, Mapping[str, Any] | ManifestError]
+
+
+#: The byte order marks of UTF-16, as bytes that are not UTF-8 are decoded.
+UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
 
 
 class Format(ABC):
@@ -32,7 +45,7 @@ class Format(ABC):
 
     @abstractmethod
     def rows(self, name: str, fields: Mapping[str, str]) -> Iterator[Row]:
-        """The utterances in order.
+        """The utterances in order. A line that can't be used is its error, if the next ones can be read.
 
         Args:
             name: As given by the user.
@@ -57,26 +70,37 @@ def text_lines(path: Path, newline: str | None = None) -> Iterator[tuple[int, st
     Raises:
         ManifestError: If it can't be read.
     """
+    for line, text in lines_or_faults(path, newline):
+        if isinstance(text, ManifestError):
+            raise text
+        yield line, text
+
+
+def lines_or_faults(path: Path, newline: str | None = None) -> Iterator[tuple[int, str | ManifestError]]:
+    """As :func:`text_lines`, but a line that is not UTF-8 is its error, and the next ones are read.
+
+    Raises:
+        ManifestError: If the file can't be read.
+    """
     try:
-        how: Any = {"encoding": "utf-8-sig", "newline": newline}
+        how: Any = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": newline}
         file: IO[str]
         with gzip.open(path, "rt", **how) if path.suffix == ".gz" else path.open(**how) as file:
-            yield from enumerate(file, start=1)
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{truncate(path)}:{_undecodable_line(path)}: not UTF-8: {error.reason}") from error
+            for line, text in enumerate(file, start=1):
+                if text.isascii():
+                    yield line, text
+                    continue
+                if line == 1 and text.startswith(UTF_16):
+                    raise ManifestError(f"{truncate(path)}:1: UTF-16; expected: UTF-8", "unreadable_line")
+                try:
+                    text.encode("utf-8", "surrogateescape").decode()
+                except UnicodeDecodeError as error:
+                    fault = f"{truncate(path)}:{line}: not UTF-8: {error.reason}"
+                    yield line, ManifestError(fault, "unreadable_line")
+                else:
+                    yield line, text
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(path, error) from error
-
-
-def _undecodable_line(path: Path) -> int:
-    line = 1
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        for line, content in enumerate(file, start=1):
-            try:
-                content.decode()
-            except UnicodeDecodeError:
-                return line
-    return line  # a line end inside a character
 
 
 def unreadable(path: object, error: Exception) -> ManifestError:

@@ -120,6 +120,8 @@ class Planted:
         self.add("train0", "too_long", samples=np.tile(good, 1 + int(30 * RATE_HZ / len(good))))
         # Of the sound.
         self.add("train1", "silent", samples=np.zeros(2 * RATE_HZ))
+        spoken = speech(sentence(1014, 6), 6)
+        self.add("train1", "silent", samples=np.stack([spoken, -spoken], axis=1))  # channels that cancel each other
         for number, ceiling in ((2, 1.0), (3, 0.4)):  # clipped at full scale, and turned down afterwards
             text = sentence(1000 + number, 6)
             self.add("train1", "clipped", text=text, samples=ceiling * np.clip(12 * speech(text, number), -1, 1))
