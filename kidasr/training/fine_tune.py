@@ -511,7 +511,7 @@ class FineTune:
             self.augment.max_length_factor,
             processes=arguments.world_size,
             process=arguments.process_index,
-            joining=self.augment.joining(training_set.utterances, self.seed, window_sec),
+            joining=self.augment.joining(utterances, self.seed, window_sec),
         )
 
     def _trainer(

@@ -187,7 +187,6 @@ def trainer(folder: Path, *overrides: str, material: Material = REAL) -> Any:
     """kidasr's own, as `python run.py OVERRIDES` builds it."""
     import hydra
 
-    from kidasr.batching.training_set import TrainingSet
     from kidasr.training.device import prepare_cpu, prepare_gpu
     from kidasr.training.fine_tune import FineTune
     from kidasr.training.stopping import StopSignals
@@ -202,7 +201,7 @@ def trainer(folder: Path, *overrides: str, material: Material = REAL) -> Any:
         prepare_gpu()
     whisper = job.model.load()
     sets, arguments = job.data.load(), job._training_arguments()
-    batches = job._batches(arguments, TrainingSet(sets.train, job.data.buckets), whisper.window_sec)
+    batches = job._batches(arguments, sets.train, whisper.window_sec)
     sets.evaluation[:] = sets.evaluation[:1]  # the Trainer evaluates at the end, which is not measured
     return job._trainer(arguments, whisper, sets, batches, [], StopSignals())
 

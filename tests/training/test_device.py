@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from kidasr.batching.training_set import TrainingSet
 from kidasr.config.checks import ConfigError
 from kidasr.runs.environment import has_bfloat16_instructions
 from kidasr.training import device
@@ -64,7 +63,7 @@ def test_kernels_for_shapes_that_do_not_come_again_are_not_kept() -> None:
 def trainer(run_dir: Path, *overrides: str) -> ChildSpeechTrainer:
     prepared = FineTune(**job(run_dir, *overrides).arguments)
     arguments, recogniser, sets = prepared._arguments(), prepared.model.load(), prepared.data.load()
-    batches = prepared._batches(arguments, TrainingSet(sets.train, prepared.data.buckets), recogniser.window_sec)
+    batches = prepared._batches(arguments, sets.train, recogniser.window_sec)
     return prepared._trainer(arguments, recogniser, sets, batches, [], StopSignals())
 
 

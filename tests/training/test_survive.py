@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 import torch
 
-from kidasr.batching.training_set import TrainingSet
 from kidasr.errors import STOPPED, KidasrError, Stopped
 from kidasr.recognition.transcribe import Transcriber
 from kidasr.training.checkpoint_folder import damage
@@ -349,7 +348,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_its_utterances(tmp_path: Pa
     of_run = FineTune(**run.arguments)
     sets = of_run.data.load()
     arguments = of_run._training_arguments()
-    batches = of_run._batches(arguments, TrainingSet(sets.train, of_run.data.buckets), of_run.model.load().window_sec)
+    batches = of_run._batches(arguments, sets.train, of_run.model.load().window_sec)
     assert named == batches.utterance_ids(0, 2), "the first batch of the second step"
 
 

@@ -6,6 +6,7 @@ Also read by the recipe :mod:`kidasr.corpus.recipes.huggingface`.
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from kidasr.corpus.formats.delimited import records
 from kidasr.corpus.formats.format import Format, ManifestError, Row, first_of
@@ -45,7 +46,7 @@ class AudioFolder(Format):
                 yield source, {**row, column: os.path.join(folder, file) if folder != "." else file, **split}  # noqa: PTH118
 
 
-def metadata_rows(path: Path, fields: Mapping[str, str], column: str = FILE_NAME) -> Iterator[Row]:
+def metadata_rows(path: Path, fields: Mapping[str, str], column: str = FILE_NAME) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The rows of one file of metadata; the recording in ``column`` is relative to its folder.
 
     Raises:

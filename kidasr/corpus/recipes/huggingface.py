@@ -10,6 +10,7 @@ from typing import Any
 
 from kidasr.config.schema import Group, Text
 from kidasr.corpus.formats.audio_folder import FILE_NAME, metadata_of, metadata_rows
+from kidasr.corpus.formats.format import ManifestError
 from kidasr.corpus.formats.saved_data_set import SavedDataSet
 from kidasr.corpus.recipes.recipe import About, Found, LeftOut, Recipe, SetName, known, one_line, years
 from kidasr.errors import KidasrError, truncate
@@ -81,6 +82,8 @@ class HuggingFace(Recipe):
         found: dict[str, list[Mapping[str, Any]]] = {}
         saved, root = SavedDataSet(), str(self.root)
         for _, row in saved.rows(root, {"audio_path": self.columns.audio}) if saved.recognises(root) else ():
+            if isinstance(row, ManifestError):
+                raise row
             if path := row.get(self.columns.audio):
                 row = self._with_path(row, str(self.root / path))
             found.setdefault(row.get("split") or "train", []).append(row)
