@@ -185,6 +185,11 @@ class Augmentations:
         return next((Joining(one, utterances, seed, window_sec) for one in self._utterances.values()), None)
 
     @property
+    def drawing(self) -> Sequence[WaveformAugmentation | FeatureAugmentation]:
+        """Those that draw something for each utterance, in order."""
+        return [*self.of_waveforms, *self.of_features]
+
+    @property
     def max_length_factor(self) -> float:
         """Maximum factor by which all of them together lengthen an utterance."""
         return float(np.prod([one.max_length_factor for one in self.of_waveforms]))
@@ -215,6 +220,12 @@ class Augmentations:
         """One line per augmentation, for the log."""
         for name, one in self.by_name.items():
             yield f"{name}: {one.describe()}"
+
+
+def within(limits: Sequence[float], rng: np.random.Generator) -> float:
+    """A number drawn evenly between two limits."""
+    low, high = limits
+    return float(rng.uniform(low, high))
 
 
 def share_of(fraction: float) -> str:

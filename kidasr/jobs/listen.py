@@ -138,10 +138,10 @@ class Listen(Job):
         if joining is not None and joining.partners(place, epoch):
             return True
         draw = Draw(self.seed, epoch, sets.train[place].utterance_id)
-        return any(one.drawn(draw) is not None for one in (*chain.of_waveforms, *chain.of_features))
+        return any(one.drawn(draw) is not None for one in chain.drawing)
 
 
 def _drawn(chain: Augmentations, draw: Draw) -> Sequence[str]:
     """What was drawn, as ``name=value``."""
-    drawn = [one.drawn(draw) for one in (*chain.of_waveforms, *chain.of_features)]
+    drawn = [one.drawn(draw) for one in chain.drawing]
     return [f"{name} {value}" for found in drawn for name, value in (found or {}).items()]
