@@ -43,6 +43,7 @@ class SoupOfRuns(FineTune):
             if name not in ("self", "run_dir", "report")
         }
         super().__init__(run_dir=run_dir, report=report, **groups)
+        self.optim = {**self.optim, "layer_decay": 1.0}  # of no use here, and older runs do not have it
 
     def _kept_weights(self, trainer: ChildSpeechTrainer) -> Kept:
         mean: Any = {}
