@@ -14,7 +14,7 @@ MISTAKES = {
     # unknown groups, choices and keys
     "augmnt=none": "augmnt: no such key; did you mean augment?",
     "augment=specaug": "augment=specaug: no such choice; expected: adult_to_child, codec, concat",
-    "experiment=h9": "experiment=h9: no such choice; expected: all, baseline, h1",
+    "experiment=h9": "experiment=h9: no such choice; expected: all, baseline, cmu_kids_whisper_small, h1",
     "hypotheses=[h1,h1]": "hypotheses=[h1,h1]: h1 and h1 both override checkpoint; expected: one of them",
     "job=compare augment=none": "augment: not a group of job=compare; expected: one listed by python run.py job=compare --help",
     "job=prepare": "corpus: which one?; expected: corpus=NAME corpus.root=DIR",

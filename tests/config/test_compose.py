@@ -73,6 +73,8 @@ def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
     needed = of_prepare.get(choice.partition("=")[0], alone.get(choice, list(MANIFESTS)))
     if choice.endswith("=adamw_8bit"):
         needed = [*MANIFESTS, "trainer=gpu"]
+    if choice == "objective=pif":
+        needed = [*MANIFESTS, "augment=specaugment"]
     check_config(composed(choice, *needed))
 
 

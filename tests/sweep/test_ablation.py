@@ -84,3 +84,14 @@ def test_it_needs_no_results_unlike_a_search() -> None:
             for typed in ([], ["ablation=factorial"], ["hydra/sweeper=optuna"])
         ]
     assert found == [False, False, True]
+
+
+@pytest.mark.slow
+def test_every_idea_by_itself_runs_to_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but adamw_8bit, which needs a GPU."""
+    ideas = sorted(path.stem for path in (ROOT / "conf" / "hypotheses").glob("*.yaml") if path.stem != "adamw_8bit")
+    typed = ("ablation=one_at_a_time", f"hypotheses=[{','.join(ideas)}]", "seeds=1", f"hydra.sweep.dir={tmp_path}")
+    short = ("debug=smoke", "trainer.zero_shot=false", "data.tests.adults=null", "report=none")
+    assert run_here(monkeypatch, *typed, *short) == 0
+    pairs = read_json(tmp_path / "comparison.json")["pairs"]
+    assert {pair["run"] for pair in pairs} == set(ideas)
