@@ -17,7 +17,8 @@ def formats() -> tuple[Format, ...]:
     """All formats; those that take any file of their type come last."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
-    return tuple(sorted((one() for one in Format.__subclasses__()), key=lambda one: one.is_general))
+    # By name, not in the order of imports.
+    return tuple(sorted((one() for one in Format.__subclasses__()), key=lambda one: (one.is_general, one.__module__)))
 
 
 def format_of(name: str) -> Format:
