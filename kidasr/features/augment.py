@@ -225,3 +225,9 @@ def share_of(fraction: float) -> str:
     if ratio in (0, 1):
         return "every utterance" if ratio else "no utterance"
     return f"{_WORDS[ratio.numerator]} utterance{'s' if ratio.numerator > 1 else ''} of {_WORDS[ratio.denominator]}"
+
+
+def uniform(rng: np.random.Generator, span: Sequence[float]) -> float:
+    """Draw from ``[LOWEST, HIGHEST]``."""
+    low, high = span
+    return rng.uniform(low, high)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from kidasr.config.schema import Fraction, span
 from kidasr.corpus.audio import SAMPLE_RATE_HZ
-from kidasr.features.augment import Draw, FeatureAugmentation, share_of
+from kidasr.features.augment import Draw, FeatureAugmentation, share_of, uniform
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,7 @@ class Vtlp(FeatureAugmentation):
 
     def _warp(self, draw: Draw) -> float | None:
         rng = draw.generator("vtlp")
-        return rng.uniform(*self.warp) if rng.random() < self.p else None
+        return uniform(rng, self.warp) if rng.random() < self.p else None
 
     def _interpolation(self, mel_bins: int, warp: float) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """Takes each bin's value from where its frequency was before the warp, shape ``(mel_bins, mel_bins)``."""
