@@ -173,6 +173,11 @@ class Augmentations:
         if len(self._utterances) > 1:
             raise KidasrError(f"augment: {' and '.join(self._utterances)} both join utterances; expected: one of them")
 
+    def drawn(self, draw: Draw) -> list[Mapping[str, object]]:
+        """What those of waveforms and features that change an utterance draw for it."""
+        found = [*(one.drawn(draw) for one in self.of_waveforms), *(one.drawn(draw) for one in self.of_features)]
+        return [one for one in found if one is not None]
+
     @property
     def changes_audio(self) -> bool:
         """Whether an utterance's samples may differ from its recording's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -83,5 +83,5 @@ def mel_centers_hz(mel_bins: int) -> np.ndarray[tuple[int], np.dtype[np.float64]
     from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
     edges = np.linspace(0, hertz_to_mel(NYQUIST_HZ, mel_scale="slaney"), mel_bins + 2)
-    centers: np.ndarray[tuple[int], np.dtype[np.float64]] = mel_to_hertz(edges, mel_scale="slaney")[1:-1]
-    return centers
+    centers: Any = mel_to_hertz(edges, mel_scale="slaney")
+    return np.asarray(centers[1:-1], dtype=np.float64)
