@@ -173,6 +173,11 @@ class Augmentations:
         if len(self._utterances) > 1:
             raise KidasrError(f"augment: {' and '.join(self._utterances)} both join utterances; expected: one of them")
 
+    def drawn(self, draw: Draw) -> list[Mapping[str, object]]:
+        """What those of waveforms and features that change an utterance draw for it."""
+        found = [*(one.drawn(draw) for one in self.of_waveforms), *(one.drawn(draw) for one in self.of_features)]
+        return [one for one in found if one is not None]
+
     @property
     def changes_audio(self) -> bool:
         """Whether an utterance's samples may differ from its recording's."""
@@ -183,11 +188,6 @@ class Augmentations:
         from kidasr.features.joining import Joining
 
         return next((Joining(one, utterances, seed, window_sec) for one in self._utterances.values()), None)
-
-    @property
-    def drawing(self) -> Sequence[WaveformAugmentation | FeatureAugmentation]:
-        """Those that draw something for each utterance, in order."""
-        return [*self.of_waveforms, *self.of_features]
 
     @property
     def max_length_factor(self) -> float:
@@ -222,12 +222,6 @@ class Augmentations:
             yield f"{name}: {one.describe()}"
 
 
-def within(limits: Sequence[float], rng: np.random.Generator) -> float:
-    """A number drawn evenly between two limits."""
-    low, high = limits
-    return float(rng.uniform(low, high))
-
-
 def share_of(fraction: float) -> str:
     """A share of the utterances in words: ``"two utterances of three"``."""
     ratio = Ratio(fraction).limit_denominator(len(_WORDS) - 1)
@@ -236,3 +230,9 @@ def share_of(fraction: float) -> str:
     if ratio in (0, 1):
         return "every utterance" if ratio else "no utterance"
     return f"{_WORDS[ratio.numerator]} utterance{'s' if ratio.numerator > 1 else ''} of {_WORDS[ratio.denominator]}"
+
+
+def uniform(rng: np.random.Generator, span: Sequence[float]) -> float:
+    """Draw from ``[LOWEST, HIGHEST]``."""
+    low, high = span
+    return rng.uniform(low, high)

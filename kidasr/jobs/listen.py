@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +126,7 @@ class Listen(Job):
                 utterance,
                 " ".join(label_text(one, sets.lower_case) for one in members),
                 epoch,
-                _drawn(chain, draw),
+                [f"{name} {value}" for one in chain.drawn(draw) for name, value in one.items()],
                 before,
                 after,
                 spectrogram(before)[0].numpy(),
@@ -138,10 +138,4 @@ class Listen(Job):
         if joining is not None and joining.partners(place, epoch):
             return True
         draw = Draw(self.seed, epoch, sets.train[place].utterance_id)
-        return any(one.drawn(draw) is not None for one in chain.drawing)
-
-
-def _drawn(chain: Augmentations, draw: Draw) -> Sequence[str]:
-    """What was drawn, as ``name=value``."""
-    drawn = [one.drawn(draw) for one in chain.drawing]
-    return [f"{name} {value}" for found in drawn for name, value in (found or {}).items()]
+        return bool(chain.drawn(draw))

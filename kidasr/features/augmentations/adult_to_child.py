@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from kidasr.config.schema import Fraction, span
-from kidasr.features.augment import Draw, WaveformAugmentation, share_of, within
+from kidasr.features.augment import Draw, WaveformAugmentation, share_of, uniform
 from kidasr.features.augmentations.level import within_full_scale
 from kidasr.features.augmentations.voice import shift_voice
 
@@ -40,7 +40,7 @@ class AdultToChild(WaveformAugmentation):
 
     def _factors(self, draw: Draw) -> tuple[float, float] | None:
         rng = draw.generator("adult_to_child")
-        return (within(self.pitch_factor, rng), within(self.formant_factor, rng)) if rng.random() < self.p else None
+        return (uniform(rng, self.pitch_factor), uniform(rng, self.formant_factor)) if rng.random() < self.p else None
 
     def drawn(self, draw: Draw) -> Mapping[str, object] | None:
         """Both factors."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from kidasr.config.schema import Fraction, span
-from kidasr.features.augment import Draw, WaveformAugmentation, share_of, within
+from kidasr.features.augment import Draw, WaveformAugmentation, share_of, uniform
 from kidasr.features.augmentations.level import within_full_scale
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Gain(WaveformAugmentation):
 
     def _gain_db(self, draw: Draw) -> float | None:
         rng = draw.generator("gain")
-        return within(self.gain_db, rng) if rng.random() < self.p else None
+        return uniform(rng, self.gain_db) if rng.random() < self.p else None
 
     def drawn(self, draw: Draw) -> Mapping[str, object] | None:
         """The gain."""

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from kidasr.config.schema import Fraction, Text, span
-from kidasr.features.augment import Draw, WaveformAugmentation, share_of, within
+from kidasr.features.augment import Draw, WaveformAugmentation, share_of, uniform
 from kidasr.features.augmentations.level import power, within_full_scale
 from kidasr.features.augmentations.recordings import folder_mistakes, load_part, recordings_in
 
@@ -82,7 +82,7 @@ class Noise(WaveformAugmentation):
         if rng.random() >= self.p:
             return None
         sources = self.kinds if self.folder is None else recordings_in(self.folder)
-        return str(sources[rng.integers(len(sources))]), within(self.snr_db, rng)
+        return str(sources[rng.integers(len(sources))]), uniform(rng, self.snr_db)
 
     def drawn(self, draw: Draw) -> Mapping[str, object] | None:
         """The kind of noise, or the recording, and the signal-to-noise ratio."""
@@ -104,8 +104,8 @@ def _colored(exponent: int, samples: int, rng: np.random.Generator) -> Samples:
     white = rng.standard_normal(size + 2, dtype=np.float32).view(np.complex64)
     hertz = np.maximum(np.arange(size // 2 + 1, dtype=np.float32) * (16_000 / size), LOWEST_HZ)
     shape = 1 / np.sqrt(hertz) if exponent == 1 else 1 / hertz
-    colored: Samples = np.fft.irfft(white * shape, size)[:samples].astype(np.float32, copy=False) * np.float32(np.sqrt(size))
-    return colored
+    noise = np.fft.irfft(white * shape, size)[:samples] * np.float32(np.sqrt(size))
+    return noise.astype(np.float32, copy=False)
 
 
 def _babble(samples: Samples, rng: np.random.Generator) -> Samples:

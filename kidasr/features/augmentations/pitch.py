@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from kidasr.config.schema import Fraction, span
-from kidasr.features.augment import Draw, WaveformAugmentation, share_of, within
+from kidasr.features.augment import Draw, WaveformAugmentation, share_of, uniform
 from kidasr.features.augmentations.level import within_full_scale
 from kidasr.features.augmentations.voice import shift_voice
 
@@ -32,7 +32,7 @@ class Pitch(WaveformAugmentation):
 
     def _semitones(self, draw: Draw) -> float | None:
         rng = draw.generator("pitch")
-        return within(self.semitones, rng) if rng.random() < self.p else None
+        return uniform(rng, self.semitones) if rng.random() < self.p else None
 
     def drawn(self, draw: Draw) -> Mapping[str, object] | None:
         """The shift."""

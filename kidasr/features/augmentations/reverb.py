@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from kidasr.config.schema import Fraction, Text, span
-from kidasr.features.augment import Draw, WaveformAugmentation, share_of, within
+from kidasr.features.augment import Draw, WaveformAugmentation, share_of, uniform
 from kidasr.features.augmentations.level import power, within_full_scale
 from kidasr.features.augmentations.recordings import folder_mistakes, load_part, recordings_in
 
@@ -72,7 +72,7 @@ class Reverb(WaveformAugmentation):
         if self.folder is not None:
             responses = recordings_in(self.folder)
             return responses[rng.integers(len(responses))]
-        return within(self.decay_sec, rng), within(self.direct_db, rng)
+        return uniform(rng, self.decay_sec), uniform(rng, self.direct_db)
 
     def drawn(self, draw: Draw) -> Mapping[str, object] | None:
         """The recording, or decay time and direct-to-echo ratio."""

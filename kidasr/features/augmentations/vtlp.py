@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from kidasr.config.schema import Fraction, span
 from kidasr.corpus.audio import SAMPLE_RATE_HZ
-from kidasr.features.augment import Draw, FeatureAugmentation, share_of, within
+from kidasr.features.augment import Draw, FeatureAugmentation, share_of, uniform
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,7 @@ class Vtlp(FeatureAugmentation):
 
     def _warp(self, draw: Draw) -> float | None:
         rng = draw.generator("vtlp")
-        return within(self.warp, rng) if rng.random() < self.p else None
+        return uniform(rng, self.warp) if rng.random() < self.p else None
 
     def _interpolation(self, mel_bins: int, warp: float) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """Takes each bin's value from where its frequency was before the warp, shape ``(mel_bins, mel_bins)``."""
@@ -83,5 +83,5 @@ def mel_centers_hz(mel_bins: int) -> np.ndarray[tuple[int], np.dtype[np.float64]
     from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
     edges = np.linspace(0, hertz_to_mel(NYQUIST_HZ, mel_scale="slaney"), mel_bins + 2)
-    centers: np.ndarray[tuple[int], np.dtype[np.float64]] = np.asarray(mel_to_hertz(edges, mel_scale="slaney"))[1:-1]
-    return centers
+    centers: Any = mel_to_hertz(edges, mel_scale="slaney")
+    return np.asarray(centers[1:-1], dtype=np.float64)
