@@ -285,7 +285,18 @@ def test_the_documented_commands_run(
         root = CORPORA[name](tmp_path / "corpus")
         arguments = [one.replace("corpus.root=DIR", f"corpus.root={root}") for one in arguments]
     if not {
-        *("--help", "--cfg", "job=check", "job=compare", "job=listen", "job=plan", "job=prepare", "job=soup", "job=status")
+        *(
+            "--help",
+            "--cfg",
+            "job=check",
+            "job=compare",
+            "job=listen",
+            "job=plan",
+            "job=prepare",
+            "job=soup",
+            "job=status",
+            "job=transcribe",
+        )
     } & set(arguments):
         arguments = [re.sub(r"^(seeds?)=1,2$", r"\1=1", one) for one in arguments]
         if any(one.startswith("ablation.until=") for one in arguments):  # one hypothesis, and the first look is the last

@@ -109,6 +109,8 @@ class Whisper(Recogniser):
         self.model.generation_config.num_beams = num_beams  # otherwise transformers' pipeline uses five
         self.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
+        # As part of the processor, the feature extractor no longer has the file that converters and older tools read.
+        self.processor.feature_extractor.save_pretrained(folder)
         # The tokenizer reads its normalizer's spellings from this file but does not write it.
         spellings = self.processor.tokenizer.english_spelling_normalizer
         (folder / "normalizer.json").write_text(json.dumps(spellings, indent=2, ensure_ascii=False), encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,9 +24,6 @@ CHUNK = 16
 
 #: How often a recording is cut anew, at other pauses than those where words could not be assigned.
 ROUNDS = 3
-
-#: Shortest sound that counts as speech, in seconds. Silero's own 0.25 s would miss a child's "a".
-MIN_SPEECH_SEC = 0.1
 
 #: Maximum length of a transcript in tokens per second, as ``trainer.generation_max_tokens_per_sec``.
 MAX_TOKENS_PER_SEC = 25.0
@@ -70,7 +66,9 @@ class VadSegmenter(Segmenter):
         """See :meth:`kidasr.corpus.segment.Segmenter.pieces`."""
         from tqdm import tqdm
 
-        find_speech = _detector(self.min_pause_sec)
+        from kidasr.recognition.speech import speech_detector
+
+        find_speech = speech_detector(self.min_pause_sec, "segment=vad")
         recogniser = self._recogniser()
         transcribe = self._transcriber(recogniser)
         normalize = recogniser.scoring.normalize
@@ -205,49 +203,6 @@ class _Recording:
             start_sec=start_sec,
             end_sec=end_sec,
         )
-
-
-def _detector(min_pause_sec: float) -> Callable[[Samples], list[Span]]:
-    """Silero's voice activity detector (https://github.com/snakers4/silero-vad), whose weights come with the package."""
-    import warnings
-
-    import torch
-
-    from kidasr.corpus.audio import SAMPLE_RATE_HZ
-
-    with _one_thread(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch.jit.load, which is deprecated
-        try:
-            from silero_vad import get_speech_timestamps, load_silero_vad
-        except ImportError as error:
-            raise KidasrError("segment=vad: needs the package silero-vad; pip install 'kidasr[vad]'") from error
-        model = load_silero_vad()
-
-    def find_speech(samples: Samples) -> list[Span]:
-        with _one_thread(), torch.inference_mode():
-            found = get_speech_timestamps(
-                torch.from_numpy(samples),
-                model,
-                min_speech_duration_ms=round(1000 * MIN_SPEECH_SEC),
-                min_silence_duration_ms=round(1000 * min_pause_sec),
-                speech_pad_ms=0,
-            )
-        return [Span(one["start"] / SAMPLE_RATE_HZ, one["end"] / SAMPLE_RATE_HZ) for one in found]
-
-    return find_speech
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Silero takes 32 ms at a time, for which two threads are a hundred times slower than one. It also sets the number."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _transcripts(parts: Sequence[Utterance], recogniser: Whisper, transcribe: Transcriber) -> list[str]:

@@ -30,6 +30,7 @@ from kidasr.features.dataset import ChildSpeechDataset, check_text
 from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.features.recogniser import Recogniser
 from kidasr.freed_memory import return_freed_memory
+from kidasr.model.as_trained import describe_training
 from kidasr.model.freeze import Freeze
 from kidasr.model.pretrained import Pretrained
 from kidasr.model.unfreeze import check_trains
@@ -648,6 +649,7 @@ class FineTune:
             if self.adapter is not None:
                 self.adapter.merge(trainer.recogniser.model)
             trainer.recogniser.save(folder, self.trainer["generation_num_beams"])
+            describe_training(folder, read_json(self.run_dir / CONFIG))
         for name, heard in transcripts.items():
             write_predictions(self.run_dir / predictions_of(name), heard)
         write_json(self.run_dir / EVALUATIONS, evaluation_errors(trainer), indent=None)

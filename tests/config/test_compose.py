@@ -64,6 +64,7 @@ def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
     alone = {
         "job=compare": ["runs=[a,b]"],
         "job=soup": ["runs=[a,b]"],
+        "job=transcribe": ["input=a.wav"],
         "job=listen": ["augment=kids"],
         "job=status": [],
         "job=plan": [],

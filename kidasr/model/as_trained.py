@@ -1,0 +1,54 @@
+"""What a model folder says of how its model was trained."""
+
+import json
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from kidasr.errors import KidasrError
+from kidasr.features.padding import FULL_WINDOW, Padding
+from kidasr.runs.files import write_json
+
+#: The file, in a model folder, with what the checkpoint's own files do not say.
+KIDASR = "kidasr.json"
+
+#: The keys of the ``padding`` group.
+KEYS = ("padding", "trailing_silence_sec", "mask", "group_by_length")
+
+
+def describe_training(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write the file, and let others read the folder's files as far as the user's umask allows.
+
+    Args:
+        folder: A model folder.
+        config: The config of its run, as stored in ``config.json``.
+    """
+    language = {key: config["model"].get(key) for key in ("language", "task")}
+    padding = {key: config["padding"][key] for key in KEYS}
+    write_json(folder / KIDASR, {"kidasr": version("kidasr"), "padding": padding, **language})
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in folder.iterdir():  # safetensors makes files that only their owner can read
+        path.chmod(0o666 & ~umask)
+
+
+def padding_as_trained(name_or_path: str) -> Padding:
+    """The length of input that a model was trained with; the full window for one that kidasr did not train.
+
+    Args:
+        name_or_path: A model folder or a name on the Hugging Face Hub.
+
+    Raises:
+        KidasrError: If the folder's file can't be read.
+    """
+    folder = Path(name_or_path).expanduser()
+    path = folder / KIDASR
+    if not path.is_file():
+        return FULL_WINDOW
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Padding(**{key: content["padding"][key] for key in KEYS})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise KidasrError(f"{path}: can't be read: {error}; expected: the file that a run has written") from error
