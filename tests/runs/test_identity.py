@@ -57,9 +57,10 @@ def test_the_keys_that_do_not_change_a_result_are_listed_in_the_config_where_a_u
 
 def test_a_key_that_was_added_later_makes_no_difference_at_its_neutral_value() -> None:
     before = resolved(composed())
-    del before["optim"]["layer_decay"]
+    del before["optim"]["layer_decay"], before["average"]
     assert is_same_experiment(before, resolved(composed())) and configuration(before) == configuration(resolved(composed()))
-    assert not is_same_experiment(before, resolved(composed("optim.layer_decay=0.9")))
+    for later in ("optim.layer_decay=0.9", "average=last", "average.pretrained=0.3"):
+        assert not is_same_experiment(before, resolved(composed(later)))
 
 
 def test_runs_of_one_configuration_differ_in_their_seed_and_runs_of_another_job_are_none_of_it() -> None:
