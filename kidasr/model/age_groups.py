@@ -92,8 +92,9 @@ class GroupLora(nn.Module):
         Args:
             inputs: Shape ``(batch, positions, in_features)``.
         """
-        outputs: torch.Tensor = self.lora_B(self.batch.keep_own(self.lora_A(self.dropout(inputs))))
-        return outputs * self.scale
+        # Scaled where it is small.
+        outputs: torch.Tensor = self.lora_B(self.batch.keep_own(self.lora_A(self.dropout(inputs))) * self.scale)
+        return outputs
 
     def add_to(self, layer: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         """Add it to the layer's output: a forward hook."""
