@@ -23,7 +23,10 @@ class Collator:
         self.recogniser, self.padding = recogniser, padding
 
     def __call__(self, examples: Sequence[Example | list[Example]]) -> Batch:
-        """See :meth:`kidasr.features.recogniser.Recogniser.collate`. With several views, also ``durations_sec``, a list."""
+        """See :meth:`kidasr.features.recogniser.Recogniser.collate`. With several views, also ``durations_sec``, a list.
+
+        For models that depend on ages, also ``age_groups``, shape ``(batch,)``.
+        """
         views = zip(*(one if isinstance(one, list) else [one] for one in examples), strict=True)
         flat = list(chain.from_iterable(views))
         features, labels = [one["input_features"] for one in flat], [one["labels"] for one in flat]
@@ -31,6 +34,8 @@ class Collator:
         keys = [one["key"] for one in flat]
         if self.recogniser.takes_keys and None not in keys:
             batch["keys"] = torch.tensor(keys)
+        if "age_group" in flat[0]:
+            batch["age_groups"] = torch.tensor([one["age_group"] for one in flat])
         if len(flat) > len(examples):
             batch["durations_sec"] = [one["duration_sec"] for one in flat]  # not a tensor: it stays on the CPU
         return batch

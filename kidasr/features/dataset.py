@@ -2,10 +2,10 @@
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch.utils.data import Dataset
@@ -41,6 +41,8 @@ class Example(TypedDict):
     duration_sec: float
     #: Identifies the input, 63 bits; None if it changes from epoch to epoch.
     key: int | None
+    #: Number of the speaker's age group, -1 for none; only for models that depend on it.
+    age_group: NotRequired[int]
 
 
 class ChildSpeechDataset(Dataset[Any]):
@@ -59,6 +61,7 @@ class ChildSpeechDataset(Dataset[Any]):
             if no augmentation changes the audio, or else the samples.
         padding: Length of the features.
         views: Number of differently augmented views of an utterance; if more than 1, an example is a list of views.
+        age_groups: Numbers of the age buckets that are groups of the model; None if it does not depend on ages.
     """
 
     def __init__(
@@ -71,13 +74,14 @@ class ChildSpeechDataset(Dataset[Any]):
         cache_sec: float = 0,
         padding: Padding = FULL_WINDOW,
         views: int = 1,
+        age_groups: Mapping[str, int] | None = None,
     ):
         self.utterances = utterances
         self.recogniser = recogniser
         self.augment = augment
         self.seed = seed
         self.lower_case = lower_case
-        self.padding, self.views = padding, views
+        self.padding, self.views, self.age_groups = padding, views, age_groups
         self._features: Features | None = None
         self._samples: dict[int, Samples] = {}
         self._cache_left = [int(cache_sec * SAMPLE_RATE_HZ)]
@@ -106,12 +110,15 @@ class ChildSpeechDataset(Dataset[Any]):
         features, real_frames, samples = self._features_of(place, draw, recording)
         if self.augment is not None:
             features = self.augment.features(features, real_frames, draw)
-        return {
+        example: Example = {
             "input_features": features,
             "labels": self.recogniser.labels(text),
             "duration_sec": samples / SAMPLE_RATE_HZ,
             "key": self._key(utterance) if not (self.augment and self.augment.by_name) else None,
         }
+        if self.age_groups is not None:
+            example["age_group"] = self.age_groups.get(utterance.age_bucket, -1)
+        return example
 
     def _joined(self, place: int, epoch: int) -> tuple[str, Samples]:
         """Text and samples of an utterance and those that follow it, as many as fit into the window and the decoder."""

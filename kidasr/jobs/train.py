@@ -117,7 +117,7 @@ class Train(Job):
         for name, one in config["augment"].items():
             if not isinstance(one, Mapping) or "_target_" not in one:
                 yield f"augment.{name}: not an augmentation; expected: a choice of conf/augment, e.g. augment=[specaugment]"
-        for group in ("curriculum", "objective", "average"):
+        for group in ("curriculum", "objective", "average", "adapter"):
             look = getattr(load_target(config[group]["_target_"]), "contradictions", None)
             yield from look(config) if look else ()
         if trainer["max_steps"] > 0:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig
 
+from kidasr.model.age_groups import AGE_GROUPS
 from kidasr.model.short_input import WhisperForConditionalGeneration, additive
 
 #: Settings of a generation config that this module respects, or that change nothing here. With others, ``generate`` decodes.
@@ -41,6 +42,7 @@ def greedy_tokens(
     keys: torch.Tensor | None,
     prompt: Sequence[int],
     bounds: Sequence[int],
+    age_groups: torch.Tensor | None = None,
 ) -> list[list[int]]:
     """Decode a batch.
 
@@ -51,6 +53,7 @@ def greedy_tokens(
         keys: Identify the inputs, shape ``(batch,)``; see :class:`kidasr.model.kept_encodings.KeptEncodings`.
         prompt: Tokens at the start of each transcript.
         bounds: Maximum number of tokens of each transcript, without the prompt.
+        age_groups: Group of each utterance, shape ``(batch,)``, for a model with adapters by age; None for others.
 
     Returns:
         The tokens of each transcript, without the prompt and the end of text.
@@ -60,7 +63,8 @@ def greedy_tokens(
     encoder, decoder = model.get_encoder(), model.get_decoder()
     never = torch.tensor(_real(generation.suppress_tokens), dtype=torch.long, device=device)
     not_first = torch.tensor(_real(generation.begin_suppress_tokens), dtype=torch.long, device=device)
-    hidden = encoder(input_features, frame_mask=frame_mask, keys=keys).last_hidden_state
+    ages: dict[str, torch.Tensor] = {} if age_groups is None else {AGE_GROUPS: age_groups}
+    hidden = encoder(input_features, frame_mask=frame_mask, keys=keys, **ages).last_hidden_state
     mask = additive(frame_mask, hidden.dtype)
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
 
@@ -70,7 +74,7 @@ def greedy_tokens(
     running = torch.ones(size, dtype=torch.bool, device=device)  # of those, the ones that have not ended
     tokens = torch.tensor([list(prompt)], device=device).expand(size, -1)
     for place in range(max(bounds)):
-        state = decoder(tokens, encoder_hidden_states=hidden, past_key_values=cache, use_cache=True, frame_mask=mask)
+        state = decoder(tokens, encoder_hidden_states=hidden, past_key_values=cache, use_cache=True, frame_mask=mask, **ages)
         scores = model.proj_out(state.last_hidden_state[:, -1]).float()
         scores.index_fill_(1, never, -torch.inf)
         if place == 0:
@@ -86,6 +90,7 @@ def greedy_tokens(
             cache.batch_select_indices(kept)
             rows, chosen, running, hidden = rows[kept], chosen[kept], running[kept], hidden[kept]
             mask = None if mask is None else mask[kept]
+            ages = {name: groups[kept] for name, groups in ages.items()}
         tokens = chosen[:, None]
     return [row[: row.index(end)] if end in row else row for row in found.tolist()]
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from kidasr.model.age_groups import GroupLora
+
 
 class KeptEncodings:
     """Encodes each utterance once, alone, so that its output does not depend on a batch, and keeps it in memory.
@@ -54,8 +56,12 @@ class KeptEncodings:
 
 
 def is_deterministic(encoder: WhisperEncoder) -> bool:
-    """Whether it encodes the same input alike in every training step: no dropout, not an adapter's either, and no masks."""
+    """Whether it encodes the same input alike in every training step: no dropout, not an adapter's either, and no masks.
+
+    Adapters of age groups are for a whole batch, and :class:`KeptEncodings` encodes utterances one by one.
+    """
     config = encoder.config
     dropout = [config.dropout, config.attention_dropout, config.activation_dropout, config.encoder_layerdrop]
     dropout += [module.p for module in encoder.modules() if isinstance(module, torch.nn.Dropout)]
-    return not any((*dropout, config.apply_spec_augment))
+    by_age = any(isinstance(module, GroupLora) for module in encoder.modules())
+    return not any((*dropout, config.apply_spec_augment, by_age))

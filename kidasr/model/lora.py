@@ -59,7 +59,7 @@ class Lora:
             LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=layers, bias="none"),  # type: ignore[arg-type]
             model,
         )
-        for _, layer in _adapted(model):
+        for _, layer in adapted(model):
             layer.cast_input_dtype_enabled = False  # autocast does it, and without autocast there is nothing to do
         trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         log.info(
@@ -70,7 +70,7 @@ class Lora:
 
     def own_weights(self, model: torch.nn.Module) -> Sequence[str]:
         """Names of the adapters' weights in the model's state: all that training changes."""
-        prefixes = tuple(f"{name}." for name, _ in _adapted(model))
+        prefixes = tuple(f"{name}." for name, _ in adapted(model))
         return [name for name in model.state_dict() if name.startswith(prefixes) and ".base_layer." not in name]
 
     def merge(self, model: torch.nn.Module) -> None:
@@ -79,7 +79,7 @@ class Lora:
         In float32 the merged model differs from the unmerged by rounding only. In half precision it rounds the sum of both,
         where the unmerged model rounds each: see docs/adapters.md.
         """
-        for name, layer in list(_adapted(model)):
+        for name, layer in list(adapted(model)):
             base: Linear = layer.get_base_layer()
             kind = base.weight.dtype
             layer.double()
@@ -111,7 +111,7 @@ def _ends_in(name: str, target: str) -> bool:
     return f".{name}".endswith(f".{target}")
 
 
-def _adapted(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+def adapted(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
     """The layers with an adapter, by name: modules that are peft's ``LoraLayer`` too."""
     from peft.tuners.lora import LoraLayer
 

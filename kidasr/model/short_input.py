@@ -16,6 +16,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.whisper import modeling_whisper
 
 from kidasr.features.recogniser import IGNORED_LABEL
+from kidasr.model.age_groups import AGE_GROUPS
 from kidasr.model.kept_encodings import KeptEncodings
 
 #: Added to the scores of padding: the softmax of it is 0, and all floating-point types can hold it.
@@ -138,10 +139,16 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
         return Seq2SeqLMOutput(loss=loss, logits=logits, encoder_last_hidden_state=outputs.encoder_last_hidden_state)
 
     def prepare_inputs_for_generation(
-        self, *args: Any, frame_mask: torch.Tensor | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        frame_mask: torch.Tensor | None = None,
+        age_groups: torch.Tensor | None = None,
+        **kwargs: Any,
     ) -> dict[str, Any]:
-        """As in transformers; its signature makes ``generate`` accept ``frame_mask``."""
-        return {**super().prepare_inputs_for_generation(*args, **kwargs), "frame_mask": frame_mask}
+        """As in transformers; its signature makes ``generate`` accept ``frame_mask``, and ``age_groups`` (see
+        :mod:`kidasr.model.age_groups`), which it repeats for the beams."""
+        inputs = {**super().prepare_inputs_for_generation(*args, **kwargs), "frame_mask": frame_mask}
+        return inputs if age_groups is None else {**inputs, AGE_GROUPS: age_groups}
 
     @staticmethod
     def _get_input_segment(

@@ -17,6 +17,8 @@ from kidasr.errors import KidasrError, truncate
 from kidasr.features.log_mel import log_mel
 from kidasr.features.padding import Padding
 from kidasr.features.recogniser import Batch, Component, Recogniser, Scoring
+from kidasr.model.age_groups import AGE_GROUPS
+from kidasr.model.age_lora import AGE_ADAPTERS
 from kidasr.model.attention import KIDASR
 from kidasr.model.components import components
 from kidasr.model.greedy import greedy_tokens, is_plain
@@ -79,13 +81,14 @@ class Whisper(Recogniser):
         Greedy decoding is :mod:`kidasr.model.greedy`; beam search, and checkpoints with unusual generation settings, are
         transformers' ``generate``.
         """
-        inputs = {name: batch[name] for name in ("input_features", "frame_mask") if name in batch}
+        inputs = {name: batch[name] for name in ("input_features", "frame_mask", AGE_GROUPS) if name in batch}
         longest = self.model.generation_config.max_length or self.max_tokens
         room = min(longest, self.max_tokens) - len(self.prompt)
         bounds = [min(bound, room) for bound in max_tokens]
         if num_beams == 1 and is_plain(self.model.generation_config):
             rows = greedy_tokens(
-                self.model, inputs["input_features"], inputs.get("frame_mask"), batch.get("keys"), self.prompt, bounds
+                *(self.model, inputs["input_features"], inputs.get("frame_mask"), batch.get("keys"), self.prompt, bounds),
+                age_groups=inputs.get(AGE_GROUPS),
             )
             return [text.strip() for text in self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)]
         tokens = self.model.generate(
@@ -196,6 +199,11 @@ def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
         raise KidasrError(f"model.name_or_path={name}: its tokenizer can't encode text; are the tokenizer's files missing?")
     # Whisper's sinusoidal positions are fixed (transformers pull request 26032), but loading forgets the flag.
     model.get_encoder().embed_positions.requires_grad_(False)
+    if (Path(name) / AGE_ADAPTERS).is_dir():
+        log.warning(
+            "model.name_or_path=%s: its adapters for age groups (%s) are not used; this is the model for unknown ages",
+            *(name, AGE_ADAPTERS),
+        )
     prompt = set_prompt(model, processor.tokenizer, language, task)
     words = "".join(processor.tokenizer.convert_ids_to_tokens(prompt))
     log.info("model: %s, %.1f M parameters, prompt %s", name, model.num_parameters() / 1e6, words)

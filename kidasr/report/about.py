@@ -51,9 +51,11 @@ def _set(runs: Sequence[Run]) -> str:
     words, ages = int(first.words.sum()), ", ".join(first.age_buckets)
     speakers = "unknown" if first.speakers_unknown else str(len(set(first.speakers)))
     marks = dict.fromkeys(mark for run in runs if (mark := run.metrics.get("filtered_sets", {}).get(first.set_name)))
+    scored_with = next((text for run in runs if (text := run.metrics.get("scored_with"))), None)
     return (
         f"the {first.set_name} set: {len(first.words)} utterances of {speakers} speakers, {words} words, ages {ages}"
         + "".join(f"; filtered: {mark}" for mark in marks)
+        + (f"; runs with adapter=age: {scored_with}" if scored_with else "")
     )
 
 

@@ -113,12 +113,14 @@ class Report:
             return
         before = metrics["zero_shot"]
         zero_shot = f", from {percent(before['wer'])} before training" if before else ""
+        scored_with = [f"{_capital(metrics['scored_with'])}."] if "scored_with" in metrics else []
         gap, worse = described["gap_youngest_oldest"], about_worse_sets(metrics)
         unknown = run.speakers_unknown
         others = TOO_NARROW if unknown else f"for other speakers than these {described['speakers']}"
         said = [
             f"{percent(described['wer'])} {rate}{zero_shot}; 95% interval {interval(described['ci95'])}, {others}. "
-            f"{_kept(metrics)}"
+            f"{_kept(metrics)}",
+            *scored_with,
         ]
         if described["choice"]:
             choice = described["choice"]

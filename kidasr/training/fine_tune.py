@@ -70,7 +70,7 @@ from kidasr.training.device import (
     prepare_cpu,
     prepare_gpu,
 )
-from kidasr.training.objective import Adapter, Objective, SmallAdapter
+from kidasr.training.objective import Adapter, AgeAdapter, Objective, SmallAdapter
 from kidasr.training.own_weights import OwnWeights
 from kidasr.training.pretrained_losses import PretrainedLosses
 from kidasr.training.process_setup import leave_processes_at_exit, quiet_libraries
@@ -159,6 +159,8 @@ class FineTune:
         self.optim, self.schedule, self.trainer = optim, schedule, trainer
         self.early_stopping, self.checkpoint, self.average, self.logger = early_stopping, checkpoint, average, logger
         self.report = report
+        #: Numbers of the age groups of a model that depends on ages.
+        self._age_groups: Mapping[str, int] | None = None
 
     def run(self) -> float:
         """Train, evaluate and report. Returns the validation WER of the kept model, as a fraction."""
@@ -194,6 +196,8 @@ class FineTune:
         sets, skipped = self._check_audio(sets, arguments, recogniser.window_sec)
         self._describe(sets)
         texts = self._check_utterances(sets, recogniser)
+        if isinstance(self.adapter, AgeAdapter):
+            self._age_groups = self.adapter.choose_groups(sets.train, self.data.buckets)
         losses = None
         if self.curriculum.needs_losses:
             depends_on, precision = self._zero_shot_depends_on(arguments), half_precision(arguments)
@@ -243,6 +247,8 @@ class FineTune:
                 "texts": texts,
                 "filtered_sets": {name: mark for name, one in sets.named().items() if (mark := marks_of(one))},
             }
+            if isinstance(self.adapter, AgeAdapter):
+                metrics["scored_with"] = self.adapter.scored_with
             if "test" in tests:
                 metrics["test"] = tests["test"]["final"]  # its place when there could be only one
             if arguments.should_save:
@@ -300,6 +306,8 @@ class FineTune:
             if empty := one["final"]["empty_references"]:
                 log.warning("%s%d references are empty after normalization", _of_set(name), empty)
         table = result_table(metrics["zero_shot"], final, rate)
+        if "scored_with" in metrics:
+            log.info(metrics["scored_with"])
         log.info("\nvalidation set, zero-shot (before) and fine-tuned (after):\n%s", table.text())
         if tests:
             log.info(
@@ -595,7 +603,10 @@ class FineTune:
     ) -> ChildSpeechDataset:
         views = self.objective.views if augment is not None and self.objective is not None else 1
         cache_sec = self.data.cache_sec / max(1, self.trainer["dataloader_num_workers"])  # each worker has its own
-        return ChildSpeechDataset(utterances, recogniser, augment, self.seed, sets.lower_case, cache_sec, padding, views)
+        return ChildSpeechDataset(
+            *(utterances, recogniser, augment, self.seed, sets.lower_case, cache_sec, padding, views),
+            age_groups=self._age_groups,
+        )
 
     def _check_audio(self, sets: Sets, arguments: TrainingArguments, window_sec: float) -> tuple[Sets, dict[str, int]]:
         """Leave out bad recordings; see :meth:`kidasr.corpus.audio_check.AudioCheck.check_run`."""
@@ -646,6 +657,8 @@ class FineTune:
         from kidasr.report.report import Report  # a tenth of a GB, which training has no use for
 
         with folder_written(self.run_dir / MODEL) as folder:
+            if isinstance(self.adapter, AgeAdapter):
+                self.adapter.save_groups(trainer.recogniser.model, folder)
             if self.adapter is not None:
                 self.adapter.merge(trainer.recogniser.model)
             trainer.recogniser.save(folder, self.trainer["generation_num_beams"])

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
+    from kidasr.corpus.age import AgeBuckets
+    from kidasr.corpus.manifest import Utterance
     from kidasr.features.augment import Augmentations
 
 
@@ -116,6 +120,20 @@ class SmallAdapter(Adapter, Protocol):
 
     def own_weights(self, model: torch.nn.Module) -> Sequence[str]:
         """Names of the adapter's weights in the wrapped model's ``state_dict()``."""
+
+
+@runtime_checkable
+class AgeAdapter(SmallAdapter, Protocol):
+    """An adapter whose model depends on the age group of each utterance: its batches have ``age_groups``."""
+
+    #: What the scores depend on, in one line.
+    scored_with: str
+
+    def choose_groups(self, train: Sequence[Utterance], buckets: AgeBuckets) -> Mapping[str, int]:
+        """The number of each age bucket that is a group. Called before :meth:`wrap`, in a resumed run too."""
+
+    def save_groups(self, model: torch.nn.Module, folder: Path) -> None:
+        """Write what :meth:`merge` does not keep to the folder of the saved model. Called before it."""
 
 
 def no_adapter() -> None:

@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from kidasr.errors import KidasrError
 from kidasr.evidence.finished import finished_configurations
 from kidasr.evidence.runs import Run
+from kidasr.model.age_lora import AGE_ADAPTERS
 from kidasr.report.options import ReportOptions
 from kidasr.runs.files import CONFIG, MODEL, write_json, zero_shot_of
 from kidasr.runs.folder import read_config
@@ -96,6 +97,10 @@ def soup_of(patterns: str | Sequence[str], run_dir: str, report: ReportOptions) 
     for run in members:
         if not (Path(run.folder) / MODEL).is_dir():
             raise KidasrError(f"{run.folder}: has no model folder; expected: runs as they were written")
+        if (Path(run.folder) / MODEL / AGE_ADAPTERS).is_dir():
+            raise KidasrError(
+                f"{run.folder}: has an adapter for each age group, which a soup can't average; expected: others"
+            )
     first, folder = Path(members[0].folder), Path(run_dir)
     config = read_config(first)
     if config is None:

@@ -19,6 +19,7 @@ from kidasr.corpus.age import AgeBuckets
 from kidasr.errors import Stopped
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.recogniser import IGNORED_LABEL, Recogniser
+from kidasr.model.age_groups import AGE_GROUPS
 from kidasr.recognition.predictions import read_predictions
 from kidasr.recognition.score import Prediction, compare, score
 from kidasr.recognition.transcribe import Transcriber, Transcription
@@ -258,8 +259,9 @@ class ChildSpeechTrainer(ExactResumeTrainer):
     def _logits_of(self, inputs: dict[str, Any], model: torch.nn.Module) -> Sequence[torch.Tensor]:
         """See :class:`kidasr.training.objective.Step`."""
         assert self.objective is not None
+        known = {name: one for name, one in inputs.items() if name != AGE_GROUPS}  # it has no adapters
         with torch.no_grad(), self.accelerator.autocast():
-            logits: torch.Tensor = model(**inputs, token_logits=True).logits
+            logits: torch.Tensor = model(**known, token_logits=True).logits
         return logits.chunk(self.objective.views)
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:

@@ -47,6 +47,7 @@ HYPOTHESES = {
     "all": ALL_ON,
     "all, gradient checkpointing": (*ALL_ON, "trainer.activation_checkpointing=true"),
     "lora, h3": ("experiment=h3", "checkpoint.save_steps=3", FREEZE, "adapter=lora", "adapter.r=4"),
+    "age": ("experiment=h3", "checkpoint.save_steps=3", FREEZE, "adapter=age", "adapter.r=4"),
     "decoder frozen": ("experiment=h1", "freeze=decoder_all", "optim.layer_decay=0.5"),
     "compiled": ("experiment=h1", "trainer.torch_compile=true"),
 }
