@@ -66,8 +66,8 @@ class WeightAverage(TrainerCallback):
     def load(self, checkpoint: Path, device: torch.device) -> None:
         """Continue the mean of a checkpoint."""
         if (checkpoint / AVERAGE).exists():
-            with safe_open(checkpoint / AVERAGE, framework="pt", device=str(device)) as file:
-                self.mean = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+            with safe_open(checkpoint / AVERAGE, framework="pt") as file:
+                self.mean = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118  no mapping
                 self.steps = json.loads(file.metadata()["steps"])
 
 
