@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,7 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
                 record(run_dir, "failed", error=hidden(str(error).partition("\n")[0]), mistake=mistake)
             if hydra.mode == RunMode.RUN:
                 raise SystemExit(error.exit_code) from error
+            traceback.clear_frames(error.__traceback__)  # Hydra keeps the error to the end of the sweep: not the model, too
             raise
         except Exception as error:
             log.exception("the run failed")
@@ -104,6 +106,7 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
                 record(run_dir, "failed", error=hidden(f"{type(error).__name__}: {truncate(reason)}"), mistake=False)
             if hydra.mode == RunMode.RUN:
                 raise SystemExit(FAILURE) from error
+            traceback.clear_frames(error.__traceback__)
             raise
 
     return run

@@ -285,7 +285,8 @@ def _typed_seed(overrides: frozenset[str] | None) -> int | None:
 def _overrides(folder: Path) -> frozenset[str] | None:
     path = folder / ".hydra" / "overrides.yaml"
     try:
-        return frozenset(map(str, OmegaConf.load(path))) if path.is_file() else None
+        # As typed: an interpolation in one is not resolved.
+        return frozenset(map(str, OmegaConf.to_container(OmegaConf.load(path), resolve=False))) if path.is_file() else None
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise KidasrError(f"{path}: can't be read: {' '.join(str(error).split())}") from error
 

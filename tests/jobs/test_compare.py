@@ -83,6 +83,14 @@ def test_seeds_of_a_configuration_are_pooled_and_get_a_verdict(tmp_path: Path, r
     assert wide["pairs"][0]["verdict"] == "undecided", "the seeds differ by more than the configurations"
 
 
+def test_what_was_typed_with_an_interpolation_is_read_as_it_was_typed(
+    tmp_path: Path, run_folder: Callable[..., str]
+) -> None:
+    rate = "optim.learning_rate=${times:1e-5,${oc.select:adapter.learning_rate_factor,1}}"
+    runs = [run_folder(f"r{n}", 0.1 * n, rate, f"x={n}") for n in (1, 2)]
+    assert len(compared(tmp_path, *runs)["pairs"]) == 1
+
+
 def test_a_seed_counts_once(tmp_path: Path, run_folder: Callable[..., str]) -> None:
     a, b = run_folder("a", 0.3, "x=1"), run_folder("b", 0.2, "x=2")
     again = run_folder("again", 0.2, "x=2")

@@ -17,6 +17,7 @@ from kidasr.corpus.recipes.recipe import Found
 from kidasr.corpus.segment import DOUBTFUL, MISHEARD, NO_PAUSE, NO_WORDS, Piece, Span
 from kidasr.errors import KidasrError
 from kidasr.recognition import segment
+from kidasr.recognition import speech as speech_module
 from kidasr.recognition.segment import VadSegmenter
 from tests.conftest import KIDS, MICRO, ROOT, TINY_EN, read_json, read_jsonl, real_data
 from tests.corpus.recipes.corpora import noise, text
@@ -42,7 +43,7 @@ def cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         path = noise(tmp_path / "long.wav", speech[-1][1] + 0.1 if speech else 5.0)
         recogniser = SimpleNamespace(scoring=SimpleNamespace(normalize=str.lower))
-        monkeypatch.setattr(segment, "_detector", lambda _: lambda _: [Span(*one) for one in speech])
+        monkeypatch.setattr(speech_module, "speech_detector", lambda *_: lambda _: [Span(*one) for one in speech])
         monkeypatch.setattr(VadSegmenter, "_recogniser", lambda _: recogniser)
         monkeypatch.setattr(VadSegmenter, "_transcriber", lambda *_: None)
         monkeypatch.setattr(segment, "_transcripts", transcripts)
