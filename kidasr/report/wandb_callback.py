@@ -24,5 +24,6 @@ class WandbRunCallback(WandbCallback):
             super().on_train_end(*arguments, **options)
 
     def setup(self, args: Any, state: Any, model: Any, **kwargs: Any) -> None:
-        super().setup(args, state, model, **kwargs)
-        self._wandb.config.update(self._config, allow_val_change=True)
+        with outlived(self._logger):
+            super().setup(args, state, model, **kwargs)
+            self._wandb.config.update(self._config, allow_val_change=True)

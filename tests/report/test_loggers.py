@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from kidasr.report.loggers import WandbLogger
+from kidasr.report.wandb_callback import WandbRunCallback
 from tests.conftest import job, run_here, sweep_runs
 
 SMOKE = ("experiment=all", "debug=smoke")
@@ -74,3 +76,18 @@ def test_tensorboard_has_losses_rates_and_the_result_in_the_folder_asked_for(tmp
     names = set(events.Tags()["scalars"])
     assert {"train/loss", "train/learning_rate", "eval/wer", "final/wer", "zero_shot/wer", "tests/adults/final/wer"} <= names
     assert any(name.startswith("eval/wer_") for name in names)
+
+
+def test_a_run_goes_on_where_wandb_dies_before_the_first_step(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def setup(*_: object, **__: object) -> None:
+        raise ConnectionResetError("Connection lost")
+
+    monkeypatch.setattr("transformers.integrations.WandbCallback.setup", setup)
+    callback = WandbRunCallback(WandbLogger("p", None, None, [], 1), {})
+    callback.setup(None, None, None)
+    callback.setup(None, None, None)
+    assert [record.getMessage() for record in caplog.records] == [
+        "wandb has stopped, the run continues without it: ConnectionResetError: Connection lost"
+    ]
