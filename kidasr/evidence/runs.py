@@ -285,8 +285,10 @@ def _typed_seed(overrides: frozenset[str] | None) -> int | None:
 def _overrides(folder: Path) -> frozenset[str] | None:
     path = folder / ".hydra" / "overrides.yaml"
     try:
-        # As typed: an interpolation in one is not resolved.
-        return frozenset(map(str, OmegaConf.to_container(OmegaConf.load(path), resolve=False))) if path.is_file() else None
+        if not path.is_file():
+            return None
+        typed: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # as typed, with interpolations
+        return frozenset(map(str, typed))
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise KidasrError(f"{path}: can't be read: {' '.join(str(error).split())}") from error
 
