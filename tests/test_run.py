@@ -229,7 +229,9 @@ def test_hydras_own_ways_to_sweep_still_work(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_runs_of_a_sweep_share_zero_shot_and_audio_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep, typed = tmp_path / "sweep", ("debug=smoke", "report=none")
+    # What is typed may refer to other keys.
+    rate = "optim.learning_rate='${times:5e-4,${oc.select:adapter.learning_rate_factor,1}}'"
+    sweep, typed = tmp_path / "sweep", ("debug=smoke", "report=none", rate)
     assert run_here(monkeypatch, "--multirun", "seed=1,2", *typed, f"hydra.sweep.dir={sweep}") == 0
     first, second = ((run / "run.log").read_text(encoding="utf-8") for run in sweep_runs(sweep))
     assert len(list(sweep.glob("zero_shot-*.json"))) == 2, "of the validation set and of the adults"

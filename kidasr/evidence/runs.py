@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from kidasr.errors import KidasrError
 from kidasr.recognition.score import is_runaway
 from kidasr.runs.files import EVALUATIONS, METRICS, PREDICTIONS, predictions_of
-from kidasr.runs.folder import read_config
+from kidasr.runs.folder import OVERRIDES, read_config, typed_overrides
 from kidasr.runs.identity import configuration, ignored_keys, key_of, measured_keys, overrides_with_effect
 from kidasr.runs.record import failure
 
@@ -283,14 +282,11 @@ def _typed_seed(overrides: frozenset[str] | None) -> int | None:
 
 
 def _overrides(folder: Path) -> frozenset[str] | None:
-    path = folder / ".hydra" / "overrides.yaml"
     try:
-        if not path.is_file():
-            return None
-        typed: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # as typed, with interpolations
-        return frozenset(map(str, typed))
+        typed = typed_overrides(folder)
+        return None if typed is None else frozenset(typed)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise KidasrError(f"{path}: can't be read: {' '.join(str(error).split())}") from error
+        raise KidasrError(f"{folder / OVERRIDES}: can't be read: {' '.join(str(error).split())}") from error
 
 
 def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:

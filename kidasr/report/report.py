@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 
 from kidasr.evidence.rates import describe
 from kidasr.evidence.runs import Run
@@ -45,6 +44,7 @@ from kidasr.report.verdict import (
     verdict,
 )
 from kidasr.runs.files import ENVIRONMENT, LEARNING_CURVE, REPORT, WER_BY_AGE
+from kidasr.runs.folder import typed_overrides
 
 #: More curves or points than this are hard to tell apart.
 MAX_DRAWN = len(MARKERS)
@@ -382,8 +382,7 @@ def _capital(text: str) -> str:
 
 def _title(folder: Path, run: Run) -> str:
     """What a run is: the overrides that were typed, its seed and its date."""
-    path, record = folder / ".hydra" / "overrides.yaml", folder / ENVIRONMENT
-    typed = [str(one) for one in OmegaConf.load(path)] if path.is_file() else []
+    typed, record = typed_overrides(folder) or [], folder / ENVIRONMENT
     words = [" ".join(one for one in typed if one.partition("=")[0] != "seed") or "default run"]
     if run.seed is not None:
         words.append(f"seed {run.seed}")
@@ -396,10 +395,9 @@ def _title(folder: Path, run: Run) -> str:
 def _how_it_was_run(folder: Path) -> list[str]:
     """The environment, from ``environment.json`` and ``.hydra``; missing files are skipped."""
     lines = []
-    overrides = folder / ".hydra" / "overrides.yaml"
-    if overrides.is_file():
-        said = " ".join(map(str, OmegaConf.load(overrides)))
-        lines.append(f"Overrides: {said or 'none'}")
+    typed = typed_overrides(folder)
+    if typed is not None:
+        lines.append(f"Overrides: {' '.join(typed) or 'none'}")
     record = folder / ENVIRONMENT
     if record.is_file():
         environment = json.loads(record.read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kidasr.config.checks import job_class
 from kidasr.errors import KidasrError, truncate
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 #: Written by Hydra and a launcher before a job starts; a folder with nothing more counts as empty.
 BEFORE_THE_RUN = (".hydra", RUN_LOG, LOCK, ATTEMPTS)
+
+#: Hydra's record of what was typed.
+OVERRIDES = Path(".hydra") / "overrides.yaml"
 
 #: The locks held by this process, until it ends. Its forked data-loader workers do not share them.
 _held: dict[Path, FileLock] = {}
@@ -142,6 +145,19 @@ def read_config(run_dir: Path) -> dict[str, Any] | None:
     if not isinstance(config, dict):
         raise KidasrError(f"{path} is not a JSON object; expected: the config written by a run")
     return config
+
+
+def typed_overrides(run_dir: Path) -> list[str] | None:
+    """What was typed for a run, as Hydra recorded it, with interpolations as they are; None if it is not recorded.
+
+    Raises:
+        OSError, ValueError, YAMLError, OmegaConfBaseException: If the file can't be read.
+    """
+    path = run_dir / OVERRIDES
+    if not path.is_file():
+        return None
+    typed: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return [str(one) for one in typed]
 
 
 def finished_wer(run_dir: Path) -> float | None:
