@@ -134,7 +134,9 @@ def test_a_sweep_with_requeues_preemptions_and_a_dead_daemon_ends_as_if_nothing_
     assert sweep.returncode == 0, said
     assert {row["by"] for row in events(first, "stopped")} == {"SIGTERM"}
     by = [row["by"] for row in events(second, "stopped")]
-    assert by[0] == "SIGUSR2" and by[-1] == "SIGTERM", "a signal, and a job of a higher priority"
+    assert by[0] == "SIGUSR2" and "SIGTERM" in by, (
+        "a signal, and a job of a higher priority; SLURM may send the signal again"
+    )
     for run_dir, reference in ((first, tmp_path / "a"), (second, tmp_path / "b")):
         assert len(events(run_dir, "started")) >= 2, "scancel signals more than once where SLURM is slow to answer"
         assert_undisturbed(run_dir, reference)
