@@ -15,7 +15,7 @@ from kidasr.corpus.age import AgeBuckets, is_in_years
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
 from kidasr.recognition.score import Score
-from kidasr.runs.files import CONFIG, METRICS, read_json
+from kidasr.runs.files import METRICS, read_json
 from kidasr.runs.folder import lock_run_folder, prepare_run_folder
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -95,9 +95,10 @@ def _composed(*overrides: str) -> DictConfig:
 
 
 def _as_trained(model: Path) -> list[str]:
-    """The padding of a fine-tuned model, read from its run folder; the full window for any other model."""
-    config = model.parent / CONFIG
-    return [f"padding={read_json(config)['padding']['padding']}"] if config.is_file() else ["padding=max_length"]
+    """The padding that a model was trained with."""
+    from kidasr.model.as_trained import padding_as_trained
+
+    return [f"padding={'longest' if padding_as_trained(str(model)).is_short else 'max_length'}"]
 
 
 def _first_year(bucket: str) -> int:

@@ -57,6 +57,13 @@ class Utterance:
     start_sec: float | None = None
     end_sec: float | None = None
 
+    @classmethod
+    def of_recording(
+        cls, audio_path: str, source: str, start_sec: float | None = None, end_sec: float | None = None
+    ) -> "Utterance":
+        """A recording, or a part of one, of which nothing else is known: to transcribe."""
+        return cls(source, source, audio_path, "", UNKNOWN, None, None, None, None, source, None, start_sec, end_sec)
+
     @property
     def known_duration_sec(self) -> float:
         """The length of an utterance after its check (:class:`kidasr.corpus.audio_check.AudioCheck`)."""
@@ -183,9 +190,7 @@ def _utterance(
     if not isinstance(text, str):
         raise ManifestError(f"{source}: {columns.text}={truncate(repr(text))}; expected: a string")
     age, age_bucket = _age(row, source, columns, buckets)
-    duration_sec, start_sec, end_sec = _number(row, columns.duration_sec, source), None, None
-    if columns.have_part:
-        start_sec, end_sec, duration_sec = _part(row, columns, duration_sec, source)
+    start_sec, end_sec, duration_sec = part_of(row, columns, source)
     whole = start_sec is None and end_sec is None
     utterance_id = _optional(row, columns.utterance_id, source, missing=EMPTY) or (
         audio_path if whole else f"{audio_path}-{start_sec or 0.0}-{'end' if end_sec is None else end_sec}"
@@ -207,13 +212,17 @@ def _utterance(
     )
 
 
-def _part(
-    row: Mapping[str, Any], columns: Columns, duration_sec: float | None, source: str
-) -> tuple[float | None, float | None, float | None]:
-    """Start and end of a part of a recording, None for the whole recording, and the length of the utterance.
+def part_of(row: Mapping[str, Any], columns: Columns, source: str) -> tuple[float | None, float | None, float | None]:
+    """Start and end of a part of a recording, None for the whole recording, and the length of the utterance, in seconds.
 
     A start with a length is a part, a length alone is that of the recording.
+
+    Raises:
+        ManifestError: If one is no time, or they contradict each other.
     """
+    duration_sec = _number(row, columns.duration_sec, source)
+    if not columns.have_part:
+        return None, None, duration_sec
     start, end, offset, duration = (
         _number(row, name, source, f"seconds, a number from 0 up, or null (data.fields.{field}=none if it is no time)")
         for field, name in zip(PART, (columns.start, columns.end, columns.offset, columns.duration), strict=True)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from kidasr.config.job import Job
 from kidasr.config.schema import Text
 from kidasr.report.options import ReportOptions
-from kidasr.runs.files import METRICS
-from kidasr.runs.folder import finished_wer
 
 
 class Soup(Job):
@@ -29,16 +25,6 @@ class Soup(Job):
 
     def __init__(self, run_dir: str, runs: Text | list[Text], report: ReportOptions):
         self.run_dir, self.runs, self.report = run_dir, runs, report
-
-    @staticmethod
-    def is_finished(folder: Path) -> bool:
-        """Whether the folder has ``metrics.json``, which is written last."""
-        return (folder / METRICS).is_file()
-
-    @staticmethod
-    def result(folder: Path) -> float | None:
-        """Validation WER, as a fraction."""
-        return finished_wer(folder)
 
     def run(self) -> float:
         """Average, score and report. Returns the validation WER, as a fraction."""

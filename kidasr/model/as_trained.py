@@ -9,7 +9,7 @@ from typing import Any
 
 from kidasr.errors import KidasrError
 from kidasr.features.padding import FULL_WINDOW, Padding
-from kidasr.runs.files import write_json
+from kidasr.runs.files import CONFIG, write_json
 
 #: The file, in a model folder, with what the checkpoint's own files do not say.
 KIDASR = "kidasr.json"
@@ -46,6 +46,8 @@ def padding_as_trained(name_or_path: str) -> Padding:
     folder = Path(name_or_path).expanduser()
     path = folder / KIDASR
     if not path.is_file():
+        path = folder.parent / CONFIG  # of a run from before there was such a file
+    if not folder.is_dir() or not path.is_file():
         return FULL_WINDOW
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

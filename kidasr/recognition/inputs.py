@@ -2,13 +2,12 @@
 
 import glob
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kidasr.corpus.age import UNKNOWN
 from kidasr.corpus.columns import columns_of
 from kidasr.corpus.formats import ManifestError, format_of
-from kidasr.corpus.manifest import Utterance
+from kidasr.corpus.manifest import Utterance, part_of
 from kidasr.errors import KidasrError, truncate
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ def _of(given: str) -> Iterator[tuple[str, Utterance]]:
     elif path.is_file() and path.name.lower().endswith(MANIFESTS):
         yield from _in_manifest(str(path))
     elif path.is_file():
-        yield path.stem, _recording(path)
+        yield path.stem, Utterance.of_recording(str(path), str(path))
     elif glob.has_magic(str(path)):
         for match in sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207, absolute too
             yield from _of(match)
@@ -70,7 +69,7 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, Utterance]]:
     passed_over = 0
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in AUDIO and path.is_file():
-            yield "_".join(path.relative_to(folder).with_suffix("").parts), _recording(path)
+            yield "_".join(path.relative_to(folder).with_suffix("").parts), Utterance.of_recording(str(path), str(path))
         elif path.is_file():
             passed_over += 1
     if passed_over:
@@ -87,41 +86,7 @@ def _in_manifest(name: str) -> Iterator[tuple[str, Utterance]]:
         audio_path = row.get(column.audio_path)
         if not isinstance(audio_path, str) or not audio_path:
             raise KidasrError(f"{source}: field {column.audio_path!r} is missing; this line has: {truncate(', '.join(row))}")
-        start_sec, end_sec = _part(row, (column.start, column.end, column.offset, column.duration), source)
+        start_sec, end_sec, _ = part_of(row, column, source)
         given = row.get(column.utterance_id or "")
         stem = str(given) if given else Path(audio_path).stem
-        yield stem.replace("/", "_"), _recording(folder / audio_path, source, start_sec, end_sec)
-
-
-def _part(row: Mapping[str, object], columns: Sequence[str | None], source: str) -> tuple[float | None, float | None]:
-    values = []
-    for name in columns:
-        value = row.get(name) if name else None
-        try:
-            values.append(None if value in (None, "") else float(value))  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise KidasrError(f"{source}: {name}={truncate(repr(value))}; expected: seconds") from None
-    start, end, offset, duration = values
-    start = start if offset is None else offset
-    if start is not None and end is None and duration is not None:
-        end = start + duration
-    return start, end
-
-
-def _recording(
-    path: Path, source: str | None = None, start_sec: float | None = None, end_sec: float | None = None
-) -> Utterance:
-    return Utterance(
-        utterance_id=str(path),
-        speaker_id="",
-        audio_path=str(path),
-        text="",
-        age_bucket=UNKNOWN,
-        age=None,
-        duration_sec=None,
-        gender=None,
-        split=None,
-        source=source or str(path),
-        start_sec=start_sec,
-        end_sec=end_sec,
-    )
+        yield stem.replace("/", "_"), Utterance.of_recording(str(folder / audio_path), source, start_sec, end_sec)

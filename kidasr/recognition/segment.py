@@ -182,27 +182,13 @@ class _Recording:
 
     def part(self, span: Span | None) -> Utterance:
         """The recording, or a part of it."""
-        from kidasr.corpus.age import UNKNOWN
         from kidasr.corpus.manifest import Utterance
 
         one = self.found
         start_sec, end_sec = one.start_sec, one.end_sec
         if span is not None:
             start_sec, end_sec = ((one.start_sec or 0.0) + time for time in span)
-        return Utterance(
-            utterance_id=one.utterance_id,
-            speaker_id=one.speaker_id,
-            audio_path=str(one.audio_path),
-            text="",
-            age_bucket=UNKNOWN,
-            age=None,
-            duration_sec=None,
-            gender=None,
-            split=None,
-            source=one.utterance_id,
-            start_sec=start_sec,
-            end_sec=end_sec,
-        )
+        return Utterance.of_recording(str(one.audio_path), one.utterance_id, start_sec, end_sec)
 
 
 def _transcripts(parts: Sequence[Utterance], recogniser: Whisper, transcribe: Transcriber) -> list[str]:

@@ -99,6 +99,9 @@ def test_a_manifest_without_transcripts_names_parts_of_recordings(recordings: Pa
     (tmp_path / "m.csv").write_text(f"file,start,end\n{recordings}/monday/long.flac,0,1.5\n{recordings}/short.wav,,\n")
     found = list(recordings_of([str(tmp_path / "m.csv")]).values())
     assert [(one.start_sec, one.end_sec) for one in found] == [(0.0, 1.5), (None, None)]
+    (tmp_path / "m.csv").write_text(f"file,start,end\n{recordings}/short.wav,2,1\n")
+    with pytest.raises(KidasrError, match=r"m\.csv:2: end=1 with a start of 2 s; expected: an end after the start"):
+        recordings_of([str(tmp_path / "m.csv")])
 
 
 @pytest.mark.parametrize(

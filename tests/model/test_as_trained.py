@@ -1,0 +1,35 @@
+"""What a model folder says of how its model was trained."""
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from kidasr.errors import KidasrError
+from kidasr.model.as_trained import padding_as_trained
+from tests.conftest import MICRO, job
+
+SHORT = ("debug=smoke", "trainer.zero_shot=false", "data.tests.adults=null", "report=none")
+
+
+def test_a_model_folder_says_its_padding_wherever_it_is_and_others_can_read_it(tmp_path: Path) -> None:
+    umask = os.umask(0o022)
+    try:
+        job(tmp_path / "run", *SHORT, "padding=longest", "padding.trailing_silence_sec=0.3").run()
+    finally:
+        os.umask(umask)
+    moved = shutil.copytree(tmp_path / "run" / "model", tmp_path / "elsewhere")
+    padding = padding_as_trained(str(moved))
+    assert (padding.is_short, padding.trailing_silence_sec) == (True, 0.3)
+    assert (moved / "preprocessor_config.json").is_file(), "which converters read"
+    assert {stat.S_IMODE(path.stat().st_mode) for path in moved.iterdir()} == {0o644}
+    (moved / "kidasr.json").unlink()
+    (tmp_path / "run" / "model" / "kidasr.json").unlink()
+    assert padding_as_trained(str(tmp_path / "run" / "model")).is_short, "a run from before there was such a file"
+    assert not padding_as_trained(str(moved)).is_short and not padding_as_trained(str(MICRO)).is_short
+    assert not padding_as_trained("openai/whisper-tiny").is_short
+    (moved / "kidasr.json").write_text("{}")
+    with pytest.raises(KidasrError, match=r"kidasr\.json: can't be read"):
+        padding_as_trained(str(moved))
