@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,8 +20,9 @@ from kidasr.model.pretrained import Pretrained
 from kidasr.training.settings import Trainer
 
 if TYPE_CHECKING:
-    from kidasr.corpus.audio import AudioError
+    from kidasr.corpus.audio import AudioError, Samples
     from kidasr.corpus.manifest import Utterance
+    from kidasr.corpus.segment import Span
     from kidasr.recognition.long_form import Transcript
 
 log = logging.getLogger(__name__)
@@ -136,7 +138,14 @@ class Transcribe(Job):
             autocast=half,
             num_workers=keys["dataloader_num_workers"],
         )
-        find_speech = speech_detector(self.min_pause_sec, "job=transcribe")
+
+        @cache
+        def detector() -> Callable[[Samples], list[Span]]:  # for long recordings alone
+            return speech_detector(self.min_pause_sec, f"a recording of more than max_sec={self.max_sec:g}")
+
+        def find_speech(samples: Samples) -> list[Span]:
+            return detector()(samples)
+
         yield from transcribe_recordings(recordings, transcriber, padding, self.max_sec, find_speech)
 
     def _padding(self) -> Padding:

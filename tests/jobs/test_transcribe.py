@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,8 +18,6 @@ from kidasr.errors import KidasrError
 from kidasr.recognition.inputs import recordings_of
 from kidasr.recognition.transcribe import Transcriber
 from tests.conftest import MICRO, composed, read_jsonl
-
-pytest.importorskip("silero_vad")
 
 CORPUS = MICRO.parent / "corpus"
 PAUSE_SEC = 0.8
@@ -93,6 +92,15 @@ def test_what_is_done_is_not_done_again(recordings: Path, tmp_path: Path, monkey
     transcribe(tmp_path, f"input={recordings}/*.wav")
     assert asked == [0], "the broken one is all that was left"
     assert (tmp_path / "transcripts.jsonl").read_text() == before
+
+
+def test_the_speech_detector_is_needed_for_long_recordings_alone(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "silero_vad", None)
+    assert len(transcribe(tmp_path, f"input={recordings / 'short.wav'}")) == 1
+    with pytest.raises(KidasrError, match=r"^a recording of more than max_sec=3: needs the package silero-vad; pip install"):
+        transcribe(tmp_path, f"input={recordings}/monday")
 
 
 def test_a_manifest_without_transcripts_names_parts_of_recordings(recordings: Path, tmp_path: Path) -> None:
