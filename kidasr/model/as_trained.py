@@ -30,8 +30,9 @@ def describe_training(folder: Path, config: Mapping[str, Any]) -> None:
     write_json(folder / KIDASR, {"kidasr": version("kidasr"), "padding": padding, **language})
     umask = os.umask(0)
     os.umask(umask)
-    for path in folder.iterdir():  # safetensors makes files that only their owner can read
-        path.chmod(0o666 & ~umask)
+    for path in folder.rglob("*"):  # safetensors makes files that only their owner can read
+        if path.is_file():
+            path.chmod(0o666 & ~umask)
 
 
 def padding_as_trained(name_or_path: str) -> Padding:

@@ -17,14 +17,15 @@ SHORT = ("debug=smoke", "trainer.zero_shot=false", "data.tests.adults=null", "re
 def test_a_model_folder_says_its_padding_wherever_it_is_and_others_can_read_it(tmp_path: Path) -> None:
     umask = os.umask(0o022)
     try:
-        job(tmp_path / "run", *SHORT, "padding=longest", "padding.trailing_silence_sec=0.3").run()
+        job(tmp_path / "run", *SHORT, "padding=longest", "padding.trailing_silence_sec=0.3", "adapter=age").run()
     finally:
         os.umask(umask)
     moved = shutil.copytree(tmp_path / "run" / "model", tmp_path / "elsewhere")
     padding = padding_as_trained(str(moved))
     assert (padding.is_short, padding.trailing_silence_sec) == (True, 0.3)
     assert (moved / "preprocessor_config.json").is_file(), "which converters read"
-    assert {stat.S_IMODE(path.stat().st_mode) for path in moved.iterdir()} == {0o644}
+    modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in moved.rglob("*")}
+    assert modes == {(False, 0o644), (True, 0o755)}, "the folders of the age adapters, too"
     (moved / "kidasr.json").unlink()
     (tmp_path / "run" / "model" / "kidasr.json").unlink()
     assert padding_as_trained(str(tmp_path / "run" / "model")).is_short, "a run from before there was such a file"
