@@ -136,7 +136,7 @@ class Transcribe(Job):
             keys["generation_max_length"],
             device=device,
             autocast=half,
-            num_workers=keys["dataloader_num_workers"],
+            num_workers=keys["dataloader_num_workers"] or 0,
         )
 
         @cache

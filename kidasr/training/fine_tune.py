@@ -156,7 +156,8 @@ class FineTune:
         self.data, self.model, self.padding = data, model, padding
         self.curriculum, self.augment, self.freeze = curriculum, Augmentations(augment), freeze
         self.adapter, self.objective = adapter, objective
-        self.optim, self.schedule, self.trainer = optim, schedule, trainer
+        self.optim, self.schedule = optim, schedule
+        self.trainer = {**trainer, "dataloader_num_workers": self._workers(trainer["dataloader_num_workers"])}
         self.early_stopping, self.checkpoint, self.average, self.logger = early_stopping, checkpoint, average, logger
         self.report = report
         #: Numbers of the age groups of a model that depends on ages.
@@ -448,6 +449,10 @@ class FineTune:
         content = json.dumps({**depends_on, "utterances": what}, sort_keys=True, default=str)
         return self._sweep_dir / f"zero_shot-{sha256(content.encode()).hexdigest()[:8]}.json"
 
+    def _workers(self, chosen: int | None) -> int:
+        """How many processes load audio, if the config leaves it open: one if it is augmented there, which takes long."""
+        return int(self.augment.changes_audio) if chosen is None else chosen
+
     def _training_arguments(self) -> TrainingArguments:
         """The Trainer's arguments: config keys have the Trainer's own names and are passed on unchanged."""
         try:
@@ -491,8 +496,9 @@ class FineTune:
         self.curriculum.describe(TrainingSet(sets.train, self.data.buckets))
         for line in self.augment.describe():
             log.info("augment: %s", line)
-        if self.augment.changes_audio and not self.trainer["dataloader_num_workers"]:
-            log.info("augment: between the steps; trainer.dataloader_num_workers=1 augments during them")
+        if self.augment.changes_audio:
+            workers = self.trainer["dataloader_num_workers"]
+            log.info("augment: %s", f"in {workers} worker process(es), during the steps" if workers else "between the steps")
         log.info(
             "schedule: %s after a warm-up of %d steps", self.schedule["lr_scheduler_type"], self.schedule["warmup_steps"]
         )
