@@ -11,6 +11,7 @@ from kidasr.batching.curriculum import AgeCurriculum
 from kidasr.batching.training_set import Indices, TrainingSet
 from kidasr.config.schema import Fraction
 from kidasr.corpus.age import UNKNOWN
+from kidasr.features.padding import Padding
 from kidasr.seeding import generator_for
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class StagedAgeCurriculum(AgeCurriculum):
     def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         """Repeated utterances of other lengths would make another number of batches."""
         limit = config["trainer"]["max_batch_sec"]
-        if limit is not None and config["padding"].get("group_by_length"):
+        if limit is not None and Padding.groups(config["padding"]):
             yield (
                 f"trainer.max_batch_sec={limit}: with this curriculum, which repeats utterances, epochs would have "
                 "different numbers of batches; expected: trainer.max_batch_sec=null"
