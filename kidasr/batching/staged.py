@@ -79,6 +79,12 @@ class StagedAgeCurriculum(AgeCurriculum):
         """All the same: within an epoch, the order is random."""
         return np.zeros(len(training_set), dtype=np.int64)
 
+    def stages(self, training_set: TrainingSet, epoch: int) -> Indices:
+        """Those that do not take part are in a stage that this epoch does not reach."""
+        stages = np.ones(len(training_set), dtype=np.int64)
+        stages[self.joined(training_set, epoch)] = 0
+        return stages
+
     def order(self, training_set: TrainingSet, seed: int, epoch: int) -> Indices:
         """As many utterances as the training set has, of the buckets that take part."""
         joined = self.joined(training_set, epoch)
