@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import EarlyStoppingCallback, TrainingArguments
@@ -27,9 +28,11 @@ from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError, Stopped
 from kidasr.features.augment import Augmentation, Augmentations
 from kidasr.features.dataset import ChildSpeechDataset, check_text
+from kidasr.features.joining import Joining
 from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.features.recogniser import Recogniser
 from kidasr.freed_memory import return_freed_memory
+from kidasr.model.age_groups import NO_GROUP
 from kidasr.model.as_trained import describe_training
 from kidasr.model.freeze import Freeze
 from kidasr.model.pretrained import Pretrained
@@ -515,8 +518,12 @@ class FineTune:
         window_sec: float,
         losses: Values | None = None,
     ) -> EpochBatches:
+        training_set = TrainingSet(utterances, self.data.buckets, losses)
+        stages, groups = partial(self.curriculum.stages, training_set), None
+        if self._age_groups is not None:  # an input has one age
+            groups = np.array([self._age_groups.get(one.age_bucket, NO_GROUP) for one in utterances], dtype=np.int64)
         return EpochBatches(
-            TrainingSet(utterances, self.data.buckets, losses),
+            training_set,
             self.curriculum,
             self.seed,
             self.padding,
@@ -526,7 +533,8 @@ class FineTune:
             self.augment.max_length_factor,
             processes=arguments.world_size,
             process=arguments.process_index,
-            joining=self.augment.joining(utterances, self.seed, window_sec),
+            joining=self.augment.joining(utterances, self.seed, window_sec, stages, groups),
+            views=self._views,
         )
 
     def _trainer(
@@ -542,7 +550,7 @@ class FineTune:
         return ChildSpeechTrainer(
             recogniser,
             arguments,
-            train_dataset=self._dataset(sets, sets.train, recogniser, self.padding, self.augment),
+            train_dataset=self._dataset(sets, sets.train, recogniser, self.padding, self.augment, batches.joining),
             evaluation=self._dataset(sets, shortest_first(sets.evaluation), recogniser, self.padding),
             batches=batches,
             buckets=self.data.buckets,
@@ -606,13 +614,20 @@ class FineTune:
         recogniser: Recogniser,
         padding: Padding = FULL_WINDOW,
         augment: Augmentations | None = None,
+        joining: Joining | None = None,
     ) -> ChildSpeechDataset:
-        views = self.objective.views if augment is not None and self.objective is not None else 1
         cache_sec = self.data.cache_sec / max(1, self.trainer["dataloader_num_workers"])  # each worker has its own
         return ChildSpeechDataset(
-            *(utterances, recogniser, augment, self.seed, sets.lower_case, cache_sec, padding, views),
+            *(utterances, recogniser, augment, self.seed, sets.lower_case, cache_sec, padding),
+            views=1 if augment is None else self._views,
             age_groups=self._age_groups,
+            joining=joining,
         )
+
+    @property
+    def _views(self) -> int:
+        """Number of views of a training utterance in its batch."""
+        return 1 if self.objective is None else self.objective.views
 
     def _check_audio(self, sets: Sets, arguments: TrainingArguments, window_sec: float) -> tuple[Sets, dict[str, int]]:
         """Leave out bad recordings; see :meth:`kidasr.corpus.audio_check.AudioCheck.check_run`."""
