@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kidasr.errors import KidasrError
 from kidasr.features.padding import FULL_WINDOW, Padding
@@ -13,6 +13,9 @@ from kidasr.runs.files import CONFIG, write_json
 
 #: The file, in a model folder, with what the checkpoint's own files do not say.
 KIDASR = "kidasr.json"
+
+#: Length of a model's input: as it was trained, short (the ``padding`` group), or its full window.
+InputLength = Literal["as_trained", "short", "window"]
 
 #: The keys of the ``padding`` group.
 KEYS = ("padding", "trailing_silence_sec", "mask", "group_by_length")
@@ -33,6 +36,22 @@ def describe_training(folder: Path, config: Mapping[str, Any]) -> None:
     for path in folder.rglob("*"):  # safetensors makes files that only their owner can read
         if path.is_file():
             path.chmod(0o666 & ~umask)
+
+
+def input_padding(length: InputLength, name_or_path: str, short: Padding) -> Padding:
+    """The padding that a key ``input_length`` asks for.
+
+    Args:
+        length: The key's value.
+        name_or_path: A model folder or a name on the Hugging Face Hub.
+        short: What short input is.
+
+    Raises:
+        KidasrError: If the model's folder says how it was trained, but can't be read.
+    """
+    if length == "as_trained":
+        return padding_as_trained(name_or_path)
+    return short if length == "short" else FULL_WINDOW
 
 
 def padding_as_trained(name_or_path: str) -> Padding:

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,25 @@ class Transcriber:
     #: Called before each batch, equally often in all processes; raises an exception to stop the work.
     stop: Callable[[], None] = lambda: None
     show_progress: bool = False
+
+    @classmethod
+    def configured(cls, recogniser: Recogniser, trainer: Mapping[str, Any], **others: Any) -> "Transcriber":
+        """A transcriber with the batch size, decoding and workers of the ``trainer`` group.
+
+        Args:
+            recogniser: The recogniser.
+            trainer: The keys of the group.
+            others: Other arguments, such as the device.
+        """
+        return cls(
+            recogniser,
+            trainer["per_device_eval_batch_size"],
+            trainer["generation_num_beams"],
+            trainer["generation_max_tokens_per_sec"],
+            trainer["generation_max_length"],
+            num_workers=trainer["dataloader_num_workers"],
+            **others,
+        )
 
     def __post_init__(self) -> None:
         self._kept: tuple[ChildSpeechDataset, DataLoader[Any]] | None = None

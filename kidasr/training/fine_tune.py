@@ -582,16 +582,7 @@ class FineTune:
         return limit
 
     def _transcriber(self, recogniser: Recogniser, arguments: TrainingArguments) -> partial[Transcriber]:
-        return partial(
-            Transcriber,
-            recogniser,
-            arguments.per_device_eval_batch_size,
-            self.trainer["generation_num_beams"],
-            self.trainer["generation_max_tokens_per_sec"],
-            self.trainer["generation_max_length"],
-            autocast=half_precision(arguments),
-            num_workers=arguments.dataloader_num_workers,
-        )
+        return partial(Transcriber.configured, recogniser, self.trainer, autocast=half_precision(arguments))
 
     def _dataset(
         self,
