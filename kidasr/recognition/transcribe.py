@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from kidasr.batching.collator import Collator
+from kidasr.corpus.manifest import Utterance
 from kidasr.features.dataset import ChildSpeechDataset, Example
 from kidasr.features.recogniser import Batch, Recogniser
 from kidasr.freed_memory import return_freed_memory
@@ -157,3 +158,8 @@ class Transcriber:
         if keep_workers:
             self._kept = (dataset, loader)
         return loader
+
+
+def shortest_first(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """Sort utterances for transcription: a batch takes as long as its longest utterance and its longest transcript."""
+    return sorted(utterances, key=lambda utterance: utterance.known_duration_sec)
