@@ -63,14 +63,32 @@ def padding_as_trained(name_or_path: str) -> Padding:
     Raises:
         KidasrError: If the folder's file can't be read.
     """
-    folder = Path(name_or_path).expanduser()
-    path = folder / KIDASR
-    if not path.is_file():
-        path = folder.parent / CONFIG  # of a run from before there was such a file
-    if not folder.is_dir() or not path.is_file():
+    path = _described_in(name_or_path)
+    if path is None:
         return FULL_WINDOW
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return Padding(**{key: content["padding"][key] for key in KEYS})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise KidasrError(f"{path}: can't be read: {error}; expected: the file that a run has written") from error
+
+
+def language_as_trained(name_or_path: str) -> str | None:
+    """The ``model.language`` that a model was trained with; None for one that kidasr did not train.
+
+    Args:
+        name_or_path: A model folder or a name on the Hugging Face Hub.
+    """
+    path = _described_in(name_or_path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        language: str | None = content.get("language", (content.get("model") or {}).get("language"))
+        return language
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _described_in(name_or_path: str) -> Path | None:
+    folder = Path(name_or_path).expanduser()
+    files = (folder / KIDASR, folder.parent / CONFIG)  # the second, of a run from before there was the first
+    return next((path for path in files if path.is_file()), None) if folder.is_dir() else None

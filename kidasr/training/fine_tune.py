@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,14 +17,14 @@ from kidasr.corpus.sets import Sets
 from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError
 from kidasr.features.augment import Augmentation, Augmentations
-from kidasr.features.padding import Padding
+from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.features.recogniser import Recogniser
 from kidasr.model.as_trained import describe_training
 from kidasr.model.freeze import Freeze
 from kidasr.model.pretrained import Pretrained
 from kidasr.model.unfreeze import check_trains
 from kidasr.processes import number_of_processes
-from kidasr.recognition.doubts import doubts_after
+from kidasr.recognition.doubts import doubts_after, is_worse
 from kidasr.recognition.predictions import in_order_of
 from kidasr.recognition.score import Prediction
 from kidasr.recognition.transcribe import shortest_first
@@ -41,7 +41,7 @@ from kidasr.training.device import check_optimizer, half_precision
 from kidasr.training.objective import Adapter, AgeAdapter, Objective, SmallAdapter
 from kidasr.training.own_weights import OwnWeights
 from kidasr.training.pretrained_losses import PretrainedLosses
-from kidasr.training.run_length import check_run_length
+from kidasr.training.run_length import check_run_length, train_longer
 from kidasr.training.scored_run import ScoredRun, of_set
 from kidasr.training.stopping import StopSignals
 from kidasr.training.trainer import ERRORS, ChildSpeechTrainer
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 #: Log entries in the learning curve, besides WER overall and by age.
 LEARNING = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_cer")
 
-#: Keys of the ``trainer`` group that are kidasr's own; the others go to the Trainer.
+#: Keys of the ``trainer`` group that are kidasr's own, as are those named ``generation_...``; the others go to the Trainer.
 OWN_KEYS = (
     "num_processes",
     "num_nodes",
@@ -63,9 +63,6 @@ OWN_KEYS = (
     "zero_shot",
     "eval_loss",
     "keep_encodings_gb",
-    "generation_max_length",
-    "generation_num_beams",
-    "generation_max_tokens_per_sec",
 )
 
 
@@ -166,6 +163,9 @@ class FineTune(ScoredRun):
             }
             if isinstance(self.adapter, AgeAdapter):
                 metrics["scored_with"] = self.adapter.scored_with
+            if self.padding.is_short and is_worse(metrics["zero_shot"], metrics["final"]):
+                metrics["other_input"] = self._on_other_input(trainer, sets, predictions, FULL_WINDOW)
+            metrics["doubts"] = list(self._doubts(metrics))
             if "test" in tests:
                 metrics["test"] = tests["test"]["final"]  # its place when there could be only one
             if arguments.should_save:
@@ -196,16 +196,23 @@ class FineTune(ScoredRun):
                 "\nall sets, before and after; the interval of a change is for other speakers:\n%s",
                 sets_table(metrics).text(),
             )
-        for doubt in doubts_after(metrics["zero_shot"], final, rate, self.padding.is_short):
-            log.warning(doubt)
-        for name, one in tests.items():
-            for doubt in doubts_after(None, one["final"], rate, self.padding.is_short):
-                log.warning("%s%s", of_set(name), doubt)
+        for doubt in metrics["doubts"]:
+            log.warning("%s", doubt)
         for line in about_undecided_sets(metrics):
             log.info(line)
         if worse := about_worse_sets(metrics):
             log.warning(worse)
         log.info("run folder: %s", self.run_dir)
+
+    def _doubts(self, metrics: Mapping[str, Any]) -> Iterator[str]:
+        """Warnings about the scores, with causes and what to type."""
+        rate, is_short = metrics["rate"], self.padding.is_short
+        other, learning_rate = metrics.get("other_input"), self.optim["learning_rate"]
+        longer = train_longer(metrics["steps"], self.trainer["max_steps"], self.trainer["num_train_epochs"], learning_rate)
+        yield from doubts_after(metrics["zero_shot"], metrics["final"], rate, is_short, other, longer)
+        for name, one in metrics["tests"].items():
+            for doubt in doubts_after(None, one["final"], rate, is_short):
+                yield f"{of_set(name)}{doubt}"
 
     def _kept_weights(self, trainer: ChildSpeechTrainer) -> Kept:
         """Train, and put the weights that the run keeps into the model."""
@@ -258,7 +265,7 @@ class FineTune(ScoredRun):
             ddp_find_unused_parameters=self.freeze.steps != 0,
             activation_checkpointing_kwargs={"use_reentrant": False},
             logging_nan_inf_filter=False,  # it reads the loss back from the GPU; a NaN loss stops the run anyway
-            **{key: value for key, value in self.trainer.items() if key not in OWN_KEYS},
+            **{key: value for key, value in self.trainer.items() if key not in OWN_KEYS and not _is_decoding(key)},
             **{key: value for key, value in self.optim.items() if key != "layer_decay"},
             **self.schedule,
             **self.checkpoint.training_arguments(),
@@ -397,6 +404,10 @@ class FineTune(ScoredRun):
 def own_weights(adapter: Adapter | None, model: torch.nn.Module) -> OwnWeights | None:
     """The only weights that checkpoints contain, if the adapter says which; None for all of the model's."""
     return OwnWeights(model, adapter.own_weights(model)) if isinstance(adapter, SmallAdapter) else None
+
+
+def _is_decoding(key: str) -> bool:
+    return key.startswith("generation_")
 
 
 def learning_history(log_history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import TrainingArguments
@@ -23,6 +23,7 @@ from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.features.recogniser import Recogniser, Scoring
 from kidasr.freed_memory import return_freed_memory
 from kidasr.model.pretrained import Pretrained
+from kidasr.recognition.doubts import OtherInput
 from kidasr.recognition.predictions import in_order_of, known_predictions, write_predictions
 from kidasr.recognition.score import Prediction, score
 from kidasr.recognition.transcribe import Transcriber, shortest_first
@@ -55,6 +56,9 @@ from kidasr.training.stopping import StopSignals, end_workers
 from kidasr.training.zero_shot import ZeroShot
 
 log = logging.getLogger(__name__)
+
+#: Utterances that are also transcribed with another length of input, to find out whether it is why a score is bad.
+SAMPLE = 32
 
 
 class ScoredRun:
@@ -105,10 +109,7 @@ class ScoredRun:
         else:
             check_gpu_per_process()
             prepare_gpu()
-        try:
-            arguments = self._arguments()
-        except (ValueError, ImportError) as error:
-            raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+        arguments = self._training_arguments()
         describe_device(self.trainer["use_cpu"], half_precision(arguments))
         if arguments.world_size > 1:
             leave_processes_at_exit()
@@ -116,6 +117,13 @@ class ScoredRun:
         (run_dir,) = broadcast_object_list([self.run_dir])
         self.run_dir, arguments.output_dir = run_dir, str(run_dir / CHECKPOINTS)
         return arguments
+
+    def _training_arguments(self) -> TrainingArguments:
+        """The Trainer's arguments; what the library refuses is the user's mistake."""
+        try:
+            return self._arguments()
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
     def _arguments(self, **others: Any) -> TrainingArguments:
         """The Trainer's arguments, which also choose the device and join the processes.
@@ -203,7 +211,7 @@ class ScoredRun:
         write_json(path, now)
 
     def _transcriber(self, recogniser: Recogniser, arguments: TrainingArguments) -> partial[Transcriber]:
-        return partial(Transcriber.configured, recogniser, self.trainer, autocast=half_precision(arguments))
+        return partial(Transcriber.configured, recogniser, self.trainer, seed=self.seed, autocast=half_precision(arguments))
 
     def _dataset(
         self,
@@ -256,6 +264,34 @@ class ScoredRun:
             "change": change_of(before.errors if before else None, heard),
         }
 
+    def _on_other_input(
+        self, scorer: Scorer, sets: Sets, heard: Sequence[Prediction], padding: Padding
+    ) -> OtherInput | None:
+        """The error rate of the same model on another length of input, on a sample of a set.
+
+        Args:
+            scorer: Has the model.
+            sets: The sets.
+            heard: The transcripts of one of them, as it is scored.
+            padding: The other length.
+
+        Returns:
+            None if the sample has no words.
+        """
+        place = {one.utterance_id: one for one in heard}
+        utterances = [one for one in (sets.validation or next(iter(sets.tests.values()))) if one.utterance_id in place]
+        sample = utterances[:: -(-len(utterances) // SAMPLE)]
+        own = [place[one.utterance_id] for one in sample]
+        words = sum(one.words for one in own)
+        if not words:
+            return None
+        what = "short input" if padding.is_short else "the full window"
+        log.info("the same model on %s: transcribing %d utterances", what, len(sample))
+        there = self._transcripts(scorer, sets, sample, padding)
+        wers = [sum(one.errors for one in of) / words for of in (there, own)]
+        kind: Literal["short", "window"] = "short" if padding.is_short else "window"
+        return {"input": kind, "utterances": len(sample), "wer": wers[0], "own_wer": wers[1]}
+
     def _about(self, sets: Sets, skipped: Mapping[str, int], texts: Mapping[str, Any]) -> dict[str, Any]:
         """What ``metrics.json`` holds of the data."""
         return {
@@ -274,7 +310,8 @@ class ScoredRun:
         for name, heard in transcripts.items():
             write_predictions(self.run_dir / predictions_of(name), heard)
         runs = {name: make_run(self.run_dir, metrics, map(asdict, heard), name) for name, heard in transcripts.items()}
-        Report(self.report).write_run(self.run_dir, with_evaluations(runs.pop("validation")), runs, drawn)
+        first = with_evaluations(runs.pop(next(iter(runs))))
+        Report(self.report).write_run(self.run_dir, first, runs, drawn)
         write_json(self.run_dir / METRICS, metrics)  # last: it marks the run as finished
 
     def _warn_of_empty(self, metrics: Mapping[str, Any]) -> None:

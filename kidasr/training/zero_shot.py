@@ -71,7 +71,7 @@ class ZeroShotScores:
     def __call__(self, name: str, utterances: Sequence[Utterance]) -> ZeroShot:
         """The score of a set: read from the run folder or from beside the sweep's runs, or found by transcribing it."""
         writes = self.scorer.args.should_save
-        path, shared = self.run_dir / zero_shot_of(name), self._shared(utterances)
+        path, shared = self.run_dir / zero_shot_of(name), shared_file(self.shared_in, self.depends_on, utterances)
         files = (path, *([shared] if shared else []))
         known = self.scorer.first_process(_read(files) if writes else None)
         if known is not None:
@@ -89,16 +89,19 @@ class ZeroShotScores:
                 write_json(one, zero_shot.as_json())
         return zero_shot
 
-    def _shared(self, utterances: Sequence[Utterance]) -> Path | None:
-        """The file, beside the runs of a sweep, with the score of a set before training; None for a run by itself.
 
-        Its name is a checksum of all that the score depends on, so that only the same model and set share it.
-        """
-        if self.shared_in is None or self.depends_on is None:
-            return None
-        what = [(one.utterance_id, one.age_bucket, one.audio_key, one.text) for one in utterances]
-        content = json.dumps({**self.depends_on, "utterances": what}, sort_keys=True, default=str)
-        return self.shared_in / f"zero_shot-{sha256(content.encode()).hexdigest()[:8]}.json"
+def shared_file(
+    shared_in: Path | None, depends_on: Mapping[str, Any] | None, utterances: Sequence[Utterance]
+) -> Path | None:
+    """The file, beside the runs of a sweep, with the score of a set before training; None for a run by itself.
+
+    Its name is a checksum of all that the score depends on, so that only the same model and set share it.
+    """
+    if shared_in is None or depends_on is None:
+        return None
+    what = [(one.utterance_id, one.age_bucket, one.audio_key, one.text) for one in utterances]
+    content = json.dumps({**depends_on, "utterances": what}, sort_keys=True, default=str)
+    return shared_in / f"zero_shot-{sha256(content.encode()).hexdigest()[:8]}.json"
 
 
 def what_scores_depend_on(
