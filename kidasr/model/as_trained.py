@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kidasr.errors import KidasrError
 from kidasr.features.padding import FULL_WINDOW, Padding
@@ -13,6 +13,9 @@ from kidasr.runs.files import CONFIG, write_json
 
 #: The file, in a model folder, with what the checkpoint's own files do not say.
 KIDASR = "kidasr.json"
+
+#: Length of a model's input: as it was trained, short (the ``padding`` group), or its full window.
+InputLength = Literal["as_trained", "short", "window"]
 
 #: The keys of the ``padding`` group.
 KEYS = ("padding", "trailing_silence_sec", "mask", "group_by_length")
@@ -35,6 +38,22 @@ def describe_training(folder: Path, config: Mapping[str, Any]) -> None:
             path.chmod(0o666 & ~umask)
 
 
+def input_padding(length: InputLength, name_or_path: str, short: Padding) -> Padding:
+    """The padding that a key ``input_length`` asks for.
+
+    Args:
+        length: The key's value.
+        name_or_path: A model folder or a name on the Hugging Face Hub.
+        short: What short input is.
+
+    Raises:
+        KidasrError: If the model's folder says how it was trained, but can't be read.
+    """
+    if length == "as_trained":
+        return padding_as_trained(name_or_path)
+    return short if length == "short" else FULL_WINDOW
+
+
 def padding_as_trained(name_or_path: str) -> Padding:
     """The length of input that a model was trained with; the full window for one that kidasr did not train.
 
@@ -44,14 +63,32 @@ def padding_as_trained(name_or_path: str) -> Padding:
     Raises:
         KidasrError: If the folder's file can't be read.
     """
-    folder = Path(name_or_path).expanduser()
-    path = folder / KIDASR
-    if not path.is_file():
-        path = folder.parent / CONFIG  # of a run from before there was such a file
-    if not folder.is_dir() or not path.is_file():
+    path = _described_in(name_or_path)
+    if path is None:
         return FULL_WINDOW
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return Padding(**{key: content["padding"][key] for key in KEYS})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise KidasrError(f"{path}: can't be read: {error}; expected: the file that a run has written") from error
+
+
+def language_as_trained(name_or_path: str) -> str | None:
+    """The ``model.language`` that a model was trained with; None for one that kidasr did not train.
+
+    Args:
+        name_or_path: A model folder or a name on the Hugging Face Hub.
+    """
+    path = _described_in(name_or_path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        language: str | None = content.get("language", (content.get("model") or {}).get("language"))
+        return language
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _described_in(name_or_path: str) -> Path | None:
+    folder = Path(name_or_path).expanduser()
+    files = (folder / KIDASR, folder.parent / CONFIG)  # the second, of a run from before there was the first
+    return next((path for path in files if path.is_file()), None) if folder.is_dir() else None

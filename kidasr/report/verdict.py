@@ -94,6 +94,11 @@ def about_all(comparison: Mapping[str, Any]) -> list[str]:
 
 def about_seeds(pairs: Sequence[Mapping[str, Any]], effects: Sequence[Mapping[str, Any]] = ()) -> str:
     """How the intervals treat seed variance."""
+    if pairs and all(pair.get("of_models") for pair in pairs):
+        return (
+            "These are models as they are. The intervals are for other speakers and these very models; where a model was "
+            "trained, another seed would have given another one."
+        )
     alone = [pair["run"] for pair in pairs if pair["verdict"] == "one seed"]
     if alone and any(effect["p"] is not None for effect in effects):
         return (
