@@ -84,7 +84,7 @@ class Transcriber:
             trainer["generation_num_beams"],
             trainer["generation_max_tokens_per_sec"],
             trainer["generation_max_length"],
-            num_workers=trainer["dataloader_num_workers"],
+            num_workers=trainer["dataloader_num_workers"] or 0,
             fallback=fallback,
             **others,
         )

@@ -43,6 +43,11 @@ class WeightAverage(TrainerCallback):
         #: The steps averaged.
         self.steps: list[int] = []
 
+    @property
+    def is_running(self) -> bool:
+        """Whether checkpoints have a mean, as large as the trained weights."""
+        return type(self.average).weight is not Average.weight
+
     def on_step_end(
         self,
         args: TrainingArguments,
@@ -90,10 +95,14 @@ def add_to_mean(mean: dict[str, torch.Tensor], weights: Mapping[str, torch.Tenso
 
 @torch.no_grad()
 def put_into(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Overwrite a model's parameters, by name."""
-    for name, parameter in model.named_parameters():
-        if name in weights:
-            parameter.copy_(weights[name])
+    """Overwrite a model's parameters, by name.
+
+    Raises:
+        KeyError: If the model has no such parameter.
+    """
+    parameters = dict(model.named_parameters())
+    for name, weight in weights.items():
+        parameters[name].copy_(weight)
 
 
 @torch.no_grad()

@@ -3,8 +3,10 @@
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import EarlyStoppingCallback, TrainingArguments
 
@@ -19,6 +21,7 @@ from kidasr.errors import KidasrError
 from kidasr.features.augment import Augmentation, Augmentations
 from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.features.recogniser import Recogniser
+from kidasr.model.age_groups import NO_GROUP
 from kidasr.model.as_trained import describe_training
 from kidasr.model.freeze import Freeze
 from kidasr.model.pretrained import Pretrained
@@ -99,6 +102,7 @@ class FineTune(ScoredRun):
         self.curriculum, self.augment, self.freeze = curriculum, Augmentations(augment), freeze
         self.adapter, self.objective = adapter, objective
         self.optim, self.schedule = optim, schedule
+        self.trainer = {**trainer, "dataloader_num_workers": self._workers(trainer["dataloader_num_workers"])}
         self.early_stopping, self.checkpoint, self.average, self.logger = early_stopping, checkpoint, average, logger
 
     def _run(self, signals: StopSignals) -> float:
@@ -208,7 +212,8 @@ class FineTune(ScoredRun):
         """Warnings about the scores, with causes and what to type."""
         rate, is_short = metrics["rate"], self.padding.is_short
         other, learning_rate = metrics.get("other_input"), self.optim["learning_rate"]
-        longer = train_longer(metrics["steps"], self.trainer["max_steps"], self.trainer["num_train_epochs"], learning_rate)
+        steps, keys = metrics["steps"], self.trainer
+        longer = train_longer(steps, keys["max_steps"], keys["num_train_epochs"], learning_rate) if steps else ""
         yield from doubts_after(metrics["zero_shot"], metrics["final"], rate, is_short, other, longer)
         for name, one in metrics["tests"].items():
             for doubt in doubts_after(None, one["final"], rate, is_short):
@@ -257,6 +262,10 @@ class FineTune(ScoredRun):
             return None
         return what_scores_depend_on(read_json(self.run_dir / CONFIG), self.trainer, arguments)
 
+    def _workers(self, chosen: int | None) -> int:
+        """How many processes load audio, if the config leaves it open: one if it is augmented there, which takes long."""
+        return int(self.augment.changes_audio) if chosen is None else chosen
+
     def _arguments(self, **others: Any) -> TrainingArguments:
         processes = number_of_processes(self.trainer["num_processes"])
         return super()._arguments(
@@ -280,8 +289,9 @@ class FineTune(ScoredRun):
         self.curriculum.describe(TrainingSet(sets.train, self.data.buckets))
         for line in self.augment.describe():
             log.info("augment: %s", line)
-        if self.augment.changes_audio and not self.trainer["dataloader_num_workers"]:
-            log.info("augment: between the steps; trainer.dataloader_num_workers=1 augments during them")
+        if self.augment.changes_audio:
+            workers = self.trainer["dataloader_num_workers"]
+            log.info("augment: %s", f"in {workers} worker process(es), during the steps" if workers else "between the steps")
         log.info(
             "schedule: %s after a warm-up of %d steps", self.schedule["lr_scheduler_type"], self.schedule["warmup_steps"]
         )
@@ -298,8 +308,12 @@ class FineTune(ScoredRun):
         window_sec: float,
         losses: Values | None = None,
     ) -> EpochBatches:
+        training_set = TrainingSet(utterances, self.data.buckets, losses)
+        stages, groups = partial(self.curriculum.stages, training_set), None
+        if self._age_groups is not None:  # an input has one age
+            groups = np.array([self._age_groups.get(one.age_bucket, NO_GROUP) for one in utterances], dtype=np.int64)
         return EpochBatches(
-            TrainingSet(utterances, self.data.buckets, losses),
+            training_set,
             self.curriculum,
             self.seed,
             self.padding,
@@ -309,7 +323,8 @@ class FineTune(ScoredRun):
             self.augment.max_length_factor,
             processes=arguments.world_size,
             process=arguments.process_index,
-            joining=self.augment.joining(utterances, self.seed, window_sec),
+            joining=self.augment.joining(utterances, self.seed, window_sec, stages, groups),
+            views=self._views,
         )
 
     def _trainer(
@@ -326,8 +341,10 @@ class FineTune(ScoredRun):
             recogniser,
             arguments,
             train_dataset=self._dataset(
-                *(sets, sets.train, recogniser, self.padding, self.augment),
-                views=self.objective.views if self.objective is not None else 1,
+                *(sets, sets.train, recogniser, self.padding),
+                augment=self.augment,
+                views=self._views,
+                joining=batches.joining,
             ),
             evaluation=self._dataset(sets, shortest_first(sets.evaluation), recogniser, self.padding),
             batches=batches,
@@ -372,6 +389,11 @@ class FineTune(ScoredRun):
             log.info("the frozen encoder's output would take %.1f GB: not kept (trainer.keep_encodings_gb)", needed / 1e9)
             return 0.0
         return limit
+
+    @property
+    def _views(self) -> int:
+        """Number of views of a training utterance in its batch."""
+        return 1 if self.objective is None else self.objective.views
 
     def _check_utterances(self, sets: Sets, recogniser: Recogniser) -> dict[str, Any]:
         """Refuse what the model can't take; what is odd in the texts, and what was done to them, is logged and returned."""

@@ -48,7 +48,7 @@ class Trainer(Group):
     num_train_epochs: PositiveFloat
     per_device_eval_batch_size: PositiveInt
     gradient_accumulation_steps: PositiveInt
-    dataloader_num_workers: NonNegativeInt
+    dataloader_num_workers: NonNegativeInt | None
     dataloader_prefetch_factor: PositiveInt | None
     num_threads: PositiveInt | None
     logging_steps: PositiveInt
