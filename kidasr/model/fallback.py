@@ -114,8 +114,8 @@ def judge(
 
 def fallback_of(trainer: Mapping[str, Any], seed: int) -> Fallback | None:
     """The fallback of the ``trainer`` group; None if it is off."""
-    temperatures = trainer.get("generation_temperatures") or [0.0]  # older runs do not have it
-    if len(temperatures) == 1:
+    temperatures = trainer.get("generation_temperatures")  # older runs do not have it
+    if temperatures is None:
         return None
     return Fallback(
         tuple(map(float, temperatures)),

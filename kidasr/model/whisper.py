@@ -93,7 +93,7 @@ class Whisper(Recogniser):
         if not is_plain(self.model.generation_config):
             raise KidasrError(
                 "trainer.generation_temperatures: not with this checkpoint, whose generation_config.json has rules of its "
-                "own; expected: [0.0]"
+                "own; expected: null"
             )
         bounds = self._bounds(max_tokens)
         inputs = (batch["input_features"], batch.get("frame_mask"), batch.get("keys"), batch.get(AGE_GROUPS))

@@ -77,7 +77,7 @@ class Transcriber:
         fallback = fallback_of(trainer, seed)
         if fallback is not None and not recogniser.has_fallback:
             name = type(recogniser.model).__name__
-            raise KidasrError(f"trainer.generation_temperatures: a {name} has no temperature fallback; expected: [0.0]")
+            raise KidasrError(f"trainer.generation_temperatures: a {name} has no temperature fallback; expected: null")
         return cls(
             recogniser,
             trainer["per_device_eval_batch_size"],

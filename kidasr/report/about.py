@@ -60,7 +60,7 @@ def _set(runs: Sequence[Run]) -> str:
 
 
 def _data(configs: Sequence[Mapping[str, Any]], runs: Sequence[Run], name: str) -> str:
-    path = _shared(configs, f"data.{name}")
+    path = " / ".join(one for one in _shared(configs, f"data.{name}").split(" / ") if one != "None")  # of an evaluation
     limit = _shared(configs, f"data.limit_{name}")
     return path + (f", {limit} utterances of it" if path and limit not in ("", "None") else "")
 

@@ -408,7 +408,9 @@ def _capital(text: str) -> str:
 def _title(folder: Path, run: Run) -> str:
     """What a run is: the overrides that were typed, its seed and its date."""
     typed, record = typed_overrides(folder) or [], folder / ENVIRONMENT
-    words = [" ".join(one for one in typed if one.partition("=")[0] != "seed") or "default run"]
+    evaluated = run.metrics.get("evaluated")
+    default = f"evaluation of {evaluated['model']}" if evaluated else "default run"
+    words = [" ".join(one for one in typed if one.partition("=")[0] != "seed") or default]
     if run.seed is not None:
         words.append(f"seed {run.seed}")
     if record.is_file():

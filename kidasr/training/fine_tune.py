@@ -98,13 +98,11 @@ class FineTune(ScoredRun):
         logger: NoLogger,
         report: ReportOptions,
     ):
+        super().__init__(run_dir, seed, data, model, padding, trainer, report)
         self.curriculum, self.augment, self.freeze = curriculum, Augmentations(augment), freeze
-        workers = trainer["dataloader_num_workers"]
-        if workers is None:  # augmenting audio takes long
-            workers = int(self.augment.changes_audio)
-        super().__init__(run_dir, seed, data, model, padding, {**trainer, "dataloader_num_workers": workers}, report)
         self.adapter, self.objective = adapter, objective
         self.optim, self.schedule = optim, schedule
+        self.trainer = {**trainer, "dataloader_num_workers": self._workers(trainer["dataloader_num_workers"])}
         self.early_stopping, self.checkpoint, self.average, self.logger = early_stopping, checkpoint, average, logger
 
     def _run(self, signals: StopSignals) -> float:
@@ -214,7 +212,8 @@ class FineTune(ScoredRun):
         """Warnings about the scores, with causes and what to type."""
         rate, is_short = metrics["rate"], self.padding.is_short
         other, learning_rate = metrics.get("other_input"), self.optim["learning_rate"]
-        longer = train_longer(metrics["steps"], self.trainer["max_steps"], self.trainer["num_train_epochs"], learning_rate)
+        steps, keys = metrics["steps"], self.trainer
+        longer = train_longer(steps, keys["max_steps"], keys["num_train_epochs"], learning_rate) if steps else ""
         yield from doubts_after(metrics["zero_shot"], metrics["final"], rate, is_short, other, longer)
         for name, one in metrics["tests"].items():
             for doubt in doubts_after(None, one["final"], rate, is_short):
@@ -262,6 +261,10 @@ class FineTune(ScoredRun):
         if self._sweep_dir is None:
             return None
         return what_scores_depend_on(read_json(self.run_dir / CONFIG), self.trainer, arguments)
+
+    def _workers(self, chosen: int | None) -> int:
+        """How many processes load audio, if the config leaves it open: one if it is augmented there, which takes long."""
+        return int(self.augment.changes_audio) if chosen is None else chosen
 
     def _arguments(self, **others: Any) -> TrainingArguments:
         processes = number_of_processes(self.trainer["num_processes"])
@@ -338,7 +341,8 @@ class FineTune(ScoredRun):
             recogniser,
             arguments,
             train_dataset=self._dataset(
-                *(sets, sets.train, recogniser, self.padding, self.augment),
+                *(sets, sets.train, recogniser, self.padding),
+                augment=self.augment,
                 views=self._views,
                 joining=batches.joining,
             ),

@@ -17,9 +17,7 @@ from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
 from kidasr.corpus.texts import report_texts
 from kidasr.errors import KidasrError, Stopped
-from kidasr.features.augment import Augmentations
 from kidasr.features.dataset import ChildSpeechDataset, check_text
-from kidasr.features.joining import Joining
 from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.features.recogniser import Recogniser, Scoring
 from kidasr.freed_memory import return_freed_memory
@@ -83,7 +81,7 @@ class ScoredRun:
     ):
         self.run_dir, self.seed = Path(run_dir), seed
         self.data, self.model, self.padding, self.report = data, model, padding, report
-        self.trainer = {**trainer, "dataloader_num_workers": trainer["dataloader_num_workers"] or 0}
+        self.trainer: Mapping[str, Any] = {**trainer, "dataloader_num_workers": trainer["dataloader_num_workers"] or 0}
         #: Numbers of the age groups of a model that depends on ages.
         self._age_groups: Mapping[str, int] | None = None
 
@@ -221,15 +219,27 @@ class ScoredRun:
         utterances: Sequence[Utterance],
         recogniser: Recogniser,
         padding: Padding = FULL_WINDOW,
-        augment: Augmentations | None = None,
-        views: int = 1,
-        joining: Joining | None = None,
+        **of_training: Any,
     ) -> ChildSpeechDataset:
+        """The model's input of utterances.
+
+        Args:
+            sets: The sets.
+            utterances: Of one of them.
+            recogniser: Makes the input.
+            padding: Its length.
+            of_training: Arguments of the dataset that only a training set has.
+        """
         cache_sec = self.data.cache_sec / max(1, self.trainer["dataloader_num_workers"])  # each worker has its own
         return ChildSpeechDataset(
-            *(utterances, recogniser, augment, self.seed, sets.lower_case, cache_sec, padding, views),
+            utterances,
+            recogniser,
+            seed=self.seed,
+            lower_case=sets.lower_case,
+            cache_sec=cache_sec,
+            padding=padding,
             age_groups=self._age_groups,
-            joining=joining,
+            **of_training,
         )
 
     def _transcripts(

@@ -16,9 +16,9 @@ from kidasr.corpus.texts import Cleaning
 
 def _rising(temperatures: list[float]) -> list[float]:
     rises = all(low < high for low, high in pairwise(temperatures))
-    if not temperatures or temperatures[0] != 0 or temperatures[-1] > 2 or not rises:
+    if len(temperatures) < 2 or temperatures[0] != 0 or temperatures[-1] > 2 or not rises:
         raise PydanticCustomError(
-            "temperatures", "should begin with 0 and rise, up to 2, e.g. [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]; [0.0] is off"
+            "temperatures", "should begin with 0 and rise, up to 2, e.g. [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]; null: off"
         )
     return temperatures
 
@@ -60,7 +60,7 @@ class Trainer(Group):
     generation_max_length: Annotated[int, Field(ge=5)] | None  # Whisper's prefix has up to four tokens
     generation_num_beams: PositiveInt
     generation_max_tokens_per_sec: PositiveFloat
-    generation_temperatures: Annotated[list[float], AfterValidator(_rising)]
+    generation_temperatures: Annotated[list[float], AfterValidator(_rising)] | None
     generation_compression_ratio_threshold: PositiveFloat | None
     generation_logprob_threshold: Annotated[float, Field(le=0)] | None
     generation_no_speech_threshold: Fraction | None

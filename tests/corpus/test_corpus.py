@@ -172,3 +172,14 @@ def test_several_test_sets_each_limited_and_without_speakers_of_train_or_validat
         load(tmp_path, texts, f"data.tests.seen={tmp_path / 's.jsonl'}")
     with pytest.raises(KidasrError, match=r"^data\.tests\.test: the split field of data\.train names a set 'test' already;"):
         load(tmp_path, texts, f"data.tests.test={kids}", split=["train", "train", "dev", "test"])
+
+
+def test_scoring_alone_holds_out_the_speakers_of_a_training_and_reads_no_more_than_it_needs() -> None:
+    held_out = composed("data.validation=null").data
+    training, scoring = (hydra.utils.instantiate(held_out).load(trains=trains) for trains in (True, False))
+    assert scoring.validation == training.validation and scoring.tests == training.tests
+    assert scoring.train == [] and list(scoring.named()) == list(scoring.scored()) == ["validation", "adults"]
+    unread = hydra.utils.instantiate(composed("data.train=nowhere.jsonl").data)
+    assert list(unread.load(trains=False).scored()) == ["validation", "adults"]
+    with pytest.raises(KidasrError, match=r"nowhere\.jsonl"):
+        unread.load()
