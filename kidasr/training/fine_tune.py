@@ -36,6 +36,7 @@ from kidasr.model.age_groups import NO_GROUP
 from kidasr.model.as_trained import describe_training
 from kidasr.model.freeze import Freeze
 from kidasr.model.pretrained import Pretrained
+from kidasr.model.short_input import drops_layers
 from kidasr.model.unfreeze import check_trains
 from kidasr.processes import number_of_processes
 from kidasr.recognition.doubts import doubts_after, doubts_before
@@ -195,6 +196,8 @@ class FineTune:
         self.run_dir, arguments.output_dir = run_dir, str(run_dir / CHECKPOINTS)
         sets = self.data.load()
         recogniser = self.model.load()
+        if drops_layers(recogniser.model):
+            arguments.ddp_find_unused_parameters = True
         return_freed_memory()  # of the files it was read from
         sets, skipped = self._check_audio(sets, arguments, recogniser.window_sec)
         self._describe(sets)
