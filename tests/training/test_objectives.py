@@ -157,7 +157,6 @@ def test_the_weight_of_kl_falls_to_zero_and_the_divergence_is_from_the_model_at_
         torch.testing.assert_close(of_tokens, (p * (p.log() - logits.softmax(-1).log())).sum(-1), atol=1e-6, rtol=1e-5)
 
 
-@torch.no_grad()
 def test_the_pretrained_model_may_hear_the_full_window(run: Callable[[str], Path], tmp_path: Path) -> None:
     """Whatever the padding of the batch; the input is that of recordings padded to the window."""
     whisper = whisper_of()
