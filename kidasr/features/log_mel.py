@@ -28,3 +28,21 @@ def log_mel(
         samples, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt", padding="max_length", max_length=max_length
     ).input_features[0, :, :frames]
     return features, min(-(-len(samples) // extractor.hop_length), frames)
+
+
+def on_full_window(features: torch.Tensor, window_frames: int) -> torch.Tensor:
+    """Log-mel features of a batch, with silence after each utterance.
+
+    Whisper's features have a floor, 80 dB below their highest value, which silence is at. So they are those of the
+    recordings padded to the window, if silence follows each recording in the batch, or else nearly so.
+
+    Args:
+        features: Shape ``(batch, mel_bins, frames)``, 0 after the end of an utterance.
+        window_frames: Number of frames of the result.
+    """
+    is_filled = features.ne(0).any(1, keepdim=True)
+    is_real = is_filled.flip(-1).cummax(-1).values.flip(-1)
+    silence = features.masked_fill(~is_real, torch.inf).amin((1, 2), keepdim=True)
+    whole = torch.where(is_real, features, silence)
+    rest = silence.expand(-1, features.shape[1], max(0, window_frames - features.shape[-1]))
+    return torch.cat([whole, rest], dim=-1)

@@ -104,6 +104,10 @@ class Recogniser(ABC):
     def collate(self, features: Sequence[torch.Tensor], labels: Sequence[list[int]], padding: Padding) -> Batch:
         """The model's input. ``labels``, shape ``(batch, tokens)``, are padded with :data:`IGNORED_LABEL`."""
 
+    def on_full_window(self, batch: Batch) -> Batch:
+        """A batch of short input with silence after each recording, up to the model's window; others stay as they are."""
+        return batch
+
     @abstractmethod
     def transcribe(self, batch: Batch, max_tokens: Sequence[int], num_beams: int) -> list[str]:
         """The transcripts of a batch.

@@ -167,6 +167,12 @@ class WhisperForConditionalGeneration(transformers.WhisperForConditionalGenerati
         )
 
 
+def drops_layers(model: torch.nn.Module) -> bool:
+    """Whether a model leaves out layers at random in training, so that some weights have no gradient in a step."""
+    config = getattr(model, "config", None)
+    return any(getattr(config, f"{part}_layerdrop", 0) for part in ("encoder", "decoder"))
+
+
 def _mask_padding(module: torch.nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any]) -> Any:
     """Mask the padding in cross-attention. The decoder passes on extra arguments, but not an attention mask."""
     return args, {**kwargs, "attention_mask": additive(kwargs.get("frame_mask"), args[0].dtype)}

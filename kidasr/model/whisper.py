@@ -14,7 +14,7 @@ from transformers.models.whisper.english_normalizer import BasicTextNormalizer, 
 from kidasr.batching.collator import PaddedBatch
 from kidasr.corpus.audio import SAMPLE_RATE_HZ, Samples
 from kidasr.errors import KidasrError, truncate
-from kidasr.features.log_mel import log_mel
+from kidasr.features.log_mel import log_mel, on_full_window
 from kidasr.features.padding import Padding
 from kidasr.features.recogniser import Batch, Component, Fallback, Recogniser, Scoring
 from kidasr.model.age_groups import AGE_GROUPS
@@ -77,6 +77,14 @@ class Whisper(Recogniser):
     def collate(self, features: Sequence[torch.Tensor], labels: Sequence[list[int]], padding: Padding) -> Batch:
         """See :class:`kidasr.batching.collator.PaddedBatch`."""
         return PaddedBatch(self.model.config.decoder_start_token_id, padding.mask)(features, labels)
+
+    def on_full_window(self, batch: Batch) -> Batch:
+        """See :func:`kidasr.features.log_mel.on_full_window`."""
+        features = on_full_window(batch["input_features"], self.processor.feature_extractor.nb_max_frames)
+        return {
+            **{name: one for name, one in batch.items() if name not in ("frame_mask", "keys")},
+            "input_features": features,
+        }
 
     def transcribe(self, batch: Batch, max_tokens: Sequence[int], num_beams: int) -> list[str]:
         """Decode. A transcript ends at its own token limit or where the model ends it.

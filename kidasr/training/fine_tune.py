@@ -25,6 +25,7 @@ from kidasr.model.age_groups import NO_GROUP
 from kidasr.model.as_trained import describe_training
 from kidasr.model.freeze import Freeze
 from kidasr.model.pretrained import Pretrained
+from kidasr.model.short_input import drops_layers
 from kidasr.model.unfreeze import check_trains
 from kidasr.processes import number_of_processes
 from kidasr.recognition.doubts import doubts_after, is_worse
@@ -109,6 +110,8 @@ class FineTune(ScoredRun):
         check_optimizer(self.optim["optim"])
         arguments = self._start()
         sets, recogniser, skipped = self._load(arguments)
+        if drops_layers(recogniser.model):
+            arguments.ddp_find_unused_parameters = True
         self._describe(sets)
         texts = self._check_utterances(sets, recogniser)
         if isinstance(self.adapter, AgeAdapter):

@@ -34,8 +34,9 @@ class Step:
     durations_sec: Sequence[float] | None
     #: Share of the run's optimizer steps that are done, from 0 to less than 1; the same in a resumed run.
     progress: float
-    #: The logits that another model gives for the same batch, by view, without a gradient and in the run's precision.
-    logits_of: Callable[[torch.nn.Module], Sequence[torch.Tensor]]
+    #: The logits that another model gives for the same batch, by view, without a gradient and in the run's precision. With
+    #: ``full_window=True``, short input is followed by silence up to the model's window, which it was pretrained on.
+    logits_of: Callable[..., Sequence[torch.Tensor]]
 
 
 class Objective:

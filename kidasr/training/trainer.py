@@ -256,11 +256,14 @@ class ChildSpeechTrainer(ExactResumeTrainer):
             loss = loss * self.accelerator.num_processes
         return loss, outputs
 
-    def _logits_of(self, inputs: dict[str, Any], model: torch.nn.Module) -> Sequence[torch.Tensor]:
+    def _logits_of(
+        self, inputs: dict[str, Any], model: torch.nn.Module, full_window: bool = False
+    ) -> Sequence[torch.Tensor]:
         """See :class:`kidasr.training.objective.Step`."""
         assert self.objective is not None
         known = {name: one for name, one in inputs.items() if name != AGE_GROUPS}  # it has no adapters
         with torch.no_grad(), self.accelerator.autocast():
+            known = self.recogniser.on_full_window(known) if full_window else known
             logits: torch.Tensor = model(**known, token_logits=True).logits
         return logits.chunk(self.objective.views)
 

@@ -16,12 +16,13 @@ from kidasr.errors import KidasrError
 from kidasr.features.augment import Augmentations, WaveformAugmentation
 from kidasr.features.augmentations.time_warp import TimeWarp
 from kidasr.features.dataset import ChildSpeechDataset
-from kidasr.features.padding import Padding
+from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.features.specaugment import SpecAugment
 from kidasr.model.pretrained import PretrainedWhisper
 from kidasr.model.whisper import Whisper
 from kidasr.training.objective import Objective, Step
 from kidasr.training.objectives.kl import KlToPretrained
+from kidasr.training.objectives.l2_sp import L2StartingPoint
 from kidasr.training.objectives.label_smoothing import LabelSmoothing
 from kidasr.training.objectives.pif import PerturbationInvariant
 from tests.conftest import MICRO, job
@@ -40,6 +41,7 @@ SHORT = (
     "schedule.warmup_steps=0",
     "report=none",
 )
+SHORT_INPUT = Padding("longest", 0.2, mask=True, group_by_length=True)
 THAWED = ("freeze.freeze_encoder_steps=2",)
 HALF_FROZEN = ("trainer.bf16=true", "freeze=encoder_all")  # with encodings that are kept
 MASKED = ("augment=specaugment",)
@@ -49,6 +51,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     **{f"l2_sp {alpha}": (*THAWED, "objective=l2_sp", f"objective.alpha={alpha}") for alpha in (0, 1, 9)},
     "half": HALF_FROZEN,
     **{f"kl {weight}": (*HALF_FROZEN, "objective=kl", f"objective.weight={weight}") for weight in (0, 1, 9)},
+    "kl 9 full": (*HALF_FROZEN, "objective=kl", "objective.weight=9", "objective.full_window=true"),
     "masked": MASKED,
     **{f"pif {weight}": (*MASKED, "objective=pif", f"objective.weight={weight}") for weight in (0, 9)},
 }  # fmt: skip
@@ -139,7 +142,7 @@ def test_kl_keeps_the_outputs_near_the_pretrained_models_the_more_the_higher_its
 
 
 def test_the_weight_of_kl_falls_to_zero_and_the_divergence_is_from_the_model_at_the_start() -> None:
-    objective = KlToPretrained(weight=2.0, until=0.5)
+    objective = KlToPretrained(weight=2.0, until=0.5, full_window=True)
     assert [objective.weight_at(progress) for progress in (0, 0.25, 0.5, 0.9)] == [2, 1, 0, 0]
     model = torch.nn.Linear(3, 5)
     objective.begin(model)
@@ -148,10 +151,33 @@ def test_the_weight_of_kl_falls_to_zero_and_the_divergence_is_from_the_model_at_
     assert objective.pretrained is not None and not torch.equal(next(objective.pretrained.parameters()), model.weight)
     logits, targets = torch.randn(4, 5, generator=torch.Generator().manual_seed(1)), torch.arange(4)
     for pretrained in (logits, logits.flip(0)):
-        step = Step([logits], targets, {}, None, None, 0.25, lambda _, found=pretrained: [found])  # type: ignore[misc]
+        step = Step([logits], targets, {}, None, None, 0.25, lambda _, found=pretrained, **__: [found])  # type: ignore[misc]
         of_tokens = objective.token_losses(step) - functional.cross_entropy(logits, targets, reduction="none")
         p = pretrained.softmax(-1)
         torch.testing.assert_close(of_tokens, (p * (p.log() - logits.softmax(-1).log())).sum(-1), atol=1e-6, rtol=1e-5)
+
+
+def test_the_pretrained_model_may_hear_the_full_window(run: Callable[[str], Path], tmp_path: Path) -> None:
+    """Whatever the padding of the batch; the input is that of recordings padded to the window."""
+    whisper = whisper_of()
+    short, full = (batch_of(whisper, tmp_path, padding=padding) for padding in (SHORT_INPUT, FULL_WINDOW))
+    padded = whisper.on_full_window(short)
+    assert short["input_features"].shape != full["input_features"].shape
+    torch.testing.assert_close(padded["input_features"], full["input_features"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits_of(whisper, padded), logits_of(whisper, full), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(logits_of(whisper, short), logits_of(whisper, full), atol=1e-2)
+    again = whisper.on_full_window(full)
+    assert torch.equal(again["input_features"], full["input_features"])
+    assert not same(weights_at(run("kl 9")), weights_at(run("kl 9 full")))
+
+
+def test_l2_sp_is_refused_where_each_process_drops_other_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = whisper_of().model
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    L2StartingPoint(0.1).begin(model)
+    model.config.encoder_layerdrop = 0.1
+    with pytest.raises(KidasrError, match=r"^objective=l2_sp: not in several processes with a model that drops layers"):
+        L2StartingPoint(0.1).begin(model)
 
 
 def distance(whisper: Whisper, batch: Any) -> torch.Tensor:
@@ -259,5 +285,5 @@ def test_views_that_are_alike_are_refused_in_one_line(tmp_path: Path, augment: s
 def test_the_log_says_what_an_objective_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     job(tmp_path, *SHORT, *RUNS["kl 1"], "trainer.max_steps=1", "checkpoint.eval_steps=1", "objective.until=0.5").run()
-    assert "objective: kl, cross entropy and the divergence from the pretrained model, whose weight falls" in caplog.text
+    assert "objective: kl, cross entropy and the divergence from the pretrained model; its weight falls" in caplog.text
     assert "a frozen copy of the pretrained model is kept in memory, 4 MB" in caplog.text

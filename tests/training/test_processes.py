@@ -79,13 +79,17 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _run_two(folder: Path) -> None:
     shutil.copytree(MICRO, folder / "micro")
-    config = {**read_json(folder / "micro" / "config.json"), "dropout": 0.1}
-    (folder / "micro" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    shutil.copytree(MICRO, folder / "layerdrop")
+    for name, drops in {"micro": {"dropout": 0.1}, "layerdrop": {"encoder_layerdrop": 0.5}}.items():
+        config = {**read_json(folder / name / "config.json"), **drops}
+        (folder / name / "config.json").write_text(json.dumps(config), encoding="utf-8")
     batch = "trainer.train_batch_size=5"  # of one process, or three utterances for one and two for the other
     jobs: list[dict[str, Any]] = [
         {"run_dir": str(folder / name), "overrides": [*options(name, folder), batch]} for name in HYPOTHESES
     ]
     dropout = [*ALL_ON, *COMMON, batch, "average=ema", f"model.name_or_path={folder / 'micro'}", "trainer.logging_steps=2"]
+    layerdrop = ["experiment=h1", *COMMON, batch, f"model.name_or_path={folder / 'layerdrop'}"]  # nothing is ever frozen
+    jobs.append({"run_dir": str(folder / "dropped layers"), "overrides": layerdrop})
     jobs.append({"run_dir": str(folder / "whole"), "overrides": dropout})
     jobs.append({"run_dir": str(folder / "stopped"), "overrides": dropout, "stop_at": 4})
     jobs.append({"run_dir": str(folder / "stopped"), "overrides": dropout})

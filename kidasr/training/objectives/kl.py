@@ -27,10 +27,12 @@ class KlToPretrained(Objective):
     Args:
         weight: Weight of the divergence in the first step; 0 is cross entropy.
         until: Share of the run's optimizer steps after which the weight is 0.
+        full_window: Whether the pretrained model hears short input followed by silence up to its window, as it was
+            pretrained.
     """
 
-    def __init__(self, weight: NonNegativeFloat, until: Annotated[float, Field(gt=0, le=1)]):
-        self.weight, self.until = weight, until
+    def __init__(self, weight: NonNegativeFloat, until: Annotated[float, Field(gt=0, le=1)], full_window: bool):
+        self.weight, self.until, self.full_window = weight, until, full_window
         self.pretrained: torch.nn.Module | None = None
 
     def begin(self, model: torch.nn.Module) -> None:
@@ -54,7 +56,7 @@ class KlToPretrained(Objective):
         weight = self.weight_at(step.progress)
         if not weight or self.pretrained is None:
             return losses
-        (pretrained,) = step.logits_of(self.pretrained.to(logits.device))
+        (pretrained,) = step.logits_of(self.pretrained.to(logits.device), full_window=self.full_window)
         logs = logits.float().log_softmax(-1), pretrained.float().log_softmax(-1)
         return losses + weight * functional.kl_div(*logs, log_target=True, reduction="none").sum(-1)
 
@@ -62,4 +64,5 @@ class KlToPretrained(Objective):
         """A short description for the log."""
         when = "the run" if self.until == 1 else f"the first {self.until:.0%} of the run"
         what = "kl, cross entropy and the divergence from the pretrained model"
-        return f"{what}, whose weight falls from {self.weight:g} to 0 in {when}"
+        heard = ", which hears the full window" if self.full_window else ""
+        return f"{what}{heard}; its weight falls from {self.weight:g} to 0 in {when}"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import NonNegativeFloat
 
+from kidasr.errors import KidasrError
+from kidasr.processes import number_of_processes
 from kidasr.training.objective import Objective, no_adapter
 
 if TYPE_CHECKING:
@@ -35,7 +37,19 @@ class L2StartingPoint(Objective):
             yield "objective: l2_sp needs pretrained values of the weights that are trained; expected: adapter=none"
 
     def begin(self, model: torch.nn.Module) -> None:
-        """Keep the pretrained values of all weights that may be trained."""
+        """Keep the pretrained values of all weights that may be trained.
+
+        Raises:
+            KidasrError: If each process drops other layers: the penalty has a gradient for weights that the batch has none
+                for, which DistributedDataParallel can't average.
+        """
+        from kidasr.model.short_input import drops_layers
+
+        if self.alpha and number_of_processes(None) > 1 and drops_layers(model):
+            raise KidasrError(
+                "objective=l2_sp: not in several processes with a model that drops layers (encoder_layerdrop in its "
+                "config.json); expected: trainer.num_processes=1, or another objective"
+            )
         if self.alpha:
             self._pretrained = {name: one.detach().clone() for name, one in _trainable(model)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ class PerturbationInvariant(Objective):
         """Without augmentation both views are the same; a frozen encoder can't make them more alike."""
         if not config["augment"]:
             yield "objective: pif compares augmented views of an utterance; expected: an augmentation, augment=specaugment"
+        else:
+            yield from _unfit(config["augment"])
         if config["freeze"].get("freeze_encoder_steps") == -1:
             yield "freeze.freeze_encoder_steps=-1: objective=pif changes the encoder; expected: freeze=none"
         if config["adapter"].get("part") == "decoder":
@@ -95,6 +98,20 @@ class PerturbationInvariant(Objective):
     def describe(self) -> str:
         """A short description for the log."""
         return f"pif, cross entropy and {self.weight:g} times the distance between the encodings of two augmented views"
+
+
+def _unfit(group: Mapping[str, Any]) -> Iterator[str]:
+    """What :meth:`PerturbationInvariant.check` finds, before any run of a sweep has begun."""
+    from hydra.utils import instantiate
+
+    from kidasr.features.augment import Augmentations
+
+    with contextlib.suppress(Exception):  # what can't be made is told where it is made
+        augment = Augmentations(instantiate(group, _convert_="all"))
+        try:
+            PerturbationInvariant(0).check(augment)
+        except KidasrError as error:
+            yield str(error)
 
 
 _NO_POSITIONS = (
