@@ -64,6 +64,12 @@ HOW_SPEAKERS = (
     "whether these very runs would differ on other speakers."
 )
 
+#: The same if both sides of a pair are systems without seeds.
+HOW_SYSTEMS = (
+    "Between two systems as they are, interval and p are for other speakers alone: they say which of these two is better "
+    "for other speakers, and nothing of the way in which they were trained."
+)
+
 #: Note below the changes by age.
 HOW_BY_AGE = (
     "The figure shows pooled changes: an age with few speakers says little by itself, and its change is drawn to that of "
@@ -98,20 +104,21 @@ class Report:
 
         Args:
             folder: The folder to write to.
-            run: The run on the validation set.
-            tests: The same run on each test set, by name.
+            run: The run on the validation set; if it was not scored on that, on one of its test sets.
+            tests: The same run on each other test set, by name.
             drawn: The ages of the utterances that training drew; None if they are not known.
         """
         metrics = run.metrics
         described = describe(run)
         rate = rate_of(metrics)
-        curve = learning_curve({"": [metrics]}, rate)
+        curve = learning_curve({"": [metrics]}, rate) if metrics.get("history") else None
         by_age = wer_by_age({"": described}, rate=rate, note=TOO_NARROW_SHORT if run.speakers_unknown else "")
-        save(curve, folder / LEARNING_CURVE)
+        if curve is not None:
+            save(curve, folder / LEARNING_CURVE)
         save(by_age, folder / WER_BY_AGE)
         if not self.html:
             return
-        before = metrics["zero_shot"]
+        before = metrics.get("zero_shot")
         zero_shot = f", from {percent(before['wer'])} before training" if before else ""
         scored_with = [f"{_capital(metrics['scored_with'])}."] if "scored_with" in metrics else []
         gap, worse = described["gap_youngest_oldest"], about_worse_sets(metrics)
@@ -119,8 +126,9 @@ class Report:
         others = TOO_NARROW if unknown else f"for other speakers than these {described['speakers']}"
         said = [
             f"{percent(described['wer'])} {rate}{zero_shot}; 95% interval {interval(described['ci95'])}, {others}. "
-            f"{_kept(metrics)}",
+            f"{_kept(metrics)}".strip(),
             *scored_with,
+            *_scored_files(metrics),
         ]
         if described["choice"]:
             choice = described["choice"]
@@ -140,7 +148,7 @@ class Report:
         page = Page(_title(folder, run), str(folder))
         page.sections = [
             Section(
-                f"{rate} by age",
+                f"{rate} by age" if run.set_name == "validation" else f"Set {run.set_name}: {rate} by age",
                 said,
                 figures={f"{rate} by age": by_age},
                 table=rates_table(described, rate),
@@ -149,7 +157,7 @@ class Report:
             ),
             *_test_sections(metrics, tests or {}, rate),
             *_text_sections(metrics.get("texts")),
-            Section("Training", figures={f"{rate}, losses and learning rate by optimizer step": curve}),
+            *_training_section(curve, rate),
             *_order_section(drawn),
             Section("Environment", items=_how_it_was_run(folder)),
         ]
@@ -224,6 +232,7 @@ class Report:
                 else {f"change of {rate} against {baseline}": figures["forest"]},
                 table=tables["effects" if main else "pairs"],
                 note=HOW.format(rate=rate, shares=shares, level=f"{comparison['level']:.3g}")
+                + (f" {HOW_SYSTEMS}" if any(pair.get("question") == "systems" for pair in pairs) else "")
                 + f" {_about_effects(effects, rate) if main else HOW_SPEAKERS}",
             ),
         ]
@@ -270,6 +279,15 @@ class Report:
         return sections
 
 
+def _training_section(curve: Figure | None, rate: str) -> list[Section]:
+    """The learning curve of a run that was trained."""
+    return (
+        []
+        if curve is None
+        else [Section("Training", figures={f"{rate}, losses and learning rate by optimizer step": curve})]
+    )
+
+
 def _order_section(drawn: AgesDrawn | None) -> list[Section]:
     """The ages that training drew, step by step."""
     if drawn is None:
@@ -283,10 +301,15 @@ def _test_sections(metrics: Mapping[str, Any], tests: Mapping[str, Run], rate: s
     """All sets in one table, then each test set by age."""
     if not tests:
         return []
-    note = "The interval of a change is for other speakers, and for this model alone: another seed would give another one."
-    sections = [
-        Section("All sets, before and after training", about_undecided_sets(metrics), table=sets_table(metrics), note=note)
-    ]
+    table = sets_table(metrics)
+    if "change" in table.columns:
+        title = "All sets, before and after training"
+        note = (
+            "The interval of a change is for other speakers, and for this model alone: another seed would give another one."
+        )
+    else:
+        title, note = "All sets", ""
+    sections = [Section(title, about_undecided_sets(metrics), table=table, note=note)]
     for name, run in tests.items():
         of_set = metrics["tests"][name]
         before = of_set["zero_shot"]
@@ -370,10 +393,20 @@ def comparison_tables(comparison: Mapping[str, Any]) -> dict[str, tuple[Table, s
 
 
 def _kept(metrics: Mapping[str, Any]) -> str:
-    """Which weights the run kept, as a sentence."""
+    """Which weights the run kept, as a sentence; empty if it trained none."""
+    if metrics.get("kept") is None and metrics.get("best_step") is None:
+        return ""
     if metrics["best_step"] is not None:
         return f"The model was kept at step {metrics['best_step']} of {metrics['steps']}."
     return f"The model is the {metrics['kept']}, of {metrics['steps']} steps."
+
+
+def _scored_files(metrics: Mapping[str, Any]) -> list[str]:
+    """The files of another recogniser that were scored, and the utterances that these lack."""
+    files = ", ".join(f"{name}: {one['path']}" for name, one in metrics.get("transcripts", {}).items())
+    missing = [f"{one['missing']} of set {name}" for name, one in metrics.get("transcripts", {}).items() if one["missing"]]
+    said = [f"Transcripts of {metrics.get('name')}: {files}."] if files else []
+    return said + ([f"Utterances without a transcript, scored as empty: {', '.join(missing)}."] if missing else [])
 
 
 def _capital(text: str) -> str:
@@ -383,7 +416,7 @@ def _capital(text: str) -> str:
 def _title(folder: Path, run: Run) -> str:
     """What a run is: the overrides that were typed, its seed and its date."""
     typed, record = typed_overrides(folder) or [], folder / ENVIRONMENT
-    words = [" ".join(one for one in typed if one.partition("=")[0] != "seed") or "default run"]
+    words = [run.own_name or " ".join(one for one in typed if one.partition("=")[0] != "seed") or "default run"]
     if run.seed is not None:
         words.append(f"seed {run.seed}")
     if record.is_file():

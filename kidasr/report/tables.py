@@ -136,13 +136,21 @@ def result_table(zero_shot: Score | None, final: Score, rate: str = "WER") -> Ta
 def sets_table(metrics: Mapping[str, Any]) -> Table:
     """Every set before and after training, a row each, with the interval of its change for other speakers.
 
+    If no set was scored before training, only the rates.
+
     Args:
         metrics: The content of ``metrics.json``.
     """
     rate = metrics.get("rate", "WER")
     unit = "characters" if rate == "CER" else "words"
+    sets = {name: one for name, one in {"validation": metrics, **metrics["tests"]}.items() if one["final"] is not None}
+    if not any(one["zero_shot"] for one in sets.values()):
+        table = Table(["set", "utterances", unit, rate])
+        for name, one in sets.items():
+            table.add(name, *(str(one["final"][key]) for key in ("utterances", "words")), percent(one["final"]["wer"]))
+        return table
     table = Table(["set", "utterances", unit, f"{rate} before", "after", *CHANGE])
-    for name, one in {"validation": metrics, **metrics["tests"]}.items():
+    for name, one in sets.items():
         before, after, change = one["zero_shot"], one["final"], one["change"]
         known = ("-", "-")
         if change is not None:
@@ -180,6 +188,19 @@ def rates_table(described: Mapping[str, Any], rate: str = "WER") -> Table:
         rates = [percent(one["wer"]), interval(one["ci95"])]
         rates += [] if by_character else [percent(one["cer"]), interval(one["cer_ci95"])]
         table.add(age, *rates, *_kinds(one), *counts)
+    return table
+
+
+def scored_table(described: Mapping[str, Any], rate: str = "WER") -> Table:
+    """The most important of :func:`rates_table`, for the screen."""
+    table = Table(
+        ["age", "utterances", "characters" if rate == "CER" else "words", rate, "95% interval", "sub", "del", "ins"]
+    )
+    for age, one in (*described["by_age"].items(), ("all", described)):
+        if age == "all":
+            table.rule()
+        counts = (str(one[name]) for name in ("utterances", "words"))
+        table.add(age, *counts, percent(one["wer"]), interval(one["ci95"]), *_kinds(one)[:3])
     return table
 
 
@@ -256,19 +277,21 @@ def other_sets_table(others: Sequence[Mapping[str, Any]], rate: str = "WER") -> 
         others: The ``other_sets`` in ``comparison.json``.
         rate: Name of the error rate.
     """
-    table = Table(["set", "configuration", "before training", rate, *CHANGE, "corrected", "verdict"])
+    trained = any(one["before"] is not None for other in others for one in other["configurations"])
+    before = ["before training"] if trained else []
+    table = Table(["set", "configuration", *before, rate, *CHANGE, "corrected", "verdict"])
     for other in others:
         table.rule()
         pairs = {pair["run"]: pair for pair in other["pairs"]}
         mains = [effect for effect in other["effects"] if effect["kind"] == "main"]
         rows: list[tuple[str, ...]] = []
         for one in other["configurations"]:
-            pair, rates = pairs.get(one["configuration"]), (percent(one["before"]), percent(one["wer"]))
+            pair, rates = pairs.get(one["configuration"]), [percent(one["before"]) for _ in before] + [percent(one["wer"])]
             if pair is None:
                 rows.insert(0, (one["configuration"], *rates, "-", "-", "-", "baseline"))
             elif not mains:
                 rows.append((one["configuration"], *rates, *_cost(pair)))
-        rows += [(f"{effect['effect']}, on against off", "", "", *_cost(effect)) for effect in mains]
+        rows += [(f"{effect['effect']}, on against off", *("" for _ in before), "", *_cost(effect)) for effect in mains]
         for number, row in enumerate(rows):
             table.add("" if number else other["set"], *row)
     return table
@@ -303,7 +326,8 @@ def change_of(one: Mapping[str, Any]) -> float:
 def _judged(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
     shown = "-" if one["detectable"] is None or one["detectable"] > 1 else points(one["detectable"]).lstrip("+")
     p, corrected = ("-" if one[name] is None else _p_value(one[name]) for name in ("p", "p_corrected"))
-    return p, corrected, one["verdict"], shown
+    these = " (these systems)" if one.get("question") == "systems" and one["verdict"] in ("better", "worse") else ""
+    return p, corrected, f"{one['verdict']}{these}", shown
 
 
 def _p_value(p: float) -> str:
