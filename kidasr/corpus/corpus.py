@@ -56,7 +56,8 @@ class Corpus:
 
     Args:
         train, validation, test: Manifests, or corpora in another format. Without ``validation``, ``train`` is split: by its
-            ``split`` field if that names a validation set, or else by holding out speakers.
+            ``split`` field if that names a validation set, or else by holding out speakers. ``train`` is None only for jobs
+            that score sets and train nothing.
         tests: Paths of the manifests of further test sets, by name; None in place of a path for none.
         limit_train, limit_validation, limit_test: Maximum number of utterances, drawn speaker by speaker; None for all.
             ``limit_test`` is that of each test set.
@@ -76,7 +77,7 @@ class Corpus:
 
     def __init__(
         self,
-        train: Text,
+        train: Text | None,
         validation: Text | None,
         test: Text | None,
         tests: dict[Text, Text | None] | None,
@@ -146,6 +147,8 @@ class Corpus:
         Raises:
             KidasrError: For an unusable manifest, or a speaker in two sets.
         """
+        if self.train is None:
+            raise KidasrError("data.train=null: nothing to train on; expected: a manifest")
         found = {"train": self._read("train", self.train, faulty), "validation": [], "test": []}
         _warn_of_split("train", found["train"])
         named = {name for utterance in found["train"] if (name := set_of(utterance.split))}
@@ -209,6 +212,30 @@ class Corpus:
             log.info("data: evaluations during training transcribe %d of the validation set", len(sets.evaluation))
         self._report(sets, is_held_out)
         cleaned.report(sets.named())
+        return sets
+
+    def load_scored(self) -> dict[str, list[Utterance]]:
+        """The sets that a run with these data is scored on, by name; the training set is read only if it is divided.
+
+        Raises:
+            KidasrError: For an unusable manifest.
+        """
+        if self.train is not None:
+            return self.load().scored()
+        paths = {"validation": self.validation, "test": self.test, **self.tests}
+        found = {name: self._read(name, path, None) for name, path in paths.items() if path is not None}
+        cleaned = self.cleaning.apply(found)
+        limits = {**dict.fromkeys(found, self.limits["test"]), "validation": self.limits["validation"]}
+        if self.full_validation_at_end:
+            limits["validation"] = None
+        sets = {name: limit_utterances(of, limits[name], self.split_seed) for name, of in cleaned.sets.items()}
+        for name, utterances in sets.items():
+            log.info("data: %s: %d utterances %s", name, len(utterances), self._speakers_of(utterances))
+            if mark := marks_of(utterances):
+                log.warning("data: the %s set was filtered: %s", name, mark)
+        if self.speakers == "unknown" and sets:
+            log.warning("data.speakers=unknown: each utterance counts as a speaker of its own: intervals are too narrow")
+        cleaned.report(sets)
         return sets
 
     def _read(self, name: str, path: str, faulty: list[FaultyLine] | None) -> list[Utterance]:
