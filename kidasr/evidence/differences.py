@@ -253,7 +253,8 @@ class Differences:
     def verdict(self, place: int) -> Verdict:
         """What the data say of a pair or an effect, by its number."""
         if not self.is_tested(place):
-            return "few seeds" if place < len(self.others) and self._fewest_seeds(place) > 1 else "one seed"
+            alone = place < len(self.others) and self.question(place) == "training and system"
+            return "few seeds" if alone and self._fewest_seeds(place) > 1 else "one seed"
         if self.corrected[place] >= self.level or self.speakers < FEWEST_SPEAKERS:
             return "undecided"
         return "better" if self.found.values[place] < 0 else "worse"

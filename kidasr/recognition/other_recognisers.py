@@ -309,9 +309,23 @@ def _of_predictions(path: str, buckets: AgeBuckets) -> list[Utterance]:
                 f"{source}: age_bucket={truncate(repr(one.age_bucket))}; expected: {', '.join(buckets.names)} "
                 "(data.age_buckets=[...] sets the buckets)"
             )
-        rest = (one.duration_sec, None, None, source, one.extra, one.start_sec, one.end_sec)
-        whose = (one.utterance_id, one.speaker_id, one.audio_path, one.reference, one.age_bucket, None)
-        found.append(Utterance(*whose, *rest))
+        found.append(
+            Utterance(
+                utterance_id=one.utterance_id,
+                speaker_id=one.speaker_id,
+                audio_path=one.audio_path,
+                text=one.reference,
+                age_bucket=one.age_bucket,
+                age=None,
+                duration_sec=one.duration_sec,
+                gender=None,
+                split=None,
+                source=source,
+                extra=one.extra,
+                start_sec=one.start_sec,
+                end_sec=one.end_sec,
+            )
+        )
     return found
 
 
@@ -352,7 +366,8 @@ def match(utterances: Sequence[Utterance], heard: Sequence[Heard], what: str) ->
     Raises:
         KidasrError: If transcripts are of no utterance of the set.
     """
-    by, name_of, ours = "", _same, {one.utterance_id: [one] for one in utterances}
+    by, ours = "", {one.utterance_id: [one] for one in utterances}
+    name_of: Callable[[str], str] = _same
     if not any(one.name in ours for one in heard):
         for other, of_utterance, of_heard in _NAMINGS:
             theirs: dict[str, list[Utterance]] = {}

@@ -64,7 +64,7 @@ def test_systems_as_they_are_are_compared_for_other_speakers(systems: int, seeds
     rng, world, held, claimed, narrow = np.random.default_rng(systems + seeds), World(seeds=0.015), [], 0, []
     runs_of = [*range(systems), *[systems] * seeds]
     names = [f"s{one}" for one in range(systems)] + ["trained"] * seeds
-    configs = [{}] * systems + [{"seed": 1}] * seeds
+    configs: list[dict[str, int]] = [{}] * systems + [{"seed": 1}] * seeds
     for _ in range(trials):
         errors, words = world.errors(rng, runs_of, fixed=range(systems))
         found = Differences(as_runs(errors, words, names, config=configs), "s0")
