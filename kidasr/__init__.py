@@ -128,7 +128,7 @@ def compare(
     """Compare finished runs, write the report, and return the content of ``comparison.json``.
 
     Args:
-        runs: Run folders or glob patterns.
+        runs: Run folders, folders of sweeps or of runs, or glob patterns.
         output_dir: The folder of the report.
         baseline, on: See ``conf/job/compare.yaml``.
 

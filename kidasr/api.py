@@ -71,7 +71,7 @@ def transcribe(model: str | Path, utterances: Sequence[Utterance], *overrides: s
 
 def score(utterances: Sequence[Utterance], transcripts: Sequence[str], language: str) -> Score:
     """See :func:`kidasr.score`."""
-    from kidasr.model.whisper import scoring
+    from kidasr.model.scoring import scoring
     from kidasr.recognition.score import compare as compare_with_references
     from kidasr.recognition.score import score as score_predictions
 

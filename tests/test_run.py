@@ -281,6 +281,11 @@ def test_the_documented_commands_run(
     if "job=soup" in arguments:
         for seed in (1, 2):
             job(tmp_path / "outputs" / "multirun" / "mine" / f"seed-{seed}", "debug=smoke", f"seed={seed}").run()
+    if "job=score" in arguments:
+        rows = read_jsonl(tmp_path / "V.jsonl")
+        (tmp_path / "H.trn").write_text("".join(f"{one['text']} ({one['utterance_id']})\n" for one in rows))
+        both = [{"id": one["utterance_id"], "ref": one["text"], "hyp": one["text"]} for one in rows]
+        (tmp_path / "H.jsonl").write_text("".join(json.dumps(one) + "\n" for one in both))
     if "job=status" in arguments:
         add_runs(tmp_path / "outputs" / "multirun" / "mine", [PlannedRun("seed=1-0a1b2c3d", ("seed=1",))])
     for name in [one.removeprefix("corpus=") for one in arguments if one.startswith("corpus=")]:
@@ -296,6 +301,7 @@ def test_the_documented_commands_run(
             "job=listen",
             "job=plan",
             "job=prepare",
+            "job=score",
             "job=soup",
             "job=status",
             "job=transcribe",

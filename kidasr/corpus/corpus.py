@@ -224,6 +224,30 @@ class Corpus:
         cleaned.report(sets.named())
         return sets
 
+    def load_scored(self) -> dict[str, list[Utterance]]:
+        """The sets that a run with these data is scored on, by name; the training set is read only if it is divided.
+
+        Raises:
+            KidasrError: For an unusable manifest.
+        """
+        if self.train is not None:
+            return self.load().scored()
+        paths = {"validation": self.validation, "test": self.test, **self.tests}
+        found = {name: self._read(name, path, None) for name, path in paths.items() if path is not None}
+        cleaned = self.cleaning.apply(found)
+        limits = {**dict.fromkeys(found, self.limits["test"]), "validation": self.limits["validation"]}
+        if self.full_validation_at_end:
+            limits["validation"] = None
+        sets = {name: limit_utterances(of, limits[name], self.split_seed) for name, of in cleaned.sets.items()}
+        for name, utterances in sets.items():
+            log.info("data: %s: %d utterances %s", name, len(utterances), self._speakers_of(utterances))
+            if mark := marks_of(utterances):
+                log.warning("data: the %s set was filtered: %s", name, mark)
+        if self.speakers == "unknown" and sets:
+            log.warning("data.speakers=unknown: each utterance counts as a speaker of its own: intervals are too narrow")
+        cleaned.report(sets)
+        return sets
+
     def _read(self, name: str, path: str, faulty: list[FaultyLine] | None) -> list[Utterance]:
         """The utterances of a set's manifest."""
         if faulty is None:

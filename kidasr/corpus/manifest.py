@@ -94,6 +94,7 @@ def read_manifest(
     buckets: AgeBuckets,
     speakers: Literal["known", "unknown"] = "known",
     faulty: Callable[[str, Mapping[str, Any], ManifestError], None] | None = None,
+    audio: Literal["known", "unknown"] = "known",
 ) -> list[Utterance]:
     """Read a whole manifest, or a corpus in another format.
 
@@ -104,6 +105,7 @@ def read_manifest(
         speakers: ``"unknown"``: an utterance's speaker is its own id; the manifest's field, if it has one, is extra.
         faulty: Takes the source, the columns and the error of a line that can't be used, which is left out; None: the
             first such line is an error.
+        audio: ``"unknown"``: a line with an ``utterance_id`` needs no ``audio_path``, which then is empty: to score texts.
 
     Returns:
         The utterances in order. ``audio_path`` is resolved against the manifest's folder. ``utterance_id`` defaults to the
@@ -134,7 +136,7 @@ def read_manifest(
                     shapes[shape] = columns
                 more = {column: row[column] for column in columns.extra} or None
                 extra = extra if more == extra else more  # one dict shared by all utterances of a session
-                utterance = _utterance(row, source, folder, columns, buckets, extra, speakers, bool(utterances))
+                utterance = _utterance(row, source, folder, columns, buckets, extra, speakers, bool(utterances), audio)
                 if utterance.utterance_id in seen:
                     which = f"{columns.utterance_id or 'utterance_id'} {truncate(repr(utterance.utterance_id))}"
                     fault = f"{source}: {which} is already used at {seen[utterance.utterance_id]}; expected: unique ids"
@@ -182,8 +184,14 @@ def _utterance(
     extra: Mapping[str, Any] | None,
     speakers: Literal["known", "unknown"],
     is_later: bool,
+    audio: Literal["known", "unknown"],
 ) -> Utterance:
-    audio_path = _text(row, columns.audio_path, "audio_path", source)
+    named = audio == "unknown" and bool(_optional(row, columns.utterance_id, source, missing=EMPTY))
+    audio_path = (
+        (_optional(row, columns.audio_path, source, EMPTY) or "")
+        if named
+        else _text(row, columns.audio_path, "audio_path", source)
+    )
     if columns.text not in row:
         raise _missing(row, columns.text, "text", source)
     text = row[columns.text]  # an empty transcript is valid
@@ -198,7 +206,7 @@ def _utterance(
     return Utterance(
         utterance_id=utterance_id,
         speaker_id=_speaker(row, columns.speaker_id, source, is_later) if speakers == "known" else utterance_id,
-        audio_path=os.path.join(folder, audio_path),  # noqa: PTH118, a Path is ten times slower
+        audio_path=audio_path and os.path.join(folder, audio_path),  # noqa: PTH118, a Path is ten times slower
         text=text,
         age_bucket=age_bucket,
         age=age,

@@ -9,6 +9,11 @@ The variance of runs is that of a configuration's own residuals, drawn to the me
 configurations' variances differ beyond chance (Smyth, 2004, "Linear models and empirical Bayes methods"): two seeds tell
 little, but a wild configuration must not pass for a calm one.
 
+A fixed system (a stock model, a file of another recogniser) has no seeds, so that its variance between runs is zero. Without
+any other configuration, speakers alone are a sample. Against a fixed system, the runs of a single configuration tell the
+variance between seeds, too few for Satterthwaite's approximation: the degrees of freedom are those at which the 95% interval
+is Cochran and Cox's (Experimental Designs, 1957), whose quantile is the mean of both samples', weighted by their variances.
+
 Runs that share a trajectory (the same training, but another checkpoint kept) are not independent: their common part is
 estimated separately, as in a split-plot design (Box, Hunter and Hunter, Statistics for Experimenters, chapter 9).
 """
@@ -42,12 +47,14 @@ class Panel:
         design: The columns whose combinations the runs' expected WERs are, shape ``(runs, columns)``: one column for each
             configuration, or fewer if the runs are a factorial without repetitions. What remains is the error.
         trajectories: A number for each run; runs with the same number share their training.
+        fixed: Whether each run is a system as it is, which no other seed would change; None if none is.
     """
 
     errors: np.ndarray
     words: np.ndarray
     design: np.ndarray
     trajectories: np.ndarray
+    fixed: np.ndarray | None = None
 
     @cached_property
     def wer(self) -> np.ndarray:
@@ -110,6 +117,10 @@ class Panel:
             degrees = np.where(spread > 0, variance**2 / spread, runs_degrees)
         if speakers < 2:
             degrees = np.zeros(len(values))
+        elif self.fixed is not None:
+            for place in np.where(weights[:, self.fixed].any(axis=1) & weights[:, ~self.fixed].any(axis=1))[0]:
+                parts = of_speakers[place, place], max(0.0, of_runs[place, place] - of_both[place, place])
+                degrees[place] = _cochran_cox(parts, (speakers - 1.0, float(runs_degrees[place])))
         return Contrasts(values, covariance, degrees, of_speakers, of_runs, of_both, has_runs=True)
 
     def _of_each_speaker(self) -> np.ndarray:
@@ -132,6 +143,8 @@ class Panel:
         within, within_degrees = self._within
         squares = float(np.einsum("sr,rq,sq->", rows, residual, rows))
         scale, lent = self._scale(rows)
+        if self.fixed is not None:
+            scale = np.where(self.fixed, 0.0, scale)
         of_each = self._degrees_of_each(weights, scale, lent, float(degrees - within_degrees))
         scaled = weights * np.sqrt(scale)[None, :]
         plain = scaled @ scaled.T
@@ -246,6 +259,15 @@ def _lent(squares: np.ndarray, degrees: np.ndarray, pooled: float) -> float:
     if beyond_chance >= polygamma(1, least / 2):
         return least
     return 2 * float(brentq(lambda one: polygamma(1, one) - beyond_chance, least / 2, most / 2))
+
+
+def _cochran_cox(variances: tuple[float, float], degrees: tuple[float, float]) -> float:
+    """The degrees of freedom of a sum of two variances, so that the 95% quantile is Cochran and Cox's, squared."""
+    least, most = min(degrees), max(degrees)
+    if least == most or sum(variances) <= 0:
+        return least
+    quantile = float(np.sqrt(np.average(t.ppf(0.975, degrees) ** 2, weights=variances)))
+    return float(brentq(lambda one: t.ppf(0.975, one) - quantile, 0.999 * least, 1.001 * most))
 
 
 def _residual_projection(columns: np.ndarray) -> tuple[np.ndarray, int]:

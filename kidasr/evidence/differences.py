@@ -14,7 +14,11 @@ from kidasr.evidence.runs import Run
 from kidasr.evidence.significance import holm, mapsswe, step_down
 from kidasr.evidence.speakers import speaker_sums
 
-Verdict = Literal["better", "worse", "undecided", "one seed"]
+Verdict = Literal["better", "worse", "undecided", "one seed", "few seeds"]
+
+#: What a pair asks: whether training of one kind differs from training of another, for other speakers and other seeds;
+#: whether two systems as they are differ, for other speakers; or whether a training differs from a system as it is.
+Question = Literal["trainings", "systems", "training and system"]
 
 #: Probability of at least one false verdict in a comparison.
 LEVEL = 0.05
@@ -27,6 +31,10 @@ SPEAKERS_FOR_CORRELATION = 10
 
 #: With fewer speakers there is no verdict.
 FEWEST_SPEAKERS = 3
+
+
+#: Seeds that a training needs for an interval against a system as it is: its own runs alone tell how far they differ.
+FEWEST_SEEDS_ALONE = 3
 
 
 class Differences:
@@ -51,8 +59,8 @@ class Differences:
         self.runs = [run for members in groups.values() for run in members]
         #: Whether utterances stand for speakers, so that intervals are too narrow.
         self.speakers_unknown = any(run.speakers_unknown for run in self.runs)
-        #: Whether all are models as they are (job=evaluate), which no other seed would change: speakers are all that varies.
-        self.of_models = all("evaluated" in run.metrics for run in self.runs)
+        #: The configurations without seeds: systems as they are.
+        self.fixed = frozenset(name for name, members in groups.items() if all(run.is_fixed for run in members))
         self.factorial: Factorial | None = factorial(on) if on and len(on) == len(groups) else None
         names = list(groups)
         self._of_run = np.array([names.index(name) for name, members in groups.items() for _ in members])
@@ -78,7 +86,8 @@ class Differences:
         first = self.runs[0]
         sums = speaker_sums(first.speakers[chosen], first.words[chosen], *(run.errors[chosen] for run in self.runs))
         heard = sums[:, sums.any(axis=0)]
-        return Panel(heard[1:].T, heard[0], self._design, self._trajectories)
+        fixed = np.array([name in self.fixed for name in self.groups])[self._of_run]
+        return Panel(heard[1:].T, heard[0], self._design, self._trajectories, fixed)
 
     def _weights(self) -> np.ndarray:
         """Of each run in each pair, then in each effect."""
@@ -101,7 +110,7 @@ class Differences:
             families, shares = [main, np.setdiff1d(families[0], main)], [MAIN_SHARE, 1 - MAIN_SHARE]
         corrected = np.ones(len(self.weights))
         for family, share in zip(families, shares, strict=True):
-            family = family[[self.has_seeds(int(place)) for place in family]]
+            family = family[[self.is_tested(int(place)) for place in family]]
             degrees = self.found.degrees[family]
             if not len(family) or not (degrees > 0).all():
                 continue
@@ -119,13 +128,24 @@ class Differences:
         """Number of speakers with words."""
         return int((self.panel.words > 0).sum())
 
-    def has_seeds(self, place: int) -> bool:
-        """Whether the spread between seeds is known for a pair or an effect: a pair needs two seeds of both, or models."""
-        if self.of_models:
-            return True
-        if not self.knows_seeds or place >= len(self.others):
+    def is_tested(self, place: int) -> bool:
+        """Whether a pair or an effect has an interval.
+
+        A pair of trainings needs two seeds of both; a training against a system as it is needs three.
+        """
+        if place >= len(self.others):
             return self.knows_seeds
-        return min(len(self.groups[self.others[place]]), len(self.groups[self.baseline])) > 1
+        fewest = 2 if self.question(place) == "trainings" else FEWEST_SEEDS_ALONE
+        return self.question(place) == "systems" or (self.knows_seeds and self._fewest_seeds(place) >= fewest)
+
+    def _fewest_seeds(self, place: int) -> int:
+        """The number of seeds of the training of a pair that has fewest."""
+        return min(len(self.groups[name]) for name in {self.others[place], self.baseline} - self.fixed)
+
+    def question(self, place: int) -> Question:
+        """What a pair asks, by its number."""
+        fixed = len({self.others[place], self.baseline} & self.fixed)
+        return ("trainings", "training and system", "systems")[fixed]
 
     def pairs(self) -> list[dict[str, Any]]:
         """Every configuration against the baseline, as in ``comparison.json``."""
@@ -141,6 +161,7 @@ class Differences:
                 "baseline": self.baseline,
                 "run": name,
                 "seeds": [len(others), len(members)],
+                "question": self.question(place),
                 **self._as_json(place),
                 "spread": self._spread_of(place),
                 "by_age": ages[place],
@@ -187,7 +208,8 @@ class Differences:
         found = self._panel(chosen).contrasts(weights)
         ends = np.stack([np.maximum(0, found.values - found.reach), found.values + found.reach], axis=1)
         # An interval of 100 points and more says nothing.
-        known = (found.reach < 0.5) & (self.of_models | (self.knows_seeds & (self._seeds > 1)))
+        fixed = np.array([name in self.fixed for name in self.groups])
+        known = (found.reach < 0.5) & (fixed | (self.knows_seeds & (self._seeds > 1)))
         return [
             {"wer": float(value), "ci95": both.tolist() if is_known else None, **size}
             for value, both, is_known in zip(found.values, ends, known, strict=True)
@@ -195,7 +217,7 @@ class Differences:
 
     def _as_json(self, place: int) -> dict[str, Any]:
         value, reach = float(self.found.values[place]), float(self.found.reach[place])
-        known = self.has_seeds(place) and bool(np.isfinite(reach))
+        known = self.is_tested(place) and bool(np.isfinite(reach))
         return {
             "delta_wer": value,
             "ci95": [value - reach, value + reach] if known else None,
@@ -206,7 +228,6 @@ class Differences:
             "detectable": self._detectable(place) if known else None,
             "verdict": self.verdict(place),
             "speakers_unknown": self.speakers_unknown,
-            "of_models": self.of_models,
         }
 
     def _detectable(self, place: int) -> float:
@@ -221,7 +242,7 @@ class Differences:
             return MAIN_SHARE, mains
         others = [one for one in range(len(self.weights)) if not pairs <= one < pairs + mains]
         # Without a second seed nothing is tested yet; then as many as there would be.
-        tested = sum(self.has_seeds(one) for one in others) or len(others)
+        tested = sum(self.is_tested(one) for one in others) or len(others)
         return (1 - MAIN_SHARE if mains else 1.0), tested
 
     def questions(self) -> list[int]:
@@ -231,8 +252,9 @@ class Differences:
 
     def verdict(self, place: int) -> Verdict:
         """What the data say of a pair or an effect, by its number."""
-        if not self.has_seeds(place):
-            return "one seed"
+        if not self.is_tested(place):
+            alone = place < len(self.others) and self.question(place) == "training and system"
+            return "few seeds" if alone and self._fewest_seeds(place) > 1 else "one seed"
         if self.corrected[place] >= self.level or self.speakers < FEWEST_SPEAKERS:
             return "undecided"
         return "better" if self.found.values[place] < 0 else "worse"
@@ -249,7 +271,7 @@ class Differences:
 
     def _spread_of(self, place: int) -> dict[str, float] | None:
         """Standard errors of a pair by their source."""
-        if self.of_models or not self.has_seeds(place) or self.speakers < 2:
+        if not self.is_tested(place) or self.speakers < 2 or self.question(place) == "systems":
             return None
         speakers, runs, both = (
             float(one[place, place]) for one in (self.found.of_speakers, self.found.of_runs, self.found.of_both)
@@ -259,9 +281,11 @@ class Differences:
 
     def spread(self) -> Spread | None:
         """The spread of children and of seeds, for planning; None if that of seeds is unknown."""
-        if not self.knows_seeds or len(self.panel.words) < 2:
+        trained = [place for place in range(len(self.others)) if self.question(place) == "trainings"]
+        if not self.knows_seeds or len(self.panel.words) < 2 or not trained:
             return None
-        return _spread(self.found, self.weights[: len(self.others)], self.panel)
+        weights = self.weights[trained]
+        return _spread(self.panel.contrasts(weights), weights, self.panel)
 
     def _by_age(self) -> list[dict[str, dict[str, Any]]]:
         """For each pair, the difference of each age: as measured, and partially pooled with its interval."""
@@ -274,7 +298,7 @@ class Differences:
         found = {age: panel.contrasts(weights) for age, panel in panels.items()}
         by_pair = []
         for place in range(pairs):
-            pooled = self._pooled(place, panels, found) if self.has_seeds(place) and not self.of_models else None
+            pooled = self._pooled(place, panels, found) if self.is_tested(place) else None
             by_pair.append(
                 {
                     age: {
@@ -291,7 +315,7 @@ class Differences:
 
     def _ends(self, found: Contrasts, place: int) -> list[float] | None:
         value, reach = float(found.values[place]), float(found.reach[place])
-        return [value - reach, value + reach] if self.has_seeds(place) and np.isfinite(reach) else None
+        return [value - reach, value + reach] if self.is_tested(place) and np.isfinite(reach) else None
 
     def _pooled(self, place: int, panels: Mapping[str, Panel], found: Mapping[str, Contrasts]) -> Any:
         measured = []
@@ -315,9 +339,12 @@ def measured_spread(groups: Mapping[str, Sequence[Run]]) -> Spread | None:
 
     With a single configuration, what children profit more or less from is not measured: the usual value is taken.
     """
+    groups = {name: members for name, members in groups.items() if not all(run.is_fixed for run in members)}
     if len(groups) > 1:
         return Differences(groups, next(iter(groups))).spread()
-    runs = next(iter(groups.values()))
+    runs = next(iter(groups.values()), ())
+    if not runs:
+        return None
     sums = speaker_sums(runs[0].speakers, runs[0].words, *(run.errors for run in runs))
     panel = Panel(sums[1:].T, sums[0], np.ones((len(runs), 1)), np.arange(len(runs)))
     if panel.degrees < 1 or len(panel.words) < 2:
@@ -346,7 +373,8 @@ def trajectories(runs: Sequence[Run]) -> np.ndarray:
     """A number for each run; the same for runs whose training was the same, step by step, where both had that step.
 
     Such runs differ in the checkpoint that was kept, as ``checkpoint=aligned`` and ``legacy`` with the same seed. Runs with
-    the same transcripts count as one training as well: a seed that changes nothing is no repetition.
+    the same transcripts count as one training as well: a seed that changes nothing is no repetition. A fixed system was not
+    trained with any other run.
     """
     numbers: list[int] = []
     kept: list[dict[int, Any]] = []
@@ -354,6 +382,8 @@ def trajectories(runs: Sequence[Run]) -> np.ndarray:
     for run in runs:
         losses = run.losses
         for number, known in enumerate(kept):
+            if run.is_fixed or firsts[number].is_fixed:
+                continue
             common = losses.keys() & known.keys()
             same = bool(common) and all(losses[step] == known[step] for step in common)
             if same or run.hypotheses == firsts[number].hypotheses:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kidasr.errors import KidasrError
+from kidasr.errors import KidasrError, truncate
 from kidasr.evidence.runs import (
     Run,
     check_same_set,
@@ -20,8 +20,9 @@ from kidasr.evidence.runs import (
     without_speakers,
 )
 from kidasr.runs.files import METRICS
+from kidasr.runs.folder import BEFORE_THE_RUN, is_run_folder
 from kidasr.runs.identity import key_of
-from kidasr.runs.sweeps import read_sweep
+from kidasr.runs.sweeps import SWEEP, read_sweep
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +50,15 @@ def finished_configurations(
     """The finished runs by configuration, each seed once and all on the same utterances.
 
     Args:
-        patterns: Run folders or glob patterns.
+        patterns: Run folders, folders of sweeps or of runs, or glob patterns.
         on: The set; see :class:`kidasr.jobs.compare.Compare`.
 
     Returns:
         The runs, and what was left out: ``path`` and ``reason``.
 
     Raises:
-        KidasrError: If they were scored on different sets, none was scored on ``on``, or a seed is there twice with
-            different transcripts.
+        KidasrError: If they were scored on different sets, none was scored on ``on``, a seed is there twice with different
+            transcripts, or a folder contains no runs.
     """
     folders = list(_folders([patterns] if isinstance(patterns, str) else patterns))
     set_name = on or _set_of_all(folders)
@@ -129,17 +130,43 @@ def on_other_sets(configurations: Mapping[str, Sequence[Run]]) -> dict[str, dict
 
 
 def _folders(patterns: Sequence[str]) -> Iterator[Path]:
+    """The run folders that are meant, each once."""
     seen = set()
     for pattern in patterns:
         found = [Path(pattern)]
-        if glob.has_magic(pattern):
+        if glob.has_magic(pattern) and not found[0].is_dir():
             found = in_order([path for path in map(Path, glob.glob(pattern)) if path.is_dir()])  # noqa: PTH207, absolute too
         if not found:
             raise KidasrError(f"runs: nothing matches {pattern}")
         for folder in found:
-            if folder not in seen:
-                seen.add(folder)
-                yield folder
+            runs = runs_in(folder) if folder.is_dir() else [folder]
+            if not runs and folder == Path(pattern):
+                sweeps = sorted(path.parent.name for path in folder.glob(f"*/{SWEEP}"))
+                but = (
+                    f", but sweeps: {truncate(', '.join(sweeps), 200)}; expected: one of these," if sweeps else "; expected:"
+                )
+                raise KidasrError(f"runs: {folder} contains no runs{but} run folders, or a folder of runs")
+            for run in runs or [folder]:
+                if run not in seen:
+                    seen.add(run)
+                    yield run
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The run folders that a folder stands for: itself, the runs of a sweep, also those not begun, or those in it.
+
+    Args:
+        folder: A folder.
+
+    Returns:
+        Empty if it neither is a run nor contains any.
+    """
+    if is_run_folder(folder):
+        return [folder]
+    if (folder / SWEEP).is_file():
+        return [folder / run.name for run in read_sweep(folder)]
+    inside = in_order([path for path in folder.iterdir() if path.is_dir() and is_run_folder(path)])
+    return inside or ([folder] if any((folder / name).exists() for name in BEFORE_THE_RUN) else [])
 
 
 def active_factors(configurations: Mapping[str, Sequence[Run]]) -> dict[str, frozenset[str]]:

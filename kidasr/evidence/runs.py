@@ -20,6 +20,7 @@ from kidasr.runs.files import EVALUATIONS, METRICS, PREDICTIONS, predictions_of
 from kidasr.runs.folder import OVERRIDES, read_config, typed_overrides
 from kidasr.runs.identity import configuration, ignored_keys, key_of, measured_keys, overrides_with_effect
 from kidasr.runs.record import failure
+from kidasr.runs.sweeps import SWEEP
 
 #: Fields of a prediction that a comparison needs.
 TEXTS = ("utterance_id", "speaker_id", "age_bucket", "normalized_reference", "normalized_hypothesis")
@@ -78,6 +79,16 @@ class Run:
     #: Whether utterances stand for speakers, who are unknown (``data.speakers=unknown``). Intervals are too narrow.
     speakers_unknown: bool = False
 
+    @property
+    def own_name(self) -> str:
+        """The name of the recogniser whose file was scored; empty for a run of kidasr."""
+        return str(self.metrics.get("name") or "")
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is one system as it is, with no seed that could have been another: a stock model, a scored file."""
+        return self.config is not None and self.config.get("seed") is None
+
     @cached_property
     def losses(self) -> dict[int, Any]:
         """The training loss by step; empty if it is not recorded."""
@@ -122,8 +133,8 @@ def _data(config: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 
 def has_unknown_speakers(run: Run) -> bool:
-    """Whether a run's own config says that speakers are unknown."""
-    return _data(run.config).get("speakers") == "unknown"
+    """Whether a run's own config says that speakers are unknown, or a scored file has none."""
+    return "unknown" in (_data(run.config).get("speakers"), run.metrics.get("speakers"))
 
 
 def without_speakers(run: Run) -> Run:
@@ -143,6 +154,8 @@ def read_run(folder: Path, set_name: str = "validation") -> Run:
         KidasrError: If it is not a run folder, the run is not finished, it did not score the set, or its files can't be
             read.
     """
+    if not folder.is_dir() and (folder.parent / SWEEP).is_file():
+        raise KidasrError(f"{folder}: not started")
     if not folder.is_dir():
         raise KidasrError(f"{folder}: no such folder; expected: run folders, or patterns such as 'outputs/multirun/*/*/*'")
     if not (folder / METRICS).is_file():
@@ -294,30 +307,40 @@ def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
     ``hypotheses=[h1,h4]`` is named ``h1+h4``, and none of them ``baseline``; a factor of an ablation is named by its level
     where it is on. The sets that were scored are no part of it (``identity.measured_keys``). Where no config is recorded,
-    the overrides are the configuration.
+    the overrides are the configuration. Files of other recognisers (``job=score``) have names of their own: those of one
+    name are one configuration if they have seeds, otherwise each is a system by itself.
     """
     # One list for all, also where it was extended between two of them.
     configs = [run.config or {} for run in runs]
     ignored = frozenset[str]().union(*map(ignored_keys, configs), *map(measured_keys, configs))
-    typed = {run.folder: _typed(run, ignored) for run in runs}
+    typed = {run.folder: _typed(run, ignored) for run in runs if not run.own_name}
     grouped: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        what = sorted(typed[run.folder]) if run.config is None else configuration(run.config, ignored)
+        what: Any = sorted(typed[run.folder]) if run.config is None else configuration(run.config, ignored)
+        if run.own_name:
+            what = [run.own_name, run.metrics.get("transcripts") if run.is_fixed else None]
         grouped[json.dumps(what, sort_keys=True)].append(run)
-    common = frozenset.intersection(*typed.values()) if runs else frozenset()
+    common = frozenset.intersection(*typed.values()) if typed else frozenset()
     named: dict[str, list[Run]] = {}
     for members in grouped.values():
+        if members[0].own_name:
+            named[_not_in(members[0].own_name, named)] = members
+            continue
         words = sorted(typed[members[0].folder] - common)
         short = [_short(one) for one in words]
         if len(short) > 1:
             short = [one for one in short if one != "baseline"]
         name = " ".join(short) or ("baseline" if factors_of(members[0]) else "default")
-        number = 2
-        while name in named:  # the same words, but with other files in conf/
-            name = f"{name.removesuffix(f' ({number - 1})')} ({number})"
-            number += 1
-        named[name] = members
+        named[_not_in(name, named)] = members  # there may be the same words, but with other files in conf/
     return named
+
+
+def _not_in(name: str, names: Collection[str]) -> str:
+    """A name with a number, if it is there already."""
+    number = 1
+    while (numbered := name if number == 1 else f"{name} ({number})") in names:
+        number += 1
+    return numbered
 
 
 def distinct(configurations: Mapping[str, Sequence[Run]]) -> tuple[dict[str, list[Run]], list[dict[str, str]]]:

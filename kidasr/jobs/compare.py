@@ -31,7 +31,7 @@ class Compare(Job):
 
     Args:
         output_dir: The folder to write to.
-        runs: Run folders or glob patterns.
+        runs: Run folders, folders of sweeps or of runs, or glob patterns.
         baseline: A run folder, a configuration by its name in the table, or by its hypotheses (``["h1", "h2"]``; ``[]`` for
             none). None for the configuration with no hypothesis on; failing that, the one called baseline, then the first.
         on: The set to compare on: ``validation``, or the name of a test set. None for ``test`` if all runs have it,
@@ -103,7 +103,13 @@ class Compare(Job):
             "about": about(differences.runs),
             "configurations": describe_configurations(differences),
             "runs": [
-                {"path": run.folder, "configuration": configuration, "seed": run.seed, **describe(run)}
+                {
+                    "path": run.folder,
+                    "configuration": configuration,
+                    "seed": run.seed,
+                    "is_fixed": run.is_fixed,
+                    **describe(run),
+                }
                 for configuration, members in configurations.items()
                 for run in members
             ],

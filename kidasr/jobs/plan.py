@@ -36,7 +36,7 @@ class PlanAblation(Job):
 
     Args:
         output_dir: The folder for ``plan.json`` and ``plan.png``.
-        runs: Run folders or glob patterns; None for the usual spread.
+        runs: Run folders, folders of sweeps or of runs, or glob patterns; None for the usual spread.
         on: The set that the runs are read from; see :class:`kidasr.jobs.compare.Compare`.
         effect: The difference to show, in percentage points.
         n_factors: Number of hypotheses to vary.

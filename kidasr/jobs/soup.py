@@ -16,7 +16,7 @@ class Soup(Job):
 
     Args:
         run_dir: The folder to write to.
-        runs: Run folders or glob patterns.
+        runs: Run folders, folders of sweeps or of runs, or glob patterns.
         report: The keys of the ``report`` group.
 
     Raises:

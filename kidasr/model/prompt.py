@@ -9,9 +9,10 @@ generation config, which checkpoints fill in differently or not at all (``forced
 from typing import Any
 
 from transformers import PreTrainedModel, WhisperTokenizer
-from transformers.models.whisper.tokenization_whisper import LANGUAGES, TASK_IDS, TO_LANGUAGE_CODE
+from transformers.models.whisper.tokenization_whisper import LANGUAGES, TASK_IDS
 
 from kidasr.errors import KidasrError
+from kidasr.model.scoring import language_code
 
 #: Smallest vocabulary of OpenAI's multilingual checkpoints; English-only ones have one token less.
 MULTILINGUAL_VOCABULARY = 51865
@@ -21,20 +22,6 @@ def is_multilingual(model: PreTrainedModel) -> bool:
     """Whether the prompt has a language and a task: from the generation config, or else from the vocabulary size."""
     known: bool | None = getattr(model.generation_config, "is_multilingual", None)
     return model.config.vocab_size >= MULTILINGUAL_VOCABULARY if known is None else known
-
-
-def language_code(language: str) -> str:
-    """``"de"`` for ``"de"``, ``"German"`` or ``"german"``.
-
-    Raises:
-        KidasrError: If Whisper does not know the language.
-    """
-    code = language.lower()
-    code = TO_LANGUAGE_CODE.get(code, code)
-    if code not in LANGUAGES:
-        known = ", ".join(sorted(LANGUAGES))
-        raise KidasrError(f"model.language={language}: Whisper does not know this language; expected: {known}")
-    return code
 
 
 def set_prompt(model: PreTrainedModel, tokenizer: WhisperTokenizer, language: str, task: str) -> list[int]:

@@ -3,13 +3,11 @@
 import json
 import logging
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, StoppingCriteria, StoppingCriteriaList, WhisperProcessor
-from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
 from kidasr.batching.collator import PaddedBatch
 from kidasr.corpus.audio import SAMPLE_RATE_HZ, Samples
@@ -24,6 +22,7 @@ from kidasr.model.components import components
 from kidasr.model.fallback import drawn_tokens, is_bad, is_silence, judge
 from kidasr.model.greedy import Encoded, encode, greedy_tokens, is_plain
 from kidasr.model.prompt import language_code, set_prompt
+from kidasr.model.scoring import scoring, spellings
 from kidasr.model.short_input import WhisperForConditionalGeneration
 from kidasr.runs.files import MODEL
 
@@ -31,11 +30,6 @@ log = logging.getLogger(__name__)
 
 #: Never execute code from a checkpoint, and never ask the user to allow it.
 SAFE: dict[str, Any] = {"trust_remote_code": False}
-
-
-#: Languages written without spaces between words. Whisper's authors score Chinese, Japanese, Thai, Lao and Burmese by
-#: character (Radford et al., 2022); Cantonese, Khmer and Tibetan are treated the same.
-WITHOUT_SPACES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
 
 
 class Whisper(Recogniser):
@@ -157,7 +151,7 @@ class Whisper(Recogniser):
 
     @property
     def scoring(self) -> Scoring:
-        """See :func:`scoring`."""
+        """See :func:`kidasr.model.scoring.scoring`."""
         return scoring(self.language, self.processor.tokenizer.english_spelling_normalizer)
 
     def save(self, folder: Path, num_beams: int = 1) -> None:
@@ -178,21 +172,6 @@ class Whisper(Recogniser):
     def components(self) -> list[Component]:
         """Encoder, decoder, positional tables and embedding."""
         return components(self.model)
-
-
-def scoring(language: str, spellings: dict[str, str] | None = None) -> Scoring:
-    """Scoring with Whisper's own normalizer (Radford et al., 2022, appendix C): the English one or the basic one.
-
-    For the languages in :data:`WITHOUT_SPACES`, the basic one separates all characters by spaces.
-
-    Args:
-        language: The language code of the transcripts.
-        spellings: American spellings of British words; None for OpenAI's list.
-    """
-    if language == "en":
-        return Scoring(EnglishTextNormalizer(_spellings() if spellings is None else spellings), "WER")
-    by_character = language in WITHOUT_SPACES
-    return Scoring(BasicTextNormalizer(split_letters=by_character), "CER" if by_character else "WER")
 
 
 class TokenBounds(StoppingCriteria):
@@ -249,7 +228,7 @@ def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
         reason = truncate(" ".join(str(error).split())) or type(error).__name__
         raise KidasrError(f"model.name_or_path={name}: can't be loaded: {reason}") from error
     if processor.tokenizer.english_spelling_normalizer is None:  # many checkpoints have no normalizer.json
-        processor.tokenizer.english_spelling_normalizer = _spellings()
+        processor.tokenizer.english_spelling_normalizer = spellings()
     if not processor.tokenizer.decode(processor.tokenizer("cat").input_ids, skip_special_tokens=True).strip():
         raise KidasrError(f"model.name_or_path={name}: its tokenizer can't encode text; are the tokenizer's files missing?")
     # Whisper's sinusoidal positions are fixed (transformers pull request 26032), but loading forgets the flag.
@@ -264,12 +243,6 @@ def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
     log.info("model: %s, %.1f M parameters, prompt %s", name, model.num_parameters() / 1e6, words)
     writes = "en" if task == "translate" else language_code(language)
     return Whisper(model, processor, writes, prompt)
-
-
-def _spellings() -> dict[str, str]:
-    """British and American spellings, the same as in ``normalizer.json`` of OpenAI's checkpoints."""
-    spellings: dict[str, str] = json.loads((files("whisper_normalizer") / "normalizers" / "english.json").read_text("utf-8"))
-    return spellings
 
 
 class _UnfitError(Exception):

@@ -26,10 +26,11 @@ SETTINGS = (
 
 def about(runs: Sequence[Run]) -> dict[str, str]:
     """What the runs have in common, in words; what is not recorded is left out."""
-    configs = [run.config for run in runs if run.config]
+    configs = [run.config for run in runs if run.config and not run.own_name]
     environments = [one for run in runs if (one := _environment(Path(run.folder)))]
     found = {
         "model": _shared(configs, "model.name_or_path"),
+        "other recognisers": _all([_files(run) for run in runs if run.own_name]),
         "training data": _data(configs, runs, "train"),
         "compared on": _set(runs),
         "settings": _settings(configs),
@@ -67,8 +68,8 @@ def _data(configs: Sequence[Mapping[str, Any]], runs: Sequence[Run], name: str) 
 
 def _shared(configs: Sequence[Mapping[str, Any]], key: str) -> str:
     """A value that all runs share, or all of them; empty if not recorded."""
-    values = dict.fromkeys(str(OmegaConf.select(OmegaConf.create(dict(config)), key)) for config in configs)
-    return "" if not values or list(values) == ["None"] else " / ".join(values)
+    values = [OmegaConf.select(OmegaConf.create(dict(config)), key) for config in configs if key.split(".")[0] in config]
+    return "" if all(value is None for value in values) else " / ".join(dict.fromkeys(map(str, values)))
 
 
 def _settings(configs: Sequence[Mapping[str, Any]]) -> str:
@@ -85,12 +86,18 @@ def _settings(configs: Sequence[Mapping[str, Any]]) -> str:
 
 def _command(runs: Sequence[Run]) -> str:
     """What was typed for all of the runs, without what only some of them have."""
-    typed = [run.overrides for run in runs if run.overrides is not None]
+    typed = [run.overrides for run in runs if run.overrides is not None and not run.own_name]
     if not typed:
         return ""
     common = frozenset.intersection(*typed)
     differ = sorted({key_of(one) for one in frozenset.union(*typed) - common})
     return " ".join(["python run.py", *sorted(common), *(f"{key}=..." for key in differ)])
+
+
+def _files(run: Run) -> str:
+    """The files of another recogniser that were scored."""
+    files = ", ".join(one["path"] for one in run.metrics["transcripts"].values())
+    return f"{run.own_name} ({files})"
 
 
 def _environment(folder: Path) -> dict[str, Any]:

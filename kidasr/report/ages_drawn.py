@@ -1,11 +1,15 @@
 """The ages of the utterances that training draws, step by step: recomputed from the batches, which are a pure function."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kidasr.batching.batches import EpochBatches
+if TYPE_CHECKING:  # imports torch, which comparisons have no use for
+    from kidasr.batching.batches import EpochBatches
 
 #: The first epochs, and at most so many groups of steps, are drawn.
 FIRST_EPOCHS, MAX_GROUPS = 6, 96

@@ -58,18 +58,16 @@ HOW = (
     "80% probability."
 )
 
-#: The same for a comparison of models as they are.
-HOW_MODELS = (
-    "Change: {rate} minus the baseline's {rate}, in percentage points; below zero is better. Interval and p: for other "
-    "speakers and these very models, by Student's t over speakers. Corrected: p for all pairs of this comparison together; "
-    "below {level} it is a verdict. Would show: the smallest true difference that would have got a verdict with 80% "
-    "probability."
-)
-
 #: The same for the last column of the pairs.
 HOW_SPEAKERS = (
     "p, speakers only: the matched-pairs test MAPSSWE with speakers as segments. It knows nothing of seeds: it tells "
     "whether these very runs would differ on other speakers."
+)
+
+#: The same if both sides of a pair are systems without seeds.
+HOW_SYSTEMS = (
+    "Between two systems as they are, interval and p are for other speakers alone: they say which of these two is better "
+    "for other speakers, and nothing of the way in which they were trained."
 )
 
 #: Note below the changes by age.
@@ -106,22 +104,21 @@ class Report:
 
         Args:
             folder: The folder to write to.
-            run: The run on the validation set.
-            tests: The same run on each test set, by name.
+            run: The run on the validation set; if it was not scored on that, on one of its test sets.
+            tests: The same run on each other test set, by name.
             drawn: The ages of the utterances that training drew; None if they are not known.
         """
         metrics = run.metrics
         described = describe(run)
         rate = rate_of(metrics)
-        is_trained = "evaluated" not in metrics
-        curve = learning_curve({"": [metrics]}, rate) if is_trained else None
+        curve = learning_curve({"": [metrics]}, rate) if metrics.get("history") else None
         by_age = wer_by_age({"": described}, rate=rate, note=TOO_NARROW_SHORT if run.speakers_unknown else "")
         if curve is not None:
             save(curve, folder / LEARNING_CURVE)
         save(by_age, folder / WER_BY_AGE)
         if not self.html:
             return
-        before = metrics["zero_shot"]
+        before = metrics.get("zero_shot")
         zero_shot = f", from {percent(before['wer'])} before training" if before else ""
         scored_with = [f"{_capital(metrics['scored_with'])}."] if "scored_with" in metrics else []
         gap, worse = described["gap_youngest_oldest"], about_worse_sets(metrics)
@@ -129,8 +126,9 @@ class Report:
         others = TOO_NARROW if unknown else f"for other speakers than these {described['speakers']}"
         said = [
             f"{percent(described['wer'])} {rate}{zero_shot}; 95% interval {interval(described['ci95'])}, {others}. "
-            f"{_kept(metrics)}",
+            f"{_kept(metrics)}".strip(),
             *scored_with,
+            *_scored_files(metrics),
         ]
         if described["choice"]:
             choice = described["choice"]
@@ -232,9 +230,8 @@ class Report:
                 if main
                 else {f"change of {rate} against {baseline}": figures["forest"]},
                 table=tables["effects" if main else "pairs"],
-                note=(HOW_MODELS if pairs[0].get("of_models") else HOW).format(
-                    rate=rate, shares=shares, level=f"{comparison['level']:.3g}"
-                )
+                note=HOW.format(rate=rate, shares=shares, level=f"{comparison['level']:.3g}")
+                + (f" {HOW_SYSTEMS}" if any(pair.get("question") == "systems" for pair in pairs) else "")
                 + f" {_about_effects(effects, rate) if main else HOW_SPEAKERS}",
             ),
         ]
@@ -392,13 +389,23 @@ def comparison_tables(comparison: Mapping[str, Any]) -> dict[str, tuple[Table, s
 
 
 def _kept(metrics: Mapping[str, Any]) -> str:
-    """Which weights the run kept, or which model was evaluated, as a sentence."""
+    """Which weights the run kept, or which model was evaluated, as a sentence; empty if neither is known."""
     if evaluated := metrics.get("evaluated"):
         of_input = "short input" if evaluated["input"] == "short" else "its full window"
         return f"The model is {evaluated['model']} as it is, on {of_input}."
+    if metrics.get("kept") is None and metrics.get("best_step") is None:
+        return ""
     if metrics["best_step"] is not None:
         return f"The model was kept at step {metrics['best_step']} of {metrics['steps']}."
     return f"The model is the {metrics['kept']}, of {metrics['steps']} steps."
+
+
+def _scored_files(metrics: Mapping[str, Any]) -> list[str]:
+    """The files of another recogniser that were scored, and the utterances that these lack."""
+    files = ", ".join(f"{name}: {one['path']}" for name, one in metrics.get("transcripts", {}).items())
+    missing = [f"{one['missing']} of set {name}" for name, one in metrics.get("transcripts", {}).items() if one["missing"]]
+    said = [f"Transcripts of {metrics.get('name')}: {files}."] if files else []
+    return said + ([f"Utterances without a transcript, scored as empty: {', '.join(missing)}."] if missing else [])
 
 
 def _capital(text: str) -> str:
@@ -410,7 +417,7 @@ def _title(folder: Path, run: Run) -> str:
     typed, record = typed_overrides(folder) or [], folder / ENVIRONMENT
     evaluated = run.metrics.get("evaluated")
     default = f"evaluation of {evaluated['model']}" if evaluated else "default run"
-    words = [" ".join(one for one in typed if one.partition("=")[0] != "seed") or default]
+    words = [run.own_name or " ".join(one for one in typed if one.partition("=")[0] != "seed") or default]
     if run.seed is not None:
         words.append(f"seed {run.seed}")
     if record.is_file():

@@ -150,6 +150,7 @@ def sets_table(metrics: Mapping[str, Any]) -> Table:
     rate = metrics.get("rate", "WER")
     unit = "characters" if rate == "CER" else "words"
     sets = {metrics.get("set", "validation"): metrics, **metrics["tests"]}
+    sets = {name: one for name, one in sets.items() if one["final"] is not None}
     if all(one["zero_shot"] is None for one in sets.values()):
         table = Table(["set", "utterances", unit, rate, *([] if rate == "CER" else ["CER"])])
         for name, one in sets.items():
@@ -194,6 +195,19 @@ def rates_table(described: Mapping[str, Any], rate: str = "WER") -> Table:
         rates = [percent(one["wer"]), interval(one["ci95"])]
         rates += [] if by_character else [percent(one["cer"]), interval(one["cer_ci95"])]
         table.add(age, *rates, *_kinds(one), *counts)
+    return table
+
+
+def scored_table(described: Mapping[str, Any], rate: str = "WER") -> Table:
+    """The most important of :func:`rates_table`, for the screen."""
+    table = Table(
+        ["age", "utterances", "characters" if rate == "CER" else "words", rate, "95% interval", "sub", "del", "ins"]
+    )
+    for age, one in (*described["by_age"].items(), ("all", described)):
+        if age == "all":
+            table.rule()
+        counts = (str(one[name]) for name in ("utterances", "words"))
+        table.add(age, *counts, percent(one["wer"]), interval(one["ci95"]), *_kinds(one)[:3])
     return table
 
 
@@ -319,7 +333,8 @@ def change_of(one: Mapping[str, Any]) -> float:
 def _judged(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
     shown = "-" if one["detectable"] is None or one["detectable"] > 1 else points(one["detectable"]).lstrip("+")
     p, corrected = ("-" if one[name] is None else _p_value(one[name]) for name in ("p", "p_corrected"))
-    return p, corrected, one["verdict"], shown
+    these = " (these systems)" if one.get("question") == "systems" and one["verdict"] in ("better", "worse") else ""
+    return p, corrected, f"{one['verdict']}{these}", shown
 
 
 def _p_value(p: float) -> str:

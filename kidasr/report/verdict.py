@@ -26,6 +26,8 @@ def verdict(pair: Mapping[str, Any], rate: str = "WER", speakers: int | None = N
         speakers: Their number, to say how many seeds would tell where there is only one; None if unknown.
     """
     said = _verdict(pair, rate, speakers)
+    if pair.get("question") == "systems":
+        said = f"these two systems, for other speakers: {said}"
     return f"{said}; {TOO_NARROW}" if pair.get("speakers_unknown") else said
 
 
@@ -33,6 +35,8 @@ def _verdict(pair: Mapping[str, Any], rate: str, speakers: int | None) -> str:
     found = f"{points(pair['delta_wer'])} points of {rate}"
     if pair["verdict"] == "one seed":
         return f"{found}, with one seed: {_of_these_runs(pair)}{_seeds_that_tell(pair, speakers)}"
+    if pair["verdict"] == "few seeds":
+        return f"{found}, with {max(pair['seeds'])} seeds against a system as it is: {_of_these_runs(pair)}"
     if pair["ci95"] is None:
         one = "utterance" if pair.get("speakers_unknown") else "speaker"
         return f"{found}: a single {one}, so no interval"
@@ -93,13 +97,26 @@ def about_all(comparison: Mapping[str, Any]) -> list[str]:
 
 
 def about_seeds(pairs: Sequence[Mapping[str, Any]], effects: Sequence[Mapping[str, Any]] = ()) -> str:
-    """How the intervals treat seed variance."""
-    if pairs and all(pair.get("of_models") for pair in pairs):
-        return (
-            "These are models as they are. The intervals are for other speakers and these very models; where a model was "
-            "trained, another seed would have given another one."
+    """How the intervals treat seed variance, and what is asked of systems that have no seeds."""
+    systems = [pair for pair in pairs if pair.get("question") == "systems"]
+    trained = [pair for pair in pairs if pair.get("question") != "systems"]
+    said = [_about_seeds(trained, effects)] if trained or effects else []
+    if any(pair.get("question") == "training and system" for pair in trained):
+        said.append(
+            "A system as it is (a stock model, another recogniser's file) has no seeds; a training needs three to be "
+            "compared with one."
         )
-    alone = [pair["run"] for pair in pairs if pair["verdict"] == "one seed"]
+    if systems:
+        which = "" if len(systems) == len(pairs) else f" ({', '.join(pair['run'] for pair in systems)})"
+        said.append(
+            f"Between systems as they are{which}, the question is which of the two makes fewer errors for other speakers. "
+            "It is not which way of training is better: another training run of the same kind would be another system."
+        )
+    return " ".join(said)
+
+
+def _about_seeds(pairs: Sequence[Mapping[str, Any]], effects: Sequence[Mapping[str, Any]]) -> str:
+    alone = [pair["run"] for pair in pairs if pair["verdict"] in ("one seed", "few seeds")]
     if alone and any(effect["p"] is not None for effect in effects):
         return (
             "One seed each, so there are no intervals of single configurations. The effects take their error from "
@@ -124,6 +141,8 @@ def about_set(set_name: str, runs: Sequence[Mapping[str, Any]], rate: str = "WER
     """Which set is compared, and what the choice of checkpoints does to it."""
     choices = [run["choice"] for run in runs if run.get("choice")]
     if not choices:
+        if set_name == "validation" and all(run.get("is_fixed") for run in runs):
+            return "Compared on the validation set. The rate of a system whose checkpoint was chosen on it is too low."
         if set_name == "validation":
             return "Compared on the validation set, which chose the checkpoints; a test set (data.test) has no such bias."
         return f"Compared on the set {set_name}."

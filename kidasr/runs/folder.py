@@ -14,9 +14,21 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from kidasr.config.checks import job_class
+from kidasr.config.signature import load_target
 from kidasr.errors import KidasrError, truncate
 from kidasr.processes import is_first_process, is_restarted
-from kidasr.runs.files import ATTEMPTS, CHECKPOINTS, CONFIG, LOCK, METRICS, RUN_ARTIFACTS, RUN_LOG, read_json, write_json
+from kidasr.runs.files import (
+    ATTEMPTS,
+    CHECKPOINTS,
+    CONFIG,
+    LOCK,
+    METRICS,
+    PREDICTIONS,
+    RUN_ARTIFACTS,
+    RUN_LOG,
+    read_json,
+    write_json,
+)
 from kidasr.runs.identity import is_same_experiment, resolved
 from kidasr.runs.record import failure
 
@@ -127,6 +139,20 @@ def has_failed_untrained(run_dir: Path) -> bool:
     if failure(run_dir) is None or (run_dir / METRICS).exists() or any((run_dir / CHECKPOINTS).glob("[!.]*")):
         return False
     return run_dir.resolve() / LOCK in _held or not is_in_use(run_dir)
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder holds a run that comparisons take, also one that is unfinished or failed.
+
+    It has a result, or the config of a job whose runs are compared, or it failed before its config was recorded.
+    """
+    if (folder / METRICS).is_file() or (folder / PREDICTIONS).is_file():
+        return True
+    try:
+        config = read_config(folder)
+        return failure(folder) is not None if config is None else load_target(config["job"]["_target_"]).is_compared is True
+    except (KidasrError, AttributeError, KeyError, TypeError):
+        return False
 
 
 def read_config(run_dir: Path) -> dict[str, Any] | None:

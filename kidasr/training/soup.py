@@ -88,7 +88,7 @@ def soup_of(patterns: str | Sequence[str], run_dir: str, report: ReportOptions) 
     """Prepare a soup, and its run folder.
 
     Args:
-        patterns: Run folders or glob patterns.
+        patterns: Run folders, folders of sweeps or of runs, or glob patterns.
         run_dir: The folder to write to. Its config becomes that of the runs, with the key ``soup``, so that a comparison
             sees another configuration.
         report: The keys of the ``report`` group.

@@ -69,6 +69,7 @@ def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
         "job=listen": ["augment=kids"],
         "job=status": [],
         "job=plan": [],
+        "job=score": ["transcripts=a.trn"],
         "job=prepare": ["corpus=kaldi", "corpus.root=DIR"],
         "model=checkpoint": ["model.name_or_path=m", *MANIFESTS],
     }
@@ -188,6 +189,7 @@ def test_composing_and_checking_does_not_import_torch() -> None:
     code = (
         "import sys; from tests.conftest import composed, check_config; check_config(composed('experiment=all'));"
         "check_config(composed('job=prepare', 'corpus=huggingface', 'corpus.root=x', 'segment=vad'));"
+        "check_config(composed('job=score', 'transcripts=a.trn'));"
         "heavy = {'datasets', 'torch', 'transformers', 'torchaudio', 'matplotlib', 'wandb'} & set(sys.modules);"
         "assert not heavy, heavy"
     )

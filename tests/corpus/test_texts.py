@@ -11,7 +11,7 @@ import pytest
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.texts import Cleaning, conventions, findings, merged_number, report_texts
 from kidasr.errors import KidasrError
-from kidasr.model.whisper import scoring
+from kidasr.model.scoring import scoring
 
 EXAMPLES = [
     (name, str(rule.example), str(rule.gives)) for name, convention in conventions().items() for rule in convention.rules

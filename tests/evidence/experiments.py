@@ -24,7 +24,11 @@ class World:
     both: float = 0.01
 
     def errors(
-        self, rng: np.random.Generator, runs_of: Sequence[int] | np.ndarray, change: Sequence[float] | None = None
+        self,
+        rng: np.random.Generator,
+        runs_of: Sequence[int] | np.ndarray,
+        change: Sequence[float] | None = None,
+        fixed: Sequence[int] = (),
     ) -> tuple[np.ndarray, np.ndarray]:
         """Errors, shape ``(speakers, runs)``, and the words of each speaker.
 
@@ -32,6 +36,7 @@ class World:
             rng: Draws everything.
             runs_of: The configuration of each run.
             change: What each configuration changes for the mean child, as a fraction.
+            fixed: Runs that are systems without seeds.
         """
         configurations = np.asarray(runs_of)
         known = np.zeros(configurations.max() + 1) if change is None else np.asarray(change)
@@ -40,6 +45,7 @@ class World:
         slope = norm.pdf(hard).mean()
         shift = known[None, :] + rng.normal(0, self.children, (self.speakers, len(known)))
         of_run = rng.normal(0, self.seeds, len(configurations))[None, :]
+        of_run[:, list(fixed)] = 0
         of_both = rng.normal(0, self.both, (self.speakers, len(configurations)))
         chance = norm.cdf(hard[:, None] + (shift[:, configurations] + of_run + of_both) / slope)
         return rng.binomial(words[:, None], chance), words

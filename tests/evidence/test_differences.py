@@ -58,6 +58,40 @@ def test_one_seed_is_never_called_significant() -> None:
     assert min(pair["children"]["p_mapsswe"] for pair in found.pairs()) < 0.05
 
 
+@pytest.mark.parametrize(("systems", "seeds", "trials"), [(2, 0, 400), (6, 0, 200), (2, 3, 300)])
+def test_systems_as_they_are_are_compared_for_other_speakers(systems: int, seeds: int, trials: int) -> None:
+    """Files of other recognisers, alone or beside a training of some seeds: no system differs for the mean child."""
+    rng, world, held, claimed, narrow = np.random.default_rng(systems + seeds), World(seeds=0.015), [], 0, []
+    runs_of = [*range(systems), *[systems] * seeds]
+    names = [f"s{one}" for one in range(systems)] + ["trained"] * seeds
+    configs: list[dict[str, int]] = [{}] * systems + [{"seed": 1}] * seeds
+    for _ in range(trials):
+        errors, words = world.errors(rng, runs_of, fixed=range(systems))
+        found = Differences(as_runs(errors, words, names, config=configs), "s0")
+        held.append(np.mean(np.abs(found.found.values) <= found.found.reach))
+        claimed += any(found.verdict(place) in ("better", "worse") for place in range(len(found.others)))
+        narrow.append(found.found.reach[0] if seeds == 0 else found.found.reach[-1] / found.found.reach[0])
+    assert within(float(np.mean(held)), 0.95, trials) or np.mean(held) > 0.95
+    assert np.mean(held) < 0.985
+    assert at_most(claimed / trials, 0.05, trials)
+    assert [pair["question"] for pair in found.pairs()] == ["systems"] * (systems - 1) + ["training and system"] * (
+        seeds > 0
+    )
+    assert seeds == 0 or np.median(narrow) > 1, "a training varies by its seeds as well"
+    assert all(one["ci95"] for one in found.of_configurations()["all"])
+
+
+def test_a_training_of_one_seed_gets_no_verdict_against_a_system() -> None:
+    errors, words = World().errors(np.random.default_rng(1), [0, 1, 2], [0, 0.2, 0.2])
+    runs = as_runs(errors, words, ["system", "one", "other"], config=[{}, {"seed": 1}, {}])
+    found = Differences(runs, "system")
+    assert [(pair["verdict"], pair["question"]) for pair in found.pairs()] == [
+        ("one seed", "training and system"),
+        ("worse", "systems"),
+    ]
+    assert found.spread() is None, "nothing to plan seeds from"
+
+
 @pytest.mark.parametrize(("configurations", "seeds"), [(6, 3), (6, 5), (16, 5)])
 def test_a_wild_baseline_makes_few_false_claims(configurations: int, seeds: int) -> None:
     """Its runs differ three times as much between seeds; a spread pooled over all claims 10 to 20% that is not there."""

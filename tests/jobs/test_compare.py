@@ -17,6 +17,7 @@ from kidasr.evidence.significance import mapsswe
 from kidasr.jobs.compare import Compare
 from kidasr.report.options import ReportOptions
 from kidasr.report.verdict import TOO_NARROW
+from kidasr.runs.sweeps import PlannedRun, add_runs
 from tests.conftest import composed, read_json, run_here
 from tests.jobs.conftest import AGES
 
@@ -259,6 +260,30 @@ def test_hypotheses_are_read_from_the_recorded_config_where_it_names_them(
     assert compared(tmp_path, *runs, baseline=["h1", "h2"])["pairs"][0]["baseline"] == "x=b"
     with pytest.raises(KidasrError, match=r"baseline=\[h3\]: 0 configurations have exactly .* or a name: x=a, x=b"):
         compared(tmp_path, *runs, baseline=["h3"])
+
+
+def test_a_sweeps_folder_and_a_folder_of_runs_stand_for_their_runs(tmp_path: Path, run_folder: Callable[..., str]) -> None:
+    a, b = run_folder("sweep/a", 0.3, "x=1"), run_folder("sweep/b", 0.2, "x=2")
+    for name in ("sweep/report", "nothing"):  # no runs
+        (tmp_path / name).mkdir()
+    unfinished = run_folder("sweep/c", 0.2, "augment=none", finished=False, recorded=True)
+    sweep = tmp_path / "sweep"
+    of_folder = compared(tmp_path, str(sweep))
+    assert [run["path"] for run in of_folder["runs"]] == [a, b]
+    assert [one["path"] for one in of_folder["failed"]] == [unfinished]
+    add_runs(sweep, [PlannedRun(name, ()) for name in ("b", "gone", "a")])
+    of_sweep = compared(tmp_path, str(sweep))
+    assert [run["path"] for run in of_sweep["runs"]] == [b, a], "in the sweep's order, and only its runs"
+    assert [one["reason"] for one in of_sweep["failed"]] == [f"{sweep}/gone: not started"]
+    assert compared(tmp_path, str(sweep), a, f"{sweep}/*")["runs"] == of_sweep["runs"], "each run once"
+    with pytest.raises(
+        KidasrError, match=r"^runs: .*/nothing contains no runs; expected: run folders, or a folder of runs$"
+    ):
+        compared(tmp_path, str(tmp_path / "nothing"))
+    with pytest.raises(
+        KidasrError, match=r"^runs: .* contains no runs, but sweeps: sweep; expected: one of these, run folders"
+    ):
+        compared(tmp_path, str(tmp_path))
 
 
 def test_an_unfinished_run_is_listed_and_the_rest_compared(tmp_path: Path, run_folder: Callable[..., str]) -> None:
