@@ -10,9 +10,7 @@ from typing import Any
 from kidasr.corpus.audio import SAMPLE_RATE_HZ, AudioError, Samples, load_audio
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.segment import Span, cuts
-from kidasr.features.dataset import ChildSpeechDataset
-from kidasr.features.padding import Padding
-from kidasr.recognition.transcribe import Transcriber
+from kidasr.recognition.backends.backend import Transcribes
 
 #: Recordings whose pieces are transcribed together.
 CHUNK = 32
@@ -39,8 +37,7 @@ class Transcript:
 
 def transcribe_recordings(
     recordings: Sequence[Utterance],
-    transcriber: Transcriber,
-    padding: Padding,
+    transcribe: Transcribes,
     max_sec: float,
     find_speech: Callable[[Samples], list[Span]],
 ) -> Iterator[tuple[Utterance, Transcript | AudioError]]:
@@ -51,8 +48,7 @@ def transcribe_recordings(
 
     Args:
         recordings: What to transcribe.
-        transcriber: Decodes pieces.
-        padding: Length of the model's input.
+        transcribe: Transcribes pieces.
         max_sec: The longest piece, up to the model's window.
         find_speech: Finds stretches of speech, see :func:`kidasr.recognition.speech.speech_detector`.
 
@@ -71,11 +67,10 @@ def transcribe_recordings(
                 failed[place] = error
                 continue
             lengths[place] = len(samples) / SAMPLE_RATE_HZ
-            window_sec = transcriber.recogniser.window_sec
-            spans = pieces_of(samples, min(max_sec, window_sec), window_sec, find_speech)
+            spans = pieces_of(samples, min(max_sec, transcribe.window_sec), transcribe.window_sec, find_speech)
             pieces += [(place, _part(one, span)) for span in spans]
         order = sorted(pieces, key=lambda piece: piece[1].known_duration_sec)
-        texts = transcriber(ChildSpeechDataset([part for _, part in order], transcriber.recogniser, padding=padding)).texts
+        texts = transcribe([part for _, part in order])
         found: dict[int, list[Segment]] = {place: [] for place in lengths}
         for (place, part), text in zip(order, texts, strict=True):
             start_sec = (part.start_sec or 0.0) - (chunk[place].start_sec or 0.0)
