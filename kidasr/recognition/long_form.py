@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.segment import Span, cuts
 from kidasr.recognition.backends.backend import Transcribes
 
-#: Recordings whose pieces are transcribed together.
-CHUNK = 32
+#: Pieces that are transcribed together, or a few more: those of whole recordings. What is stopped loses at most the work on these.
+TOGETHER = 128
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,14 @@ def transcribe_recordings(
         Each recording, in order, with its transcript, or with why it can't be read.
     """
     left = iter(recordings)
-    while chunk := list(islice(left, CHUNK)):
+    while True:
+        chunk: list[Utterance] = []
         pieces: list[tuple[int, Utterance]] = []
         failed: dict[int, AudioError] = {}
         lengths: dict[int, float] = {}
-        for place, one in enumerate(chunk):
+        while max(len(chunk), len(pieces)) < TOGETHER and (one := next(left, None)) is not None:
+            place = len(chunk)
+            chunk.append(one)
             try:
                 samples = load_audio(one)
             except AudioError as error:
@@ -69,6 +71,8 @@ def transcribe_recordings(
             lengths[place] = len(samples) / SAMPLE_RATE_HZ
             spans = pieces_of(samples, min(max_sec, transcribe.window_sec), transcribe.window_sec, find_speech)
             pieces += [(place, _part(one, span)) for span in spans]
+        if not chunk:
+            return
         order = sorted(pieces, key=lambda piece: piece[1].known_duration_sec)
         texts = transcribe([part for _, part in order])
         found: dict[int, list[Segment]] = {place: [] for place in lengths}

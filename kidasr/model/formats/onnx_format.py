@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,22 +80,36 @@ class Onnx(Format):
     ) -> None:
         import torch
 
-        torch.onnx.export(
-            module,
-            kwargs=inputs,
-            f=str(path),
-            input_names=list(inputs),
-            output_names=[output],
-            dynamic_shapes=shapes,
-            opset_version=self.opset,
-            dynamo=True,
-            external_data=sum(one.nbytes for one in module.parameters()) > LARGEST_BYTES,
-            verbose=False,
-        )
+        with warnings.catch_warnings(), _quiet():
+            warnings.simplefilter("ignore")  # of names of dimensions that are equal
+            torch.onnx.export(
+                module.eval(),
+                kwargs=inputs,
+                f=str(path),
+                input_names=list(inputs),
+                output_names=[output],
+                dynamic_shapes=shapes,
+                opset_version=self.opset,
+                dynamo=True,
+                external_data=sum(one.nbytes for one in module.parameters()) > LARGEST_BYTES,
+                verbose=False,
+            )
 
     def describe(self) -> str:
         """See :meth:`Format.describe`."""
         return f"ONNX, float32, opset {self.opset} (ONNX Runtime)"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's warnings that torchvision is not installed."""
+    library = logging.getLogger("torch.onnx")
+    before = library.level
+    library.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        library.setLevel(before)
 
 
 def _modules(model: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
