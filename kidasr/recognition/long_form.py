@@ -11,7 +11,7 @@ from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.segment import Span, cuts
 from kidasr.recognition.backends.backend import Transcribes
 
-#: Pieces that are transcribed together, or a few more: those of whole recordings. What is stopped loses at most the work on these.
+#: Pieces that are transcribed together, or a few more to the end of a recording. A stop loses at most the work on these.
 TOGETHER = 128
 
 
