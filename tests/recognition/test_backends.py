@@ -16,7 +16,7 @@ from kidasr.errors import KidasrError
 from kidasr.recognition.backends import ctranslate2_backend
 from kidasr.recognition.backends.backend import Transcribes
 from tests.conftest import MICRO, composed, read_jsonl
-from tests.model.random_whisper import edit_json
+from tests.model.random_whisper import Shape, edit_json, make_checkpoint, real_files
 
 CORPUS = MICRO.parent / "corpus"
 FLOAT32 = ("backend=ctranslate2", "backend.compute_type=float32")
@@ -50,6 +50,20 @@ def test_ctranslate2_says_what_torch_says(heard: list[Utterance], beams: int, ca
     assert "backend: CTranslate2" in caplog.text and "float32" in caplog.text
     assert len(set(texts[0])) > 8
     assert texts[0] == texts[1]
+
+
+@real_files
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [Shape(1, 1), Shape(1, 1, is_english=True), Shape(1, 1, is_v3=True)])
+def test_every_kind_of_whisper_is_converted(heard: list[Utterance], shape: Shape, tmp_path: Path) -> None:
+    """Random weights: nearly every token is another one, so a vocabulary or a prompt that is off by one shows."""
+    model = make_checkpoint(tmp_path / "model", shape)
+    options = ("trainer.bf16=false", "trainer.generation_max_length=8", "input_length=short")
+    if not shape.is_english:
+        options = (*options, "model.language=de")
+    exact = (*FLOAT32, "backend.length_step_sec=0.02")
+    texts = [prepared(*options, *backend, model=model)(heard[:4]) for backend in ((), exact)]
+    assert texts[0] == texts[1] and all(texts[0])
 
 
 def test_a_transcript_does_not_depend_on_its_batch(heard: list[Utterance]) -> None:

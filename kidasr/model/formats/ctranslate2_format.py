@@ -96,15 +96,15 @@ def convert(whisper: Whisper, folder: Path, quantization: str) -> None:
         KidasrError: If the vocabulary has gaps, which the format does not have.
     """
     import torch
-    from ctranslate2.converters import TransformersConverter
+    from ctranslate2.converters.converter import Converter
     from ctranslate2.converters.transformers import WhisperLoader
 
     vocabulary = whisper.processor.tokenizer.get_vocab()
     if len(set(vocabulary.values())) != max(vocabulary.values()) + 1:
         raise KidasrError("the tokenizer's ids have gaps, which CTranslate2 would close; expected: a Whisper's tokenizer")
 
-    class Converter(TransformersConverter):
-        """Takes the loaded model, whose prompt and generation settings agree, instead of loading it again."""
+    class Loaded(Converter):
+        """The converter of transformers' models, for one that is loaded and whose generation settings are put right."""
 
         def _load(self) -> Any:
             with torch.no_grad():
@@ -113,4 +113,4 @@ def convert(whisper: Whisper, folder: Path, quantization: str) -> None:
                 setattr(spec.config, name, [token for token in getattr(spec.config, name) or [] if token >= 0])
             return spec
 
-    Converter("").convert(str(folder), quantization=quantization, force=True)
+    Loaded().convert(str(folder), quantization=quantization, force=True)

@@ -64,6 +64,8 @@ class Ctranslate2(Backend):
 
     def prepare(self, recogniser: Recogniser, padding: Padding, decoding: Decoding) -> Transcribes:
         """See :meth:`Backend.prepare`."""
+        import torch
+
         from kidasr.model.whisper import Whisper
 
         if not isinstance(recogniser, Whisper):
@@ -79,7 +81,10 @@ class Ctranslate2(Backend):
             convert(recogniser, Path(folder), self.compute_type)
             recogniser.model.to("meta")  # frees the weights
             model = ctranslate2.models.Whisper(
-                folder, device=decoding.device, compute_type=self.compute_type, intra_threads=decoding.num_threads or 0
+                folder,
+                device=decoding.device,
+                compute_type=self.compute_type,
+                intra_threads=decoding.num_threads or torch.get_num_threads(),
             )
         log.info(
             "backend: CTranslate2 %s, %s, converted in %.1f s",
