@@ -80,8 +80,13 @@ def unusual_settings(whisper: Whisper) -> str:
     from kidasr.model.greedy import KNOWN
 
     generation = whisper.model.generation_config
-    found = {name: value for name, value in generation.to_diff_dict().items() if value is not None and name not in KNOWN}
-    return ", ".join(f"{name}={value}" for name, value in sorted(found.items()))
+    no_effect = generation._get_default_generation_params()
+    found = [
+        f"{name}={value}"
+        for name, value in sorted(generation.to_diff_dict().items())
+        if name not in KNOWN and value is not None and value is not False and value != no_effect.get(name)
+    ]
+    return ", ".join(found)
 
 
 def convert(whisper: Whisper, folder: Path, quantization: str) -> None:

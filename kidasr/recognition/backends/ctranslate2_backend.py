@@ -80,12 +80,9 @@ class Ctranslate2(Backend):
         with tempfile.TemporaryDirectory(prefix="kidasr-") as folder:
             convert(recogniser, Path(folder), self.compute_type)
             recogniser.model.to("meta")  # frees the weights
-            model = ctranslate2.models.Whisper(
-                folder,
-                device=decoding.device,
-                compute_type=self.compute_type,
-                intra_threads=decoding.num_threads or torch.get_num_threads(),
-            )
+            threads = decoding.num_threads or torch.get_num_threads()
+            options = {"compute_type": self.compute_type, "intra_threads": threads}
+            model = ctranslate2.models.Whisper(folder, device=decoding.device, **options)
         log.info(
             "backend: CTranslate2 %s, %s, converted in %.1f s",
             ctranslate2.__version__,
