@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import ablation, parts
+from tests.benchmarks import ablation, backends, parts
 from tests.benchmarks.speed import BF16, EMBEDDED, decoding, plain_training, ratios, training, write_training_manifest
 from tests.conftest import read_json
 
@@ -27,6 +27,12 @@ def test_decoding_is_timed() -> None:
     found = decoding(EMBEDDED.model, 4, BF16, material=EMBEDDED)
     assert found["utterances_per_sec"] > 0
     assert found["wer"] >= 0
+
+
+@pytest.mark.parametrize("engine", ["torch, float32", "ctranslate2, int8"])
+def test_an_engine_is_timed(engine: str) -> None:
+    found = backends.measure(EMBEDDED.model, 4, backends.ENGINES[engine], EMBEDDED)
+    assert found["per_cpu_sec"] > 0 and found["per_sec"] > 0 and 0 <= found["wer"] < 1
 
 
 def test_the_ratios_compare_each_precision_with_the_plain_recipe_in_float32() -> None:

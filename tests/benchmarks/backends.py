@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
+from tests.benchmarks.speed import REAL, Material, recordings
 from tests.conftest import KIDS, ROOT, TINY_EN, composed
 
 #: Overrides of each engine.
@@ -34,7 +35,7 @@ STEPS = {
 }
 
 
-def measure(model: Path, clips: int, overrides: tuple[str, ...]) -> dict[str, float]:
+def measure(model: Path, clips: int, overrides: tuple[str, ...], material: Material = REAL) -> dict[str, float]:
     """Transcribe real children in this process."""
     from hydra.utils import instantiate
 
@@ -42,9 +43,8 @@ def measure(model: Path, clips: int, overrides: tuple[str, ...]) -> dict[str, fl
     from kidasr.model.whisper import scoring
     from kidasr.recognition.long_form import Transcript, transcribe_recordings
     from kidasr.recognition.score import compare, score
-    from tests.benchmarks.speed import recordings
 
-    chosen = recordings(clips)
+    chosen = recordings(clips, material)
     cfg = composed("job=transcribe", "input=none", f"model.name_or_path={model}", *overrides)
     cfg.job.output_dir = "none"
     job = instantiate(cfg.job)
