@@ -3,7 +3,7 @@
 Real children (`../shared`), tiny.en fine-tuned on short input for an epoch (or `--model`), through
 :func:`kidasr.recognition.long_form.transcribe_recordings`, so reading the audio and its features count; loading and
 converting the model do not. All engines are in one process with `--threads` threads, and take turns for `--rounds` rounds,
-since other work on the machine slows whatever runs beside it; the median of each is printed. CPU time is that of all threads.
+since other work on the machine slows whatever runs beside it; the median of each is printed. CPU time is of all threads.
 """
 
 import os
