@@ -298,6 +298,7 @@ def test_the_documented_commands_run(
             "job=check",
             "job=compare",
             "job=evaluate",
+            "job=export",
             "job=listen",
             "job=plan",
             "job=prepare",

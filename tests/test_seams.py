@@ -409,3 +409,31 @@ def test_a_recogniser_that_is_no_whisper_is_one_module(
     assert "freeze: a Net has no encoder to freeze; expected: freeze=none" in capsys.readouterr().err
     assert run(monkeypatch, mine, "model=ctc", "objective=kl", f"hydra.run.dir={mine.parent / 'y'}", *SHORT)[0] == 2
     assert "objective: a Net gives no logits of single tokens; expected: objective=none" in capsys.readouterr().err
+
+
+ECHO = """
+from kidasr.recognition.backends.backend import Backend
+
+
+class Echo(Backend):
+    def __init__(self, word: str):
+        self.word = word
+
+    def prepare(self, recogniser, padding, decoding):
+        class Says:
+            window_sec = recogniser.window_sec
+
+            def __call__(_, utterances):
+                return [self.word for _ in utterances]
+
+        return Says()
+"""
+
+
+def test_an_engine_of_ones_own_transcribes(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(mine, "backend", "echo", "_target_: echo.Echo\nword: ???\n", ECHO)
+    recording = f"input={MICRO.parent / 'corpus' / 'audio' / '*1.ogg'}"
+    arguments = ("job=transcribe", "backend=echo", "backend.word=cats", f"model.name_or_path={MICRO}", recording)
+    code, run_dir = run(monkeypatch, mine, *arguments)
+    assert code == 0
+    assert {row["text"] for row in read_jsonl(run_dir / "transcripts.jsonl")} == {"cats"}

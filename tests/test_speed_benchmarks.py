@@ -5,8 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import ablation, parts
-from tests.benchmarks.speed import BF16, EMBEDDED, decoding, plain_training, ratios, training, write_training_manifest
+from tests.benchmarks import ablation, backends, parts
+from tests.benchmarks.speed import (
+    BF16,
+    EMBEDDED,
+    decoding,
+    plain_training,
+    ratios,
+    recordings,
+    training,
+    write_training_manifest,
+)
 from tests.conftest import read_json
 
 
@@ -27,6 +36,13 @@ def test_decoding_is_timed() -> None:
     found = decoding(EMBEDDED.model, 4, BF16, material=EMBEDDED)
     assert found["utterances_per_sec"] > 0
     assert found["wer"] >= 0
+
+
+def test_engines_are_compared() -> None:
+    engines = {name: backends.ENGINES[name] for name in ("torch, float32", "ctranslate2, float32")}
+    found = backends.compare_engines(EMBEDDED.model, recordings(4, EMBEDDED), engines, 1)
+    assert list(found) == list(engines)
+    assert all(one["per_cpu_sec"] > 0 and one["same"] == 4 and 0 <= one["wer"] < 1 for one in found.values())
 
 
 def test_the_ratios_compare_each_precision_with_the_plain_recipe_in_float32() -> None:

@@ -18,6 +18,7 @@ from kidasr.errors import KidasrError
 from kidasr.features.padding import Padding
 from kidasr.model.as_trained import InputLength, input_padding
 from kidasr.model.pretrained import Pretrained
+from kidasr.recognition.backends.backend import Backend, Decoding, Transcribes
 from kidasr.training.settings import Trainer
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Transcribe(Job):
         input_length: Length of the model's input: as it was trained, ``short`` (``padding``), or the full ``window``.
         model: The model.
         padding: What short input is.
+        backend: The engine.
         trainer: Device, precision, batch size and decoding.
 
     Raises:
@@ -65,12 +67,14 @@ class Transcribe(Job):
         input_length: InputLength,
         model: Pretrained,
         padding: Padding,
+        backend: Backend,
         trainer: Trainer,
     ):
         self.output_dir = Path(output_dir)
         self.inputs = [input] if isinstance(input, str) else list(input)
         self.formats, self.max_sec, self.min_pause_sec = formats, max_sec, min_pause_sec
-        self.input_length, self.model, self.padding, self.trainer = input_length, model, padding, dict(trainer)
+        self.input_length, self.model, self.padding = input_length, model, padding
+        self.backend, self.trainer = backend, dict(trainer)
 
     def run(self) -> None:
         """Transcribe what is left, then write the formats."""
@@ -108,29 +112,48 @@ class Transcribe(Job):
         passed = f"; {len(failed)} that can't be read are in {FAILED}" if failed else ""
         log.info("transcripts of %d recordings, %.2f hours: %s%s", len(done), hours, self.output_dir, passed)
 
-    def _transcribed(self, recordings: list[Utterance]) -> Iterator[tuple[Utterance, Transcript | AudioError]]:
-        """Each recording with its transcript, or with why it can't be read."""
+    def prepare(self) -> Transcribes:
+        """Check the device, load the model and hand it to the engine.
+
+        Raises:
+            KidasrError: If the device, the model or the engine can't be used.
+        """
         import torch
 
-        from kidasr.recognition.long_form import transcribe_recordings
-        from kidasr.recognition.speech import speech_detector
-        from kidasr.recognition.transcribe import Transcriber
+        from kidasr.model.fallback import fallback_of
         from kidasr.training.device import check_device, describe_device, prepare_cpu, prepare_gpu
 
         keys = self.trainer
+        device = "cpu" if keys["use_cpu"] else "cuda"
         check_device(keys["use_cpu"])
+        self.backend.check(device)
         if keys["use_cpu"]:
             prepare_cpu(keys["num_threads"])
         else:
             prepare_gpu()
         half = torch.bfloat16 if keys["bf16"] else torch.float16 if keys["fp16"] else None
-        describe_device(keys["use_cpu"], half)
+        if self.backend.is_torch:
+            describe_device(keys["use_cpu"], half)
         recogniser = self.model.load()
         padding = input_padding(self.input_length, getattr(self.model, "name_or_path", ""), self.padding)
         log.info("padding: %s", padding.describe())
-        device = "cpu" if keys["use_cpu"] else "cuda"
-        recogniser.model.to(device)
-        transcriber = Transcriber.configured(recogniser, keys, device=device, autocast=half)
+        decoding = Decoding(
+            device,
+            keys["per_device_eval_batch_size"],
+            keys["generation_num_beams"],
+            keys["generation_max_tokens_per_sec"],
+            keys["generation_max_length"],
+            half,
+            keys["num_threads"],
+            keys["dataloader_num_workers"] or 0,
+            fallback_of(keys, seed=0),
+        )
+        return self.backend.prepare(recogniser, padding, decoding)
+
+    def _transcribed(self, recordings: list[Utterance]) -> Iterator[tuple[Utterance, Transcript | AudioError]]:
+        """Each recording with its transcript, or with why it can't be read."""
+        from kidasr.recognition.long_form import transcribe_recordings
+        from kidasr.recognition.speech import speech_detector
 
         @cache
         def detector() -> Callable[[Samples], list[Span]]:  # for long recordings alone
@@ -139,7 +162,7 @@ class Transcribe(Job):
         def find_speech(samples: Samples) -> list[Span]:
             return detector()(samples)
 
-        yield from transcribe_recordings(recordings, transcriber, padding, self.max_sec, find_speech)
+        yield from transcribe_recordings(recordings, self.prepare(), self.max_sec, find_speech)
 
     def _write(self, transcripts: Mapping[str, Transcript]) -> None:
         from kidasr.recognition.transcript_files import write_csv, write_each

@@ -31,9 +31,14 @@ def describe_training(folder: Path, config: Mapping[str, Any]) -> None:
     language = {key: config["model"].get(key) for key in ("language", "task")}
     padding = {key: config["padding"][key] for key in KEYS}
     write_json(folder / KIDASR, {"kidasr": version("kidasr"), "padding": padding, **language})
+    let_others_read(folder)
+
+
+def let_others_read(folder: Path) -> None:
+    """Let others read a folder's files as far as the user's umask allows: safetensors makes files of their owner alone."""
     umask = os.umask(0)
     os.umask(umask)
-    for path in folder.rglob("*"):  # safetensors makes files that only their owner can read
+    for path in folder.rglob("*"):
         if path.is_file():
             path.chmod(0o666 & ~umask)
 
@@ -52,6 +57,31 @@ def input_padding(length: InputLength, name_or_path: str, short: Padding) -> Pad
     if length == "as_trained":
         return padding_as_trained(name_or_path)
     return short if length == "short" else FULL_WINDOW
+
+
+def describe_export(folder: Path, name_or_path: str, language: str, task: str, written_as: str) -> None:
+    """Write the file into the folder of an exported model: what the model's own file says, and that this is an export.
+
+    Args:
+        folder: The folder of the export.
+        name_or_path: The model that was exported: a folder or a name on the Hugging Face Hub.
+        language, task: Of its prompt.
+        written_as: The format of the export.
+
+    Raises:
+        KidasrError: If the model's own file can't be read.
+    """
+    padding = padding_as_trained(name_or_path)
+    keys = {
+        "padding": "longest" if padding.is_short else "max_length",
+        "trailing_silence_sec": padding.trailing_silence_sec,
+        "mask": padding.mask,
+        "group_by_length": padding.group_by_length,
+    }
+    own = Path(name_or_path).expanduser() / KIDASR
+    known: dict[str, Any] = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {"kidasr": version("kidasr")}
+    exported = {"from": name_or_path, "format": written_as}
+    write_json(folder / KIDASR, {**known, "padding": keys, "language": language, "task": task, "exported": exported})
 
 
 def padding_as_trained(name_or_path: str) -> Padding:

@@ -154,10 +154,20 @@ class Whisper(Recogniser):
         """See :func:`kidasr.model.scoring.scoring`."""
         return scoring(self.language, self.processor.tokenizer.english_spelling_normalizer)
 
-    def save(self, folder: Path, num_beams: int = 1) -> None:
-        """Save a plain Whisper checkpoint: model, generation settings, feature extractor, tokenizer and normalizer."""
+    def save(self, folder: Path, num_beams: int = 1, max_shard_bytes: int | None = None) -> None:
+        """Save a plain Whisper checkpoint: model, generation settings, feature extractor, tokenizer and normalizer.
+
+        Args:
+            folder: Where to.
+            num_beams: Beam size it was scored with.
+            max_shard_bytes: Largest file of weights; None for transformers' own limit, which no Whisper reaches.
+        """
         self.model.generation_config.num_beams = num_beams  # otherwise transformers' pipeline uses five
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(folder, **({} if max_shard_bytes is None else {"max_shard_size": max_shard_bytes}))
+        self.save_processor(folder)
+
+    def save_processor(self, folder: Path) -> None:
+        """Save what is beside a model: feature extractor, tokenizer and normalizer."""
         self.processor.save_pretrained(folder)
         # As part of the processor, the feature extractor no longer has the file that converters and older tools read.
         self.processor.feature_extractor.save_pretrained(folder)

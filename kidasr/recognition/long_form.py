@@ -3,19 +3,16 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from kidasr.corpus.audio import SAMPLE_RATE_HZ, AudioError, Samples, load_audio
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.segment import Span, cuts
-from kidasr.features.dataset import ChildSpeechDataset
-from kidasr.features.padding import Padding
-from kidasr.recognition.transcribe import Transcriber
+from kidasr.recognition.backends.backend import Transcribes
 
-#: Recordings whose pieces are transcribed together.
-CHUNK = 32
+#: Pieces that are transcribed together, or a few more to the end of a recording. A stop loses at most the work on these.
+TOGETHER = 128
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,7 @@ class Transcript:
 
 def transcribe_recordings(
     recordings: Sequence[Utterance],
-    transcriber: Transcriber,
-    padding: Padding,
+    transcribe: Transcribes,
     max_sec: float,
     find_speech: Callable[[Samples], list[Span]],
 ) -> Iterator[tuple[Utterance, Transcript | AudioError]]:
@@ -51,8 +47,7 @@ def transcribe_recordings(
 
     Args:
         recordings: What to transcribe.
-        transcriber: Decodes pieces.
-        padding: Length of the model's input.
+        transcribe: Transcribes pieces.
         max_sec: The longest piece, up to the model's window.
         find_speech: Finds stretches of speech, see :func:`kidasr.recognition.speech.speech_detector`.
 
@@ -60,22 +55,26 @@ def transcribe_recordings(
         Each recording, in order, with its transcript, or with why it can't be read.
     """
     left = iter(recordings)
-    while chunk := list(islice(left, CHUNK)):
+    while True:
+        chunk: list[Utterance] = []
         pieces: list[tuple[int, Utterance]] = []
         failed: dict[int, AudioError] = {}
         lengths: dict[int, float] = {}
-        for place, one in enumerate(chunk):
+        while max(len(chunk), len(pieces)) < TOGETHER and (one := next(left, None)) is not None:
+            place = len(chunk)
+            chunk.append(one)
             try:
                 samples = load_audio(one)
             except AudioError as error:
                 failed[place] = error
                 continue
             lengths[place] = len(samples) / SAMPLE_RATE_HZ
-            window_sec = transcriber.recogniser.window_sec
-            spans = pieces_of(samples, min(max_sec, window_sec), window_sec, find_speech)
+            spans = pieces_of(samples, min(max_sec, transcribe.window_sec), transcribe.window_sec, find_speech)
             pieces += [(place, _part(one, span)) for span in spans]
+        if not chunk:
+            return
         order = sorted(pieces, key=lambda piece: piece[1].known_duration_sec)
-        texts = transcriber(ChildSpeechDataset([part for _, part in order], transcriber.recogniser, padding=padding)).texts
+        texts = transcribe([part for _, part in order])
         found: dict[int, list[Segment]] = {place: [] for place in lengths}
         for (place, part), text in zip(order, texts, strict=True):
             start_sec = (part.start_sec or 0.0) - (chunk[place].start_sec or 0.0)

@@ -74,10 +74,6 @@ class Transcriber:
         Raises:
             KidasrError: If temperature fallback is on and the recogniser has none.
         """
-        fallback = fallback_of(trainer, seed)
-        if fallback is not None and not recogniser.has_fallback:
-            name = type(recogniser.model).__name__
-            raise KidasrError(f"trainer.generation_temperatures: a {name} has no temperature fallback; expected: null")
         return cls(
             recogniser,
             trainer["per_device_eval_batch_size"],
@@ -85,11 +81,14 @@ class Transcriber:
             trainer["generation_max_tokens_per_sec"],
             trainer["generation_max_length"],
             num_workers=trainer["dataloader_num_workers"] or 0,
-            fallback=fallback,
+            fallback=fallback_of(trainer, seed),
             **others,
         )
 
     def __post_init__(self) -> None:
+        if self.fallback is not None and not self.recogniser.has_fallback:
+            name = type(self.recogniser.model).__name__
+            raise KidasrError(f"trainer.generation_temperatures: a {name} has no temperature fallback; expected: null")
         self._kept: tuple[ChildSpeechDataset, DataLoader[Any]] | None = None
 
     def __call__(self, dataset: ChildSpeechDataset, with_loss: bool = False, keep_workers: bool = False) -> Transcription:

@@ -64,6 +64,7 @@ def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
     alone = {
         "job=compare": ["runs=[a,b]"],
         "job=evaluate": ["model.name_or_path=m"],
+        "job=export": [],
         "job=soup": ["runs=[a,b]"],
         "job=transcribe": ["input=a.wav"],
         "job=listen": ["augment=kids"],
@@ -73,8 +74,13 @@ def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
         "job=prepare": ["corpus=kaldi", "corpus.root=DIR"],
         "model=checkpoint": ["model.name_or_path=m", *MANIFESTS],
     }
-    of_prepare = {"corpus": prepare, "segment": [*prepare, "corpus=kaldi"]}
-    needed = of_prepare.get(choice.partition("=")[0], alone.get(choice, list(MANIFESTS)))
+    of_one_job = {
+        "backend": ["job=transcribe", "input=a.wav"],
+        "corpus": prepare,
+        "format": ["job=export"],
+        "segment": [*prepare, "corpus=kaldi"],
+    }
+    needed = of_one_job.get(choice.partition("=")[0], alone.get(choice, list(MANIFESTS)))
     if choice.endswith("=adamw_8bit"):
         needed = [*MANIFESTS, "trainer=gpu"]
     if choice == "objective=pif":
@@ -190,7 +196,10 @@ def test_composing_and_checking_does_not_import_torch() -> None:
         "import sys; from tests.conftest import composed, check_config; check_config(composed('experiment=all'));"
         "check_config(composed('job=prepare', 'corpus=huggingface', 'corpus.root=x', 'segment=vad'));"
         "check_config(composed('job=score', 'transcripts=a.trn'));"
-        "heavy = {'datasets', 'torch', 'transformers', 'torchaudio', 'matplotlib', 'wandb'} & set(sys.modules);"
+        "check_config(composed('job=transcribe', 'input=x', 'backend=ctranslate2'));"
+        "[check_config(composed('job=export', f'format={one}')) for one in ('ctranslate2', 'onnx', 'safetensors')];"
+        "heavy = {'ctranslate2', 'datasets', 'onnx', 'torch', 'transformers', 'torchaudio', 'matplotlib', 'wandb'};"
+        "heavy &= set(sys.modules);"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -215,7 +224,7 @@ def test_lora_multiplies_the_default_learning_rate_and_no_other() -> None:
 
 def test_help_lists_every_group_with_its_choices_and_three_examples() -> None:
     text = run_py("--help").stdout
-    for group in {choice.partition("=")[0] for choice in CHOICES} - {"local", "corpus", "segment"}:
+    for group in {choice.partition("=")[0] for choice in CHOICES} - {"local", "backend", "corpus", "format", "segment"}:
         names = ", ".join(sorted(choice.partition("=")[2] for choice in CHOICES if choice.startswith(f"{group}=")))
         assert f"{group}: {names}\n" in text
     assert text.count("    python run.py") + text.count("\n  python run.py") >= 3

@@ -1,0 +1,1 @@
+"""Engines that transcribe: the ``backend`` group of ``job=transcribe``."""
