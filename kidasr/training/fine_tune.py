@@ -22,6 +22,7 @@ from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.filters import marks_of
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
+from kidasr.corpus.sizes import sizes_of
 from kidasr.corpus.texts import report_texts
 from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError, Stopped
@@ -70,6 +71,7 @@ from kidasr.training.device import (
     prepare_cpu,
     prepare_gpu,
 )
+from kidasr.training.full_window import sample_of, sample_size, score_full_window
 from kidasr.training.objective import Adapter, AgeAdapter, Objective, SmallAdapter
 from kidasr.training.own_weights import OwnWeights
 from kidasr.training.pretrained_losses import PretrainedLosses
@@ -245,6 +247,8 @@ class FineTune:
                 "history": learning_history(trainer.state.log_history),
                 "skipped_audio": skipped,
                 "texts": texts,
+                "sets": sizes_of(sets.named(), self.data.buckets, self.data.speakers == "known"),
+                "full_window": self._full_window(trainer, sets, predictions),
                 "filtered_sets": {name: mark for name, one in sets.named().items() if (mark := marks_of(one))},
             }
             if isinstance(self.adapter, AgeAdapter):
@@ -363,6 +367,15 @@ class FineTune:
             f"; for other speakers {ends}" if ends else "",
         )
         return {"wer": wer, "last_wer": last["eval_wer"], "last_step": last["step"], "change": change}
+
+    def _full_window(self, trainer: ChildSpeechTrainer, sets: Sets, heard: Sequence[Prediction]) -> dict[str, Any] | None:
+        """What padding costs the kept model (:mod:`kidasr.training.full_window`); None for one that is trained with it."""
+        if not self.padding.is_short:
+            return None
+        step_utterances = self.trainer["train_batch_size"] * trainer.args.gradient_accumulation_steps
+        size = sample_size(self.report.card.full_window_utterances, trainer.state.global_step * step_utterances)
+        sample = shortest_first(sample_of(sets.validation, size))
+        return score_full_window(trainer, sample, lambda some: self._dataset(sets, some, trainer.recogniser), heard)
 
     def _report_early_stop(self, trainer: ChildSpeechTrainer) -> None:
         """Log that early stopping (H2) has ended the run, if it has."""
@@ -654,6 +667,7 @@ class FineTune:
     ) -> None:
         from kidasr.evidence.runs import make_run, with_evaluations
         from kidasr.report.ages_drawn import ages_drawn
+        from kidasr.report.model_card import write_card
         from kidasr.report.report import Report  # a tenth of a GB, which training has no use for
 
         with folder_written(self.run_dir / MODEL) as folder:
@@ -662,7 +676,7 @@ class FineTune:
             if self.adapter is not None:
                 self.adapter.merge(trainer.recogniser.model)
             trainer.recogniser.save(folder, self.trainer["generation_num_beams"])
-            describe_training(folder, read_json(self.run_dir / CONFIG))
+            describe_training(folder, read_json(self.run_dir / CONFIG), trainer.recogniser)
         for name, heard in transcripts.items():
             write_predictions(self.run_dir / predictions_of(name), heard)
         write_json(self.run_dir / EVALUATIONS, evaluation_errors(trainer), indent=None)
@@ -670,6 +684,7 @@ class FineTune:
         validation = with_evaluations(runs.pop("validation"))
         drawn = ages_drawn(trainer.batches, trainer.args.gradient_accumulation_steps, trainer.state.global_step)
         Report(self.report).write_run(self.run_dir, validation, runs, drawn)
+        write_card(self.run_dir, validation, runs, self.report.card)
         write_json(self.run_dir / METRICS, metrics)  # last: it marks the run as finished
 
 
