@@ -110,8 +110,9 @@ class _Facts:
 
     @property
     def base_name(self) -> str:
-        """The last part of the base model's name."""
-        return Path(self.base).name
+        """The last part of the base model's name; of the model of a run, the name of the run's folder."""
+        path = Path(self.base)
+        return path.parent.name if path.name == MODEL and path.parent.name else path.name
 
     @property
     def environment(self) -> Mapping[str, Any]:
@@ -327,7 +328,7 @@ def _limits(facts: _Facts) -> Iterator[str]:
     metrics, described, data = facts.metrics, facts.described, facts.config.get("data", {})
     by_age = described["by_age"]
     known = [age for age in by_age if age != "unknown"]
-    order = data.get("age_order") or (data.get("age_years") and []) or data.get("age_buckets") or []
+    order = data.get("age_order") or data.get("age_buckets") or []
     missing = [str(age) for age in order if str(age) not in by_age]
     ages = f"Ages: scored on {', '.join(known)}" if known else "Ages: those of the validation set are unknown"
     absent = f"; not on {', '.join(missing)}" if missing else ""

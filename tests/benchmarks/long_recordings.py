@@ -121,7 +121,7 @@ def by_transformers(model: str, recordings: Sequence[Utterance]) -> list[Predict
     """By transformers' own pipeline: padded to 30 s, from window to window by the model's timestamps."""
     from transformers import pipeline
 
-    transcribe = pipeline("automatic-speech-recognition", model=model)
+    transcribe: Any = pipeline("automatic-speech-recognition", model=model)
     texts = [str(transcribe(load_audio(one), return_timestamps=True)["text"]) for one in recordings]
     return compare(recordings, texts, scoring("en"))
 
@@ -163,11 +163,13 @@ def rows_of(
     yield row("-", EACH, alone, began)
     for pauses, recordings in joined.items():
         by_length: dict[float, list[Prediction]] = {}
-        for max_sec in sorted(options.max_sec, key=lambda sec: sec != options.against):
+        for max_sec in sorted({*options.max_sec, options.against}, key=lambda sec: (sec != options.against, sec)):
             began = time.perf_counter()
             heard, pieces = transcribed(model, recordings, f"max_sec={max_sec}", *common)
             by_length[max_sec] = heard
-            more = {"against": change(by_length[options.against], heard)} if max_sec != options.against else {}
+            more: dict[str, Any] = {}
+            if max_sec != options.against:
+                more["against"] = change(by_length[options.against], heard)
             median, longest = (round(float(one), 2) for one in np.quantile(pieces, [0.5, 1.0]))
             more |= {"pieces": len(pieces), "median_sec": median, "longest_sec": longest, "apart": change(alone, heard)}
             yield row(pauses, f"max_sec={max_sec:g}", heard, began, **more)

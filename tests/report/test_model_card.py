@@ -81,7 +81,7 @@ def test_padding_is_measured_on_a_sample_and_is_in_the_card(run: Path, card: Any
     found = read_json(run / "metrics.json")["full_window"]
     rows = {row["utterance_id"]: row for row in read_jsonl(run / "predictions.jsonl")}
     chosen = [Prediction(**rows[name]) for name in sorted(rows)]
-    sample = sample_of(chosen, 6)  # type: ignore[arg-type]
+    sample: Any = sample_of(chosen, 6)  # type: ignore[arg-type]
     assert found["utterances"] == 6 and found["words"] == sum(one.words for one in sample)
     assert found["wer_short"] == sum(one.errors for one in sample) / found["words"]
     assert found["change"]["delta_wer"] == pytest.approx(found["wer"] - found["wer_short"])
