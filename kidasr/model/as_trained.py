@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from kidasr.errors import KidasrError
 from kidasr.features.padding import FULL_WINDOW, Padding
+from kidasr.features.recogniser import Recogniser
 from kidasr.runs.files import CONFIG, write_json
 
 #: The file, in a model folder, with what the checkpoint's own files do not say.
@@ -21,16 +22,31 @@ InputLength = Literal["as_trained", "short", "window"]
 KEYS = ("padding", "trailing_silence_sec", "mask", "group_by_length")
 
 
-def describe_training(folder: Path, config: Mapping[str, Any]) -> None:
+#: Libraries that decide what the model computes, and how transcripts are normalized.
+LIBRARIES = ("torch", "transformers", "tokenizers")
+
+
+def describe_training(folder: Path, config: Mapping[str, Any], recogniser: Recogniser) -> None:
     """Write the file, and let others read the folder's files as far as the user's umask allows.
 
     Args:
         folder: A model folder.
         config: The config of its run, as stored in ``config.json``.
+        recogniser: The model.
     """
-    language = {key: config["model"].get(key) for key in ("language", "task")}
-    padding = {key: config["padding"][key] for key in KEYS}
-    write_json(folder / KIDASR, {"kidasr": version("kidasr"), "padding": padding, **language})
+    scoring, model = recogniser.scoring, config["model"]
+    write_json(
+        folder / KIDASR,
+        {
+            "kidasr": version("kidasr"),
+            "versions": {name: version(name) for name in LIBRARIES},
+            "padding": {key: config["padding"][key] for key in KEYS},
+            **{key: model.get(key) for key in ("language", "task")},
+            "writes": recogniser.language,
+            "normalizer": _name_of(scoring.normalize),
+            "rate": scoring.rate,
+        },
+    )
     let_others_read(folder)
 
 
@@ -78,10 +94,29 @@ def describe_export(folder: Path, name_or_path: str, language: str, task: str, w
         "mask": padding.mask,
         "group_by_length": padding.group_by_length,
     }
-    own = Path(name_or_path).expanduser() / KIDASR
-    known: dict[str, Any] = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {"kidasr": version("kidasr")}
+    known = read_description(Path(name_or_path).expanduser()) or {"kidasr": version("kidasr")}
     exported = {"from": name_or_path, "format": written_as}
     write_json(folder / KIDASR, {**known, "padding": keys, "language": language, "task": task, "exported": exported})
+
+
+def _name_of(normalize: Any) -> str:
+    """A class or function with its module: ``"transformers.models.whisper.english_normalizer.EnglishTextNormalizer"``."""
+    named = normalize if hasattr(normalize, "__qualname__") else type(normalize)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The content of the file in a model folder; empty if there is none, as in folders that kidasr has not written.
+
+    Raises:
+        KidasrError: If it can't be read.
+    """
+    path = folder / KIDASR
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise KidasrError(f"{path}: can't be read: {error}; expected: the file that a run has written") from error
+    return content
 
 
 def padding_as_trained(name_or_path: str) -> Padding:
@@ -120,5 +155,17 @@ def language_as_trained(name_or_path: str) -> str | None:
 
 def _described_in(name_or_path: str) -> Path | None:
     folder = Path(name_or_path).expanduser()
+    if not folder.is_dir():
+        return _from_hub(name_or_path)
     files = (folder / KIDASR, folder.parent / CONFIG)  # the second, of a run from before there was the first
-    return next((path for path in files if path.is_file()), None) if folder.is_dir() else None
+    return next((path for path in files if path.is_file()), None)
+
+
+def _from_hub(name: str) -> Path | None:
+    """The file of a model on the hub, downloaded as the model itself; None if it has none."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(name, KIDASR))
+    except Exception:  # no such file, no such model, no hub: what is wrong with the model, its loading says
+        return None

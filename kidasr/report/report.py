@@ -37,6 +37,9 @@ from kidasr.report.verdict import (
     TOO_NARROW,
     TOO_NARROW_SHORT,
     about_all,
+    about_choice,
+    about_full_window,
+    about_kept,
     about_undecided_sets,
     about_worse_sets,
     ages_that_differ,
@@ -126,22 +129,19 @@ class Report:
         others = TOO_NARROW if unknown else f"for other speakers than these {described['speakers']}"
         said = [
             f"{percent(described['wer'])} {rate}{zero_shot}; 95% interval {interval(described['ci95'])}, {others}. "
-            f"{_kept(metrics)}".strip(),
+            f"{about_kept(metrics)}".strip(),
             *scored_with,
             *_scored_files(metrics),
         ]
         if described["choice"]:
-            choice = described["choice"]
-            said.append(
-                f"It was chosen among {choice['evaluations']} evaluations of {choice['utterances']} utterances. Its {rate} "
-                f"on these, {percent(choice['wer'])}, is expected to be {100 * choice['optimism']:.1f} points too low "
-                "for that."
-            )
+            said.append(about_choice(described["choice"], rate))
         if gap is not None:
             ends = described["gap_ci95"]
             narrow = ", too narrow" if unknown else ""
             known = f" (95% interval {points(ends[0])} to {points(ends[1])}{narrow})" if ends else ""
             said.append(f"Youngest minus oldest speakers: {points(gap)} points of {rate}{known}.")
+        if full_window := metrics.get("full_window"):
+            said.append(f"For other programs, which pad every recording: {about_full_window(full_window, rate)}.")
         said += [f"Note: the {name} set was filtered: {mark}." for name, mark in metrics.get("filtered_sets", {}).items()]
         said += [f"Warning: {doubt}." for doubt in (*metrics.get("doubts", ()), *([worse] if worse else []))]
         page = Page(_title(folder, run), str(folder))
@@ -386,18 +386,6 @@ def comparison_tables(comparison: Mapping[str, Any]) -> dict[str, tuple[Table, s
     if pairs[0]["speakers_unknown"]:
         tables = {name: (table, f"{caption} {_capital(TOO_NARROW)}.") for name, (table, caption) in tables.items()}
     return tables
-
-
-def _kept(metrics: Mapping[str, Any]) -> str:
-    """Which weights the run kept, or which model was evaluated, as a sentence; empty if neither is known."""
-    if evaluated := metrics.get("evaluated"):
-        of_input = "short input" if evaluated["input"] == "short" else "its full window"
-        return f"The model is {evaluated['model']} as it is, on {of_input}."
-    if metrics.get("kept") is None and metrics.get("best_step") is None:
-        return ""
-    if metrics["best_step"] is not None:
-        return f"The model was kept at step {metrics['best_step']} of {metrics['steps']}."
-    return f"The model is the {metrics['kept']}, of {metrics['steps']} steps."
 
 
 def _scored_files(metrics: Mapping[str, Any]) -> list[str]:

@@ -202,6 +202,41 @@ def about_undecided_sets(metrics: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def about_full_window(found: Mapping[str, Any], rate: str = "WER") -> str:
+    """What padding costs a model that was trained on short input: the entry ``full_window`` of ``metrics.json``."""
+    change, ends = found["change"], found["change"]["ci95"]
+    known = f"95% interval {points(ends[0])} to {points(ends[1])}, " if ends else "no interval, "
+    judged = {"worse": "padding makes it worse", "better": "padding makes it better", "undecided": "undecided"}
+    loops = found["runaways"] - found["runaways_short"]
+    looping = f"; {found['runaways']} transcripts loop, {found['runaways_short']} on short input" if loops > 0 else ""
+    return (
+        f"padded to {found['window_sec']:g} s, {percent(found['wer'])} {rate} instead of {percent(found['wer_short'])} "
+        f"on short input: {points(change['delta_wer'])} points ({known}{found['utterances']} utterances of "
+        f"{change['speakers']} speakers){looping}; {judged[change['verdict']]}"
+    )
+
+
+def about_kept(metrics: Mapping[str, Any]) -> str:
+    """Which weights a run kept, or which model was evaluated, as a sentence; empty if neither is known."""
+    if evaluated := metrics.get("evaluated"):
+        of_input = "short input" if evaluated["input"] == "short" else "its full window"
+        return f"The model is {evaluated['model']} as it is, on {of_input}."
+    if metrics.get("kept") is None and metrics.get("best_step") is None:
+        return ""
+    if metrics["best_step"] is not None:
+        return f"The model was kept at step {metrics['best_step']} of {metrics['steps']}."
+    steps = f", of {metrics['steps']} steps" if metrics["steps"] else ""
+    return f"The model is the {metrics['kept']}{steps}."
+
+
+def about_choice(choice: Mapping[str, Any], rate: str = "WER") -> str:
+    """The luck in the choice of a checkpoint: ``choice`` as :func:`kidasr.evidence.rates.describe` returns it."""
+    return (
+        f"It was chosen among {choice['evaluations']} evaluations of {choice['utterances']} utterances. Its {rate} "
+        f"on these, {percent(choice['wer'])}, is expected to be {100 * choice['optimism']:.1f} points too low for that."
+    )
+
+
 def costs(comparison: Mapping[str, Any]) -> list[str]:
     """What is significantly worse on a set that the comparison is not about, one line each."""
     lines = []

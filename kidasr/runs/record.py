@@ -92,6 +92,25 @@ def duration_sec(run_dir: Path) -> float | None:
     return None
 
 
+def elapsed_sec(run_dir: Path) -> tuple[float, bool] | None:
+    """How long a running run has taken so far, and whether that is all: the time of an attempt that was killed is unknown.
+
+    Returns:
+        None if no attempt is recorded.
+    """
+    begun, total, is_all = None, 0.0, True
+    for row in read_attempts(run_dir):
+        if row["event"] == "started":
+            is_all = is_all and begun is None
+            begun = datetime.fromisoformat(row["time"])
+        elif row["event"] in ("stopped", "failed", "finished") and begun is not None:
+            total += (datetime.fromisoformat(row["time"]) - begun).total_seconds()
+            begun = None
+    if begun is None:
+        return None
+    return total + (datetime.now(UTC) - begun).total_seconds(), is_all
+
+
 def is_expected(run_dir: Path) -> bool:
     """Whether the run is queued, or stopped and due to be resumed, and has not started since."""
     last = newest(read_attempts(run_dir))

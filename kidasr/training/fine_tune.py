@@ -16,6 +16,7 @@ from kidasr.batching.training_set import TrainingSet, Values
 from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
+from kidasr.corpus.sizes import sizes_of
 from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError
 from kidasr.features.augment import Augmentation, Augmentations
@@ -42,6 +43,7 @@ from kidasr.training.average import Average
 from kidasr.training.averaging import Evaluated, Kept, gain, keep
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.device import check_optimizer, half_precision
+from kidasr.training.full_window import as_other_input, sample_of, sample_size, score_full_window
 from kidasr.training.objective import Adapter, AgeAdapter, Objective, SmallAdapter
 from kidasr.training.own_weights import OwnWeights
 from kidasr.training.pretrained_losses import PretrainedLosses
@@ -167,11 +169,17 @@ class FineTune(ScoredRun):
                 "frozen_steps": self.freeze.frozen_encoder_steps(trainer.state.global_step),
                 "history": learning_history(trainer.state.log_history),
                 **self._about(sets, skipped, texts),
+                "sets": sizes_of(sets.named(), self.data.buckets, self.data.speakers == "known"),
+                "full_window": self._full_window(trainer, sets, predictions),
             }
             if isinstance(self.adapter, AgeAdapter):
                 metrics["scored_with"] = self.adapter.scored_with
             if self.padding.is_short and is_worse(metrics["zero_shot"], metrics["final"]):
-                metrics["other_input"] = self._on_other_input(trainer, sets, predictions, FULL_WINDOW)
+                metrics["other_input"] = (
+                    as_other_input(metrics["full_window"])
+                    if metrics["full_window"]
+                    else self._on_other_input(trainer, sets, predictions, FULL_WINDOW)
+                )
             metrics["doubts"] = list(self._doubts(metrics))
             if "test" in tests:
                 metrics["test"] = tests["test"]["final"]  # its place when there could be only one
@@ -236,6 +244,15 @@ class FineTune(ScoredRun):
         last = [Evaluated(one["step"], one["eval_wer"], one[ERRORS]) for one in evaluations[-1:]]
         of_evaluation = in_order_of(trainer.evaluation.utterances, predictions)
         return gain(kept, of_evaluation, last[0] if last else None, trainer.scoring.rate)
+
+    def _full_window(self, trainer: ChildSpeechTrainer, sets: Sets, heard: Sequence[Prediction]) -> dict[str, Any] | None:
+        """What padding costs the kept model (:mod:`kidasr.training.full_window`); None for one that is trained with it."""
+        if not self.padding.is_short:
+            return None
+        step_utterances = self.trainer["train_batch_size"] * trainer.args.gradient_accumulation_steps
+        size = sample_size(self.report.card.full_window_utterances, trainer.state.global_step * step_utterances)
+        sample = shortest_first(sample_of(sets.validation, size))
+        return score_full_window(trainer, sample, lambda some: self._dataset(sets, some, trainer.recogniser), heard)
 
     def _report_early_stop(self, trainer: ChildSpeechTrainer) -> None:
         """Log that early stopping (H2) has ended the run, if it has."""
@@ -420,7 +437,7 @@ class FineTune(ScoredRun):
             if self.adapter is not None:
                 self.adapter.merge(trainer.recogniser.model)
             trainer.recogniser.save(folder, self.trainer["generation_num_beams"])
-            describe_training(folder, read_json(self.run_dir / CONFIG))
+            describe_training(folder, read_json(self.run_dir / CONFIG), trainer.recogniser)
         write_json(self.run_dir / EVALUATIONS, evaluation_errors(trainer), indent=None)
         drawn = ages_drawn(trainer.batches, trainer.args.gradient_accumulation_steps, trainer.state.global_step)
         self._write_scores(metrics, transcripts, drawn)

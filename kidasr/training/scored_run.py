@@ -34,6 +34,7 @@ from kidasr.runs.files import (
     CHECKPOINTS,
     ENVIRONMENT,
     METRICS,
+    MODEL,
     predictions_of,
     read_json,
     write_json,
@@ -317,8 +318,9 @@ class ScoredRun:
     def _write_scores(
         self, metrics: Mapping[str, Any], transcripts: Mapping[str, Sequence[Prediction]], drawn: AgesDrawn | None = None
     ) -> None:
-        """Write transcripts, report and metrics."""
+        """Write transcripts, report, the card of a model that the run has made, and metrics."""
         from kidasr.evidence.runs import make_run, with_evaluations
+        from kidasr.report.model_card import write_card
         from kidasr.report.report import Report  # a tenth of a GB, which training has no use for
 
         for name, heard in transcripts.items():
@@ -326,6 +328,8 @@ class ScoredRun:
         runs = {name: make_run(self.run_dir, metrics, map(asdict, heard), name) for name, heard in transcripts.items()}
         first = with_evaluations(runs.pop(next(iter(runs))))
         Report(self.report).write_run(self.run_dir, first, runs, drawn)
+        if (self.run_dir / MODEL).is_dir():
+            write_card(self.run_dir, first, runs, self.report.card)
         write_json(self.run_dir / METRICS, metrics)  # last: it marks the run as finished
 
     def _warn_of_empty(self, metrics: Mapping[str, Any]) -> None:

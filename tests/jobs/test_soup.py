@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from kidasr.errors import KidasrError
@@ -33,6 +34,9 @@ def test_a_soup_is_the_mean_of_its_runs_and_is_scored_and_compared_as_they_are(r
     assert any(not torch.equal(soup[name], both[0][name]) for name in soup)
     metrics = read_json(tmp_path / "soup" / "metrics.json")
     assert (metrics["final"]["wer"], metrics["kept"]) == (wer, "mean of 2 runs")
+    card = ModelCard.load(tmp_path / "soup" / "model" / "README.md")
+    assert "the mean of the weights of 2 runs" in card.text and "The model is the mean of 2 runs." in card.text
+    assert round(100 * wer, 2) in [one.metric_value for one in card.data.eval_results]
     Compare(str(tmp_path / "comparison"), [f"{runs}/seed-*", str(tmp_path / "soup")], None, None, NO_PAGE).run()
     pairs = read_json(tmp_path / "comparison" / "comparison.json")["pairs"]
     assert [pair["delta_wer"] for pair in pairs], "a configuration of its own"

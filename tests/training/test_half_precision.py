@@ -26,6 +26,7 @@ RUN = (
     "checkpoint.eval_steps=4",
     "schedule.warmup_steps=2",
     "report=none",
+    "report.card.full_window_utterances=4",
 )
 
 

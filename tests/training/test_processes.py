@@ -30,6 +30,7 @@ COMMON = (
     "optim.weight_decay=0",
     "optim.max_grad_norm=0",
     "padding=longest",
+    "report.card.full_window_utterances=3",
 )
 FREEZE = "freeze.freeze_encoder_steps=4"
 HYPOTHESES = {
