@@ -31,6 +31,7 @@ from kidasr.cli.help import help_text
 from kidasr.cli.hints import in_quotes, instead_of_a_choice, instead_of_a_flag
 from kidasr.cli.processes import quoted, run_in_processes, this_command
 from kidasr.cli.shorthand import augmentation_keys, overridden_groups, written_out
+from kidasr.cli.step_scale import check_step_scale, describe_step_scale
 from kidasr.cli.toy_model import toy_model_warning
 from kidasr.cli.until import read_until
 from kidasr.config.checks import ConfigError, check_config, check_hydra, job_class, unknown_key
@@ -90,6 +91,8 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
                 record(run_dir, "started", job=_job_id())
                 if warning := toy_model_warning(cfg, hydra.overrides.task):
                     log.warning(warning)
+                if line := describe_step_scale(cfg):
+                    log.info(line)
                 result = _run(job, cfg)
                 record(run_dir, "finished")
                 return result
@@ -279,6 +282,7 @@ def _checked(cfg: DictConfig) -> tuple[DictConfig, DictConfig]:
     with open_dict(cfg):
         del cfg["hydra"]
     check_config(cfg)
+    check_step_scale(cfg)
     return hydra, cfg
 
 

@@ -148,8 +148,12 @@ def _check_step_scale(cfg: DictConfig) -> None:
         scale = OmegaConf.select(cfg, "step_scale", default=1.0)
     except OmegaConfBaseException as error:
         raise ConfigError(f"step_scale: {str(error).splitlines()[0]}") from error
+    if scale == "auto":
+        if "schedule" not in cfg:
+            raise ConfigError("step_scale=auto: this job has no training to fit to; expected: a number greater than 0")
+        return
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < inf:
-        raise ConfigError(f"step_scale={_value(scale)}: should be a number greater than 0")
+        raise ConfigError(f"step_scale={_value(scale)}: should be a number greater than 0, or auto")
 
 
 def _own_mistakes(node: Any) -> Iterator[str]:
