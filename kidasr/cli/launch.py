@@ -34,7 +34,7 @@ from kidasr.cli.shorthand import augmentation_keys, overridden_groups, written_o
 from kidasr.cli.step_scale import check_step_scale, describe_step_scale
 from kidasr.cli.toy_model import toy_model_warning
 from kidasr.cli.until import read_until
-from kidasr.config.checks import ConfigError, check_config, check_hydra, job_class, unknown_key
+from kidasr.config.checks import ConfigError, check_config, check_hydra, check_places, job_class, unknown_key
 from kidasr.config.secrets import check_overrides, hidden
 from kidasr.errors import KidasrError, Stopped, truncate
 from kidasr.processes import are_started, is_first_process
@@ -89,6 +89,7 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
                     return job_class(cfg).result(run_dir)
                 begun = True
                 record(run_dir, "started", job=_job_id())
+                check_places(cfg)
                 if warning := toy_model_warning(cfg, hydra.overrides.task):
                     log.warning(warning)
                 if line := describe_step_scale(cfg):

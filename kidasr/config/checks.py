@@ -67,6 +67,22 @@ def check_config(cfg: DictConfig) -> None:
         log.warning(warning)
 
 
+def check_places(cfg: DictConfig) -> None:
+    """Look for the files that a job reads, before anything heavy is imported.
+
+    Args:
+        cfg: A config that :func:`check_config` accepts.
+
+    Raises:
+        KidasrError: If one is not there.
+    """
+    for group in job_class(cfg).reads:
+        keys: Any = OmegaConf.to_container(cfg[group], resolve=True)
+        look = getattr(load_target(keys["_target_"]), "check_places", None)
+        if look:
+            look(keys)
+
+
 def job_class(cfg: DictConfig) -> type[Job]:
     """The class of a config's job.
 

@@ -15,6 +15,9 @@ class Job:
     has_folder: ClassVar[bool] = True
     #: Whether the runs of a multirun are compared when all have ended.
     is_compared: ClassVar[bool] = False
+    #: The groups whose files are looked for before the job runs, which imports what takes seconds. Their classes may have a
+    #: static method ``check_places(keys)``, which raises a :class:`~kidasr.errors.KidasrError`.
+    reads: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def mistakes(config: Mapping[str, Any]) -> Iterable[str]:

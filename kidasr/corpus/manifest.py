@@ -94,6 +94,7 @@ def read_manifest(
     buckets: AgeBuckets,
     speakers: Literal["known", "unknown"] = "known",
     faulty: Callable[[str, Mapping[str, Any], ManifestError], None] | None = None,
+    most: int | None = None,
 ) -> list[Utterance]:
     """Read a whole manifest, or a corpus in another format.
 
@@ -104,6 +105,7 @@ def read_manifest(
         speakers: ``"unknown"``: an utterance's speaker is its own id; the manifest's field, if it has one, is extra.
         faulty: Takes the source, the columns and the error of a line that can't be used, which is left out; None: the
             first such line is an error.
+        most: Read only so many utterances, and log nothing; None: all.
 
     Returns:
         The utterances in order. ``audio_path`` is resolved against the manifest's folder. ``utterance_id`` defaults to the
@@ -147,6 +149,8 @@ def read_manifest(
                 continue
             seen[utterance.utterance_id] = source
             utterances.append(utterance)
+            if len(utterances) == most:
+                return utterances
     except OSError as error:
         raise unreadable(name, error) from error
     if not utterances and not is_faulty:

@@ -52,6 +52,7 @@ class Train(Job):
     """
 
     is_compared = True
+    reads = ("data", "model")
 
     def __init__(
         self,

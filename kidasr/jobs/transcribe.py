@@ -54,6 +54,8 @@ class Transcribe(Job):
         KidasrError: If there are no recordings, none can be read, or the model can't be used.
     """
 
+    reads = ("model",)
+
     def __init__(
         self,
         output_dir: str,
@@ -77,9 +79,10 @@ class Transcribe(Job):
 
         from kidasr.corpus.audio import AudioError
         from kidasr.recognition.inputs import recordings_of
-        from kidasr.recognition.long_form import read_transcripts
 
         recordings = recordings_of(self.inputs)
+        from kidasr.recognition.long_form import read_transcripts  # slow to import
+
         self.output_dir.mkdir(parents=True, exist_ok=True)
         path = self.output_dir / TRANSCRIPTS
         known = read_transcripts(path)
