@@ -120,6 +120,10 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
                 raise SystemExit(FAILURE) from error
             traceback.clear_frames(error.__traceback__)
             raise
+        except KeyboardInterrupt:
+            if begun:
+                record(run_dir, "failed", error="interrupted", mistake=True)
+            raise
 
     return run
 

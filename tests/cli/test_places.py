@@ -16,7 +16,10 @@ CORPUS = MICRO.parent / "corpus"
     [
         (["data.train=gone.jsonl"], "gone.jsonl: no such file or folder; expected: "),
         ([f"data.train={CORPUS}/train.jsonl", "data.tests.kids=gone.csv"], "gone.csv: no such file or folder; expected: "),
-        (["data.train=wrong.jsonl"], "wrong.jsonl:1: audio/1.ogg: no such file (audio paths are relative to the manifest); nor "),
+        (
+            ["data.train=wrong.jsonl"],
+            "wrong.jsonl:1: audio/1.ogg: no such file (audio paths are relative to the manifest); nor ",
+        ),
         ([f"data.train={CORPUS}/train.jsonl", "model.name_or_path=./gone"], "model.name_or_path=./gone: no such folder; "),
         (["job=transcribe", "input=gone"], "input=gone: no such file or folder; expected: "),
     ],
