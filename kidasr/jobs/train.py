@@ -111,6 +111,8 @@ class Train(Job):
             yield "trainer.fp16=true: can't be combined with trainer.bf16=true; choose one"
         elif trainer["fp16"] and trainer["use_cpu"]:
             yield "trainer.fp16=true: not on a CPU; expected: trainer.bf16=true, or trainer=gpu trainer.bf16=false"
+        if trainer["tf32"] and trainer["use_cpu"]:
+            yield "trainer.tf32=true: on NVIDIA GPUs only; expected: trainer=cpu, or trainer.tf32=null"
         if config["optim"]["optim"] == "adamw_8bit" and trainer["use_cpu"]:
             yield "optim=adamw_8bit: runs on NVIDIA GPUs only; expected: trainer=gpu, or optim=adamw"
         writes = "en" if config["model"].get("task") == "translate" else config["model"].get("language")

@@ -176,7 +176,7 @@ class FineTune:
 
     def _run(self, signals: StopSignals) -> float:
         quiet_libraries()
-        check_device(self.trainer["use_cpu"])
+        check_device(self.trainer["use_cpu"], self.trainer["tf32"])
         check_optimizer(self.optim["optim"])
         if self.trainer["use_cpu"]:
             prepare_cpu(self.trainer["num_threads"])

@@ -111,6 +111,7 @@ MISTAKES = {
     "early_stopping=patience_5 trainer.max_steps=10 schedule.warmup_steps=1": (
         "early_stopping.patience=5: the run's 10 steps end before the first evaluation; expected: checkpoint.eval_steps"
     ),
+    "trainer=gpu trainer.use_cpu=true": "trainer.tf32=true: on NVIDIA GPUs only; expected: trainer=cpu, or trainer.tf32=null",
     "objective=pif": "objective: pif compares augmented views of an utterance; expected: an augmentation, augment=specaugment",
     "objective=pif augment=specaugment freeze=encoder_all": "freeze.freeze_encoder_steps=-1: objective=pif changes the encoder; exp",
     "objective=l2_sp adapter._target_=kidasr.training.objective.Adapter": "objective: l2_sp needs pretrained values of the weights",
