@@ -25,7 +25,7 @@ def check_device(use_cpu: bool, tf32: bool | None = None) -> None:
         use_cpu, tf32: Keys of ``trainer``.
 
     Raises:
-        ConfigError: If a GPU is required and there is none, or it lacks the TensorFloat-32 that is asked for (before Ampere).
+        ConfigError: If a GPU is required and there is none, or it lacks TensorFloat-32 that is asked for (before Ampere).
     """
     if not use_cpu and not torch.cuda.is_available():
         cuda = (
