@@ -90,15 +90,18 @@ def _configuration(factors: Sequence[Factor], row: Sequence[int]) -> list[str]:
 
 
 def read_seeds(cfg: DictConfig) -> list[Any]:
-    """The seeds of an ablation, each once. Their types are checked with the config of each job.
+    """The seeds of an ablation. Their types are checked with the config of each job.
 
     Raises:
-        ConfigError: If there are none.
+        ConfigError: If there are none, or one is there twice.
     """
     seeds = cfg.get("seeds")
     if not isinstance(seeds, ListConfig) or not seeds:
         raise ConfigError(f"seeds={'null' if seeds is None else seeds}: should be a list; expected: seeds=1,2")
-    return list(dict.fromkeys(map(str, seeds)))
+    typed = list(map(str, seeds))
+    if twice := next((one for one in typed if typed.count(one) > 1), None):
+        raise ConfigError(f"seeds={','.join(typed)}: {twice} is listed twice; expected: each seed once")
+    return typed
 
 
 def read_factors(cfg: DictConfig) -> list[Factor]:

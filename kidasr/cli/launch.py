@@ -6,9 +6,10 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,21 @@ from tqdm import tqdm
 
 from kidasr.cli.factors import ABLATION_KEYS, EXAMPLE, ablation_jobs, check_factors, is_ablation, read_seeds
 from kidasr.cli.help import help_text
+from kidasr.cli.hints import in_quotes, instead_of_a_choice, instead_of_a_flag
 from kidasr.cli.processes import quoted, run_in_processes, this_command
 from kidasr.cli.shorthand import augmentation_keys, overridden_groups, written_out
+from kidasr.cli.step_scale import check_step_scale, describe_step_scale
 from kidasr.cli.toy_model import toy_model_warning
 from kidasr.cli.until import read_until
-from kidasr.config.checks import ConfigError, check_config, check_hydra, check_used, job_class, unknown_key
+from kidasr.config.checks import (
+    ConfigError,
+    check_config,
+    check_hydra,
+    check_places,
+    check_used,
+    job_class,
+    unknown_key,
+)
 from kidasr.config.secrets import check_overrides, hidden
 from kidasr.errors import KidasrError, Stopped, truncate
 from kidasr.processes import are_started, is_first_process
@@ -51,6 +62,12 @@ USER_ERROR, FAILURE = 2, 1
 
 #: Errors that the user fixes by making room: disk full, quota exceeded, file too large.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+#: Groups whose choices exclude each other: Hydra would mix the keys of two. (Others may take a list, as ``augment`` does.)
+ONE_CHOICE = (
+    *("adapter", "average", "checkpoint", "corpus", "curriculum", "data", "debug", "early_stopping", "freeze", "job"),
+    *("logger", "model", "objective", "optim", "padding", "report", "schedule", "segment", "trainer"),
+)
 
 log = logging.getLogger("kidasr")
 
@@ -80,8 +97,11 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
                     return job_class(cfg).result(run_dir)
                 begun = True
                 record(run_dir, "started", job=_job_id())
+                check_places(cfg)
                 if warning := toy_model_warning(cfg, hydra.overrides.task):
                     log.warning(warning)
+                if line := describe_step_scale(cfg):
+                    log.info(line)
                 result = _run(job, cfg)
                 record(run_dir, "finished")
                 return result
@@ -107,6 +127,10 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             if hydra.mode == RunMode.RUN:
                 raise SystemExit(FAILURE) from error
             traceback.clear_frames(error.__traceback__)
+            raise
+        except KeyboardInterrupt:
+            if begun:
+                record(run_dir, "failed", error="interrupted", mistake=True)
             raise
 
     return run
@@ -230,7 +254,9 @@ def _check_command_line(conf: Path, folders: list[Path]) -> int:
     Returns:
         The number of processes to start: 0 if there is nothing to do, 1 for this process alone.
     """
-    arguments = get_args_parser().parse_args()
+    arguments, unknown = get_args_parser().parse_known_args()
+    if unknown:
+        _refuse_flag(unknown[0])
     check_overrides(arguments.overrides)
     own_flags = ("hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
     if any(getattr(arguments, flag) for flag in (*own_flags, "config_path", "config_name")):
@@ -255,6 +281,14 @@ def _check_command_line(conf: Path, folders: list[Path]) -> int:
     return 1
 
 
+def _refuse_flag(flag: str) -> None:
+    """Refuse a flag that does not exist, as other tools have for each key."""
+    following = sys.argv[sys.argv.index(flag) + 1 :] if flag in sys.argv else []
+    raise ConfigError(
+        f"{flag}: no such flag; expected: {instead_of_a_flag(flag, following)} (keys are typed without dashes)"
+    )
+
+
 def _checked(cfg: DictConfig) -> tuple[DictConfig, DictConfig]:
     """Split a config into Hydra's part and the rest, and check the rest."""
     hydra = cfg.hydra
@@ -262,6 +296,7 @@ def _checked(cfg: DictConfig) -> tuple[DictConfig, DictConfig]:
     with open_dict(cfg):
         del cfg["hydra"]
     check_config(cfg)
+    check_step_scale(cfg)
     return hydra, cfg
 
 
@@ -362,8 +397,14 @@ def _check_is_new(job: tuple[str, ...], what: dict[str, Any], known: dict[str, t
 
 def _compose(overrides: list[str]) -> DictConfig:
     for override in OverridesParser.create().parse_overrides(overrides):
-        if override.key_or_group == "experiment" and isinstance(override.value(), list):
+        group = override.key_or_group
+        if not isinstance(override.value(), list):
+            continue
+        if group == "experiment":
             raise ConfigError(f"{override.input_line}: each preset is a complete recipe; expected: one of them")
+        if group in ONE_CHOICE:
+            typed = " or ".join(f"{group}={one}" for one in override.value()) or f"{group}=CHOICE"
+            raise ConfigError(f"{override.input_line}: takes one choice; expected: {typed}")
     try:
         return compose("config", overrides, return_hydra_config=True)
     except (ValueError, TypeError, AttributeError, AssertionError) as error:  # malformed overrides that Hydra does not catch
@@ -395,6 +436,8 @@ def planned_jobs(shared: DictConfig, overrides: list[str], folders: list[Path]) 
     for one in parsed:
         if one.key_or_group in ABLATION_KEYS and one.is_sweep_override():
             raise ConfigError(f"{one.input_line}: each ablation is a multirun of its own; expected: one of them")
+        if one.is_choice_sweep() and (twice := _repeated(one.sweep_string_iterator())):
+            raise ConfigError(f"{one.input_line}: {twice} is listed twice; expected: each value once")
     if is_ablation(shared):
         if shared.hydra.runtime.choices.get("ablation", "none") == "none":
             raise ConfigError("hydra/sweeper=ablation: an ablation chooses it; expected: ablation=half_factorial")
@@ -415,6 +458,11 @@ def planned_jobs(shared: DictConfig, overrides: list[str], folders: list[Path]) 
         params = [f"{key}={values}" for key, values in (shared.hydra.sweeper.params or {}).items()]
         for batch in BasicSweeper.split_arguments([*parser.parse_overrides(params), *parsed], max_batch_size=None):
             yield from batch
+
+
+def _repeated(values: Iterable[object]) -> object | None:
+    known: set[object] = set()
+    return next((one for one in values if one in known or known.add(one)), None)  # type: ignore[func-returns-value]
 
 
 def is_search(cfg: DictConfig) -> bool:
@@ -453,13 +501,20 @@ def _in_one_line(error: Exception, conf: Path, arguments: list[str]) -> str:
     text = " ".join(lines)
     if isinstance(error, OverrideParseException):
         override = re.sub(r"^\+\+(?=data\.tests)", "", str(error.override))  # added by kidasr.cli.shorthand
-        if match := re.match(r"([\w.]+)=([^\[{'\"].*)", override):  # such as a path with ~ or =
-            return f"{override}: not in the form group=choice or key=value; expected: quotes, '{match[1]}=\"{match[2]}\"'"
-        return f"{override}: not in the form group=choice or key=value: {lines[0]}"
+        if typed := in_quotes(override, "--multirun" in arguments or "-m" in arguments):
+            return f"{override}: not in the form group=choice or key=value; expected: quotes, {typed}"
+        return f"{override}: not in the form group=choice or key=value"
+    if match := re.match(r"Ambiguous value for argument '(.*?)' 1\. To use it", text):
+        key, _, value = match[1].partition("=")
+        one_value = shlex.quote(f'{key}="{value}"')
+        return f"{match[1]}: several values; expected: --multirun as well, for a run of each, or one in quotes, {one_value}"
     if match := re.match(r"Error merging override \+\+(data\.tests=.*)", text):
         return f"{match[1]}: should be names with paths; expected: data.tests='{{kids: K.jsonl, adults: A.jsonl}}'"
     if match := re.match(r"Could not override '([^']+)'", text):
         return _unknown_key(match[1], conf, arguments)
+    path = re.search(r"Could not find '(model|data)/(.*?)' Available options", text)
+    if path and ("/" in path[2] or "." in path[2]):
+        return f"{path[1]}={path[2]}: no such choice; expected: {instead_of_a_choice(path[1], path[2])}"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*?) Config search path", text):
         return f"{match[1]}={match[2]}: no such choice; expected: {', '.join(match[3].split())}"
     if match := re.search(r"Could not load '([^'/]+)/([^']+)'", text):  # one of a list

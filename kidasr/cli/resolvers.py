@@ -6,6 +6,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from kidasr.cli.step_scale import step_scale_of
 from kidasr.corpus.age import AGE_ORDER, OLDEST_CHILD
 from kidasr.runs.environment import has_bfloat16_instructions
 from kidasr.runs.identity import sweep_name, words_of
@@ -18,7 +19,7 @@ def scaled_steps(steps: int, *, _root_: DictConfig) -> int:
 
     Only 500 is rounded; other counts are scaled in proportion to the result, so that 1000 remains a multiple of 500.
     """
-    unit = max(1, round(500 * _root_.step_scale))
+    unit = max(1, round(500 * step_scale_of(_root_)))
     return max(1, round(steps / 500 * unit))
 
 

@@ -5,6 +5,7 @@ Contradictions between keys are checked by the job.
 """
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
@@ -16,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from kidasr.config.aliases import alias_of
 from kidasr.config.job import Job
 from kidasr.config.schema import PLUGIN_SCHEMAS, Settings, SlurmLauncher
 from kidasr.config.secrets import check_no_secret
@@ -38,6 +40,13 @@ TRAINING = "kidasr.jobs.train.Train"
 
 #: Groups that only override others and have no node of their own.
 GROUPS_WITHOUT_NODE = ("experiment", "hypotheses", "ablation", "debug")
+
+
+#: What ``hydra/launcher=slurm`` is instead of.
+STOCK_SLURM_LAUNCHER = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
+
+#: A key of more groups than this is too vague a hint.
+_MOST_ELSEWHERE = 3
 
 
 class ConfigError(KidasrError):
@@ -78,6 +87,22 @@ def check_used(cfg: DictConfig, typed: Iterable[str]) -> None:
     ]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+
+
+def check_places(cfg: DictConfig) -> None:
+    """Look for the files that a job reads, before anything heavy is imported.
+
+    Args:
+        cfg: A config that :func:`check_config` accepts.
+
+    Raises:
+        KidasrError: If one is not there.
+    """
+    for group in job_class(cfg).reads:
+        keys: Any = OmegaConf.to_container(cfg[group], resolve=True)
+        look = getattr(load_target(keys["_target_"]), "check_places", None)
+        if look:
+            look(keys)
 
 
 def job_class(cfg: DictConfig) -> type[Job]:
@@ -161,8 +186,12 @@ def _check_step_scale(cfg: DictConfig) -> None:
         scale = OmegaConf.select(cfg, "step_scale", default=1.0)
     except OmegaConfBaseException as error:
         raise ConfigError(f"step_scale: {str(error).splitlines()[0]}") from error
+    if scale == "auto":
+        if "schedule" not in cfg:
+            raise ConfigError("step_scale=auto: this job has no training to fit to; expected: a number greater than 0")
+        return
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < inf:
-        raise ConfigError(f"step_scale={_value(scale)}: should be a number greater than 0")
+        raise ConfigError(f"step_scale={_value(scale)}: should be a number greater than 0, or auto")
 
 
 def _own_mistakes(node: Any) -> Iterator[str]:
@@ -177,11 +206,15 @@ def _own_mistakes(node: Any) -> Iterator[str]:
 
 
 def check_hydra(hydra: DictConfig) -> None:
-    """Check the launcher and the sweeper if they are kidasr's own.
+    """Check the launcher and the sweeper if they are kidasr's own; refuse Hydra's own in their place.
 
     Raises:
         ConfigError: With one line per mistake.
     """
+    if str(hydra.launcher.get("_target_")) == STOCK_SLURM_LAUNCHER:
+        raise ConfigError(
+            "hydra/launcher=submitit_slurm: Hydra's own, whose jobs would not resume; did you mean hydra/launcher=slurm?"
+        )
     for place, models in PLUGIN_SCHEMAS.items():
         node = hydra[place.removeprefix("hydra.")]
         package, _, name = str(node.get("_target_")).rpartition(".")
@@ -270,6 +303,34 @@ def unknown_key(key: str, cfg: DictConfig | None = None, of_augmentations: Seque
     dot = f"{prefix}." if prefix else ""
     if name in known:
         return f"{key}: no such key with this choice of {prefix or 'job or ablation'}"
+    if elsewhere := _elsewhere(key, cfg):
+        return f"{key}: no such key; did you mean {' or '.join(elsewhere)}?"
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {dot}{close[0]}?" if close else ""
     return f"{key}: no such key{hint}" + (f"; expected in {prefix or 'the config'}: {', '.join(known)}" if known else "")
+
+
+def _elsewhere(key: str, cfg: DictConfig | None) -> list[str]:
+    """The keys of the same name in other groups, or what another tool means by it: ``["optim.learning_rate"]``."""
+    if cfg is None:
+        return []
+    name = key.rpartition(".")[2]
+    found = [one for one in _keys(cfg) if one != key and one.rpartition(".")[2] == name]
+    alias = alias_of(name)
+    if not found and alias and alias != key and (alias.startswith("hydra.") or re.split(r"[.=]", alias)[0] in cfg):
+        found = [alias]
+    return found if len(found) <= _MOST_ELSEWHERE and name != "_target_" else []
+
+
+def _keys(cfg: DictConfig) -> Iterator[str]:
+    """The dotted keys of a config's values, without those of the job, which repeat the groups."""
+    plain: Any = OmegaConf.to_container(cfg, resolve=False)
+    yield from _leaves({name: node for name, node in plain.items() if name not in ("job", "identity", "hydra")})
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, child in node.items():
+        if isinstance(child, Mapping):
+            yield from _leaves(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"

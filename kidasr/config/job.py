@@ -17,6 +17,9 @@ class Job:
     is_compared: ClassVar[bool] = False
     #: Groups and keys that the config has because others set them. The job does not use them, so that typing one is refused.
     unused: ClassVar[Sequence[str]] = ()
+    #: The groups whose files are looked for before the job runs, which imports what takes seconds. Their classes may have a
+    #: static method ``check_places(keys)``, which raises a :class:`~kidasr.errors.KidasrError`.
+    reads: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def mistakes(config: Mapping[str, Any]) -> Iterable[str]:

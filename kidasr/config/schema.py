@@ -60,7 +60,7 @@ class Settings(Group):
     resume: Literal["auto", "latest", "never"]
     overwrite: bool
     identity: Identity
-    step_scale: PositiveFloat = 1.0
+    step_scale: PositiveFloat | Literal["auto"] = 1.0
     # Used by ablations.
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
     ablated: list[Text] | None = None

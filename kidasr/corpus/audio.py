@@ -195,7 +195,7 @@ def _opened(utterance: Utterance) -> Iterator[tuple[soundfile.SoundFile, bytes]]
     try:
         descriptor = os.open(file_of(utterance.audio_path), os.O_RDONLY | os.O_NONBLOCK)  # don't block on a pipe
     except FileNotFoundError as error:
-        raise _bad(utterance, ": no such file (audio paths are relative to the manifest)") from error
+        raise no_such_file(utterance) from error
     except (OSError, ValueError) as error:
         raise _bad(utterance, f" can't be read: {getattr(error, 'strerror', None) or error}") from error
     try:
@@ -214,6 +214,19 @@ def _opened(utterance: Utterance) -> Iterator[tuple[soundfile.SoundFile, bytes]]
         raise _bad(utterance, f" can't be read: {reason}; {EXPECTED}") from error
     finally:
         os.close(descriptor)
+
+
+def is_there(utterance: Utterance) -> bool:
+    """Whether the file with its recording exists."""
+    try:
+        return os.path.exists(file_of(utterance.audio_path))  # noqa: PTH110
+    except ValueError:
+        return False
+
+
+def no_such_file(utterance: Utterance) -> AudioError:
+    """The error for a recording that does not exist."""
+    return _bad(utterance, ": no such file (audio paths are relative to the manifest)")
 
 
 def _bad(utterance: Utterance, reason: str) -> AudioError:

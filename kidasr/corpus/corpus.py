@@ -1,6 +1,7 @@
 """The corpus of one run: manifests are read, split and checked."""
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -10,8 +11,10 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from kidasr.config.schema import Fraction, Group, OpenFraction, Seed, Text, Word
 from kidasr.corpus.age import OLDEST_CHILD, AgeBuckets
+from kidasr.corpus.audio import is_there, no_such_file
 from kidasr.corpus.audio_check import AudioCheck
 from kidasr.corpus.filters import marks_of
+from kidasr.corpus.formats import format_of
 from kidasr.corpus.formats.format import ManifestError
 from kidasr.corpus.manifest import OLDEST_YEARS, FaultyLine, Utterance, read_manifest
 from kidasr.corpus.set_names import set_of
@@ -28,6 +31,9 @@ from kidasr.corpus.texts import Cleaning, without_markup
 from kidasr.errors import KidasrError, truncate
 
 log = logging.getLogger(__name__)
+
+#: Lines of each manifest whose recordings are looked for before anything else: if all are missing, the folder is wrong.
+LOOKED_AT = 20
 
 #: What a test set may be called: its name is part of file names and is typed as ``on=NAME``.
 SET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -142,6 +148,29 @@ class Corpus:
         """The mistake of a config without a training set, for jobs that need one."""
         if config["data"].get("train", "") is None:
             yield "data.train=null: should be a manifest or a folder; only job=evaluate does without"
+
+    @staticmethod
+    def check_places(keys: Mapping[str, Any]) -> None:
+        """Look for what a run would stop at: a manifest that is not there or not in a known format, or its recordings.
+
+        Reads the first lines of each manifest, which takes no time.
+
+        Args:
+            keys: The keys of the ``data`` group.
+
+        Raises:
+            KidasrError: For the first that is not there.
+        """
+        corpus = Corpus(**{name: value for name, value in keys.items() if not name.startswith("_")})
+        paths = [corpus.train, corpus.validation, corpus.test, *corpus.tests.values()]
+        for path in filter(None, paths):
+            if not os.path.exists(name := os.path.expanduser(path)):  # noqa: PTH110, PTH111
+                format_of(name)  # takes the name of a data set on the hub, and refuses others
+                continue
+            first = read_manifest(path, corpus.fields, corpus.buckets, corpus.speakers, most=LOOKED_AT)
+            if keys["on_bad_audio"] == "error" and not any(map(is_there, first)):
+                others = f"; nor are those of the next {len(first) - 1} lines" if len(first) > 1 else ""
+                raise KidasrError(f"{no_such_file(first[0])}{others}")
 
     def load(self, faulty: list[FaultyLine] | None = None, trains: bool = True) -> Sets:
         """Read, split, check and limit the sets.

@@ -95,6 +95,7 @@ def read_manifest(
     speakers: Literal["known", "unknown"] = "known",
     faulty: Callable[[str, Mapping[str, Any], ManifestError], None] | None = None,
     audio: Literal["known", "unknown"] = "known",
+    most: int | None = None,
 ) -> list[Utterance]:
     """Read a whole manifest, or a corpus in another format.
 
@@ -106,6 +107,7 @@ def read_manifest(
         faulty: Takes the source, the columns and the error of a line that can't be used, which is left out; None: the
             first such line is an error.
         audio: ``"unknown"``: a line with an ``utterance_id`` needs no ``audio_path``, which then is empty: to score texts.
+        most: Read only so many utterances, and log nothing; None: all.
 
     Returns:
         The utterances in order. ``audio_path`` is resolved against the manifest's folder. ``utterance_id`` defaults to the
@@ -149,6 +151,8 @@ def read_manifest(
                 continue
             seen[utterance.utterance_id] = source
             utterances.append(utterance)
+            if len(utterances) == most:
+                return utterances
     except OSError as error:
         raise unreadable(name, error) from error
     if not utterances and not is_faulty:

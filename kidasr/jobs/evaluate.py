@@ -39,6 +39,7 @@ class Evaluate(Job):
     """
 
     is_compared = True
+    reads = ("data", "model")
     unused = ("optim", "step_scale", "data.limit_train", *(f"trainer.{key}" for key in TRAINING_KEYS))
 
     def __init__(

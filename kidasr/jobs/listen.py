@@ -49,6 +49,8 @@ class Listen(Job):
         KidasrError: If a manifest or a recording can't be read.
     """
 
+    reads = ("data",)
+
     def __init__(
         self,
         output_dir: str,

@@ -51,6 +51,7 @@ class Train(Job):
     """
 
     is_compared = True
+    reads = ("data", "model")
 
     def __init__(
         self,

@@ -57,6 +57,8 @@ class Transcribe(Job):
         KidasrError: If there are no recordings, none can be read, or the model can't be used.
     """
 
+    reads = ("model",)
+
     def __init__(
         self,
         output_dir: str,
@@ -82,9 +84,10 @@ class Transcribe(Job):
 
         from kidasr.corpus.audio import AudioError
         from kidasr.recognition.inputs import recordings_of
-        from kidasr.recognition.long_form import read_transcripts
 
         recordings = recordings_of(self.inputs)
+        from kidasr.recognition.long_form import read_transcripts  # slow to import
+
         self.output_dir.mkdir(parents=True, exist_ok=True)
         path = self.output_dir / TRANSCRIPTS
         known = read_transcripts(path)
@@ -125,7 +128,7 @@ class Transcribe(Job):
 
         keys = self.trainer
         device = "cpu" if keys["use_cpu"] else "cuda"
-        check_device(keys["use_cpu"])
+        check_device(keys["use_cpu"], keys["tf32"])
         self.backend.check(device)
         if keys["use_cpu"]:
             prepare_cpu(keys["num_threads"])

@@ -21,6 +21,7 @@ from kidasr.model.attention import KIDASR
 from kidasr.model.components import components
 from kidasr.model.fallback import drawn_tokens, is_bad, is_silence, judge
 from kidasr.model.greedy import Encoded, encode, greedy_tokens, is_plain
+from kidasr.model.pretrained import folder_of
 from kidasr.model.prompt import language_code, set_prompt
 from kidasr.model.scoring import scoring, spellings
 from kidasr.model.short_input import WhisperForConditionalGeneration
@@ -212,14 +213,7 @@ def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
     Raises:
         KidasrError: If the checkpoint does not exist, is not a Whisper, or does not know the language.
     """
-    name = name_or_path
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if name.startswith("~"):
-        name = str(Path(name).expanduser())
-    if looks_local and not Path(name).is_dir():
-        raise KidasrError(
-            f"model.name_or_path={name}: no such folder; expected: a folder with a Whisper checkpoint, or a name on the Hub"
-        )
+    name = folder_of(name_or_path)
     if (Path(name) / MODEL / "config.json").is_file() and not (Path(name) / "model.safetensors").is_file():
         raise KidasrError(f"model.name_or_path={name}: the folder of a run; expected: its model, {Path(name) / MODEL}")
     try:

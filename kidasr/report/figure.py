@@ -293,7 +293,11 @@ def learning_curve(configurations: Mapping[str, Sequence[Mapping[str, Any]]], ra
             frozen[steps] = INK if steps in frozen or len(configurations) == 1 else PALETTE[number % len(PALETTE)]
     keys += [_key(f"encoder frozen until step {one}", frozen[one], linewidth=0.8, linestyle="--") for one in sorted(frozen)]
     figure = _figure(3.7, names if len(names) > 1 else [], keys)
-    wers, losses, rates = figure.subplots(3, 1, sharex=True, height_ratios=(1.5, 1, 0.8))
+    # Runs that ended before their first log entry have neither losses nor learning rates.
+    drawn = {"wer": 1.5, **{key: high for key, high in (("loss", 1.0), ("learning_rate", 0.8)) if _any(everything, key)}}
+    rows = figure.subplots(len(drawn), 1, sharex=True, height_ratios=list(drawn.values()), squeeze=False)[:, 0]
+    panels = dict(zip(drawn, rows, strict=True))
+    wers = panels["wer"]
     for number, runs in enumerate(configurations.values()):
         colour = PALETTE[number % len(PALETTE)]
         curves = [wer_points(metrics) for metrics in runs]
@@ -312,23 +316,36 @@ def learning_curve(configurations: Mapping[str, Sequence[Mapping[str, Any]]], ra
                     linestyle="none",
                     zorder=4,
                 )
-        for axes, key, style in ((losses, "loss", ":"), (losses, "eval_loss", "-"), (rates, "learning_rate", "-")):
+        for panel, key, style in (
+            ("loss", "loss", ":"),
+            ("loss", "eval_loss", "-"),
+            ("learning_rate", "learning_rate", "-"),
+        ):
             mean = mean_curve([_points(metrics, key) for metrics in runs])
-            axes.plot([step for step, _ in mean], [value for _, value in mean], color=colour, linestyle=style, linewidth=1.2)
-    for axes in (wers, losses, rates):
+            if mean and panel in panels:
+                steps_of, values = zip(*mean, strict=True)
+                marker = "." if len(mean) == 1 else ""  # no line
+                panels[panel].plot(steps_of, values, color=colour, linestyle=style, linewidth=1.2, marker=marker)
+    for axes in rows:
         axes.grid()
         axes.set_ylim(bottom=0)
         for steps, colour in frozen.items():
             axes.axvline(steps, color=colour, linestyle="--", linewidth=0.8, zorder=0)
     wers.set_ylabel(f"validation {rate} (%)")
-    losses.set_ylabel("loss")
-    rates.set_ylabel("learning rate")
-    rates.yaxis.set_major_locator(MaxNLocator(3))
-    rates.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("e-0", "e-")))
-    rates.set_xlabel("optimizer step")
-    rates.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    if "loss" in panels:
+        panels["loss"].set_ylabel("loss")
+    if rates := panels.get("learning_rate"):
+        rates.set_ylabel("learning rate")
+        rates.yaxis.set_major_locator(MaxNLocator(3))
+        rates.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("e-0", "e-")))
+    rows[-1].set_xlabel("optimizer step")
+    rows[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
     figure.align_ylabels()
     return _laid_out(figure)
+
+
+def _any(everything: Sequence[Mapping[str, Any]], key: str) -> bool:
+    return any(_points(metrics, key) for metrics in everything)
 
 
 def _kept(everything: Sequence[Mapping[str, Any]]) -> str:

@@ -45,16 +45,17 @@ class Table:
         """Draw a rule before the next row."""
         self.rules.append(len(self.rows))
 
-    def text(self) -> str:
-        """Render for the screen and the log."""
+    def text(self, width: int = 110) -> str:
+        """Render for the screen and the log, in so many columns."""
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
         for place, column in enumerate(self.columns):
-            table.add_column(Text(column), justify="right" if place else "left")
+            # What names a row is never cut.
+            table.add_column(Text(column), justify="right" if place else "left", overflow="ellipsis" if place else "fold")
         for place, row in enumerate(self.rows):
             if place in self.rules:
                 table.add_section()
             table.add_row(*map(Text, row))
-        console = Console(width=110, no_color=True)
+        console = Console(width=width, no_color=True)
         with console.capture() as capture:
             console.print(table)
         return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines() if line.strip())

@@ -26,11 +26,12 @@ from kidasr.runs.files import (
     PREDICTIONS,
     RUN_ARTIFACTS,
     RUN_LOG,
+    ZERO_SHOT,
     read_json,
     write_json,
 )
 from kidasr.runs.identity import is_same_experiment, resolved
-from kidasr.runs.record import failure
+from kidasr.runs.record import failure, last_of, read_attempts
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
     """Check that a run may use this folder.
 
     It may if the folder is new, if it holds a run of the same experiment, or if it holds a run of another experiment that
-    failed before its first checkpoint.
+    ended before its first checkpoint.
 
     Returns:
         Whether the run in the folder is finished, so that there is nothing to do.
@@ -97,7 +98,7 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
         return False
     if recorded is not None and is_same_experiment(recorded, resolved(cfg)):
         return job_class(cfg).is_finished(run_dir)
-    if not finished and (has_failed_untrained(run_dir) or not is_first_process()):
+    if not finished and (has_ended_untrained(run_dir) or not is_first_process()):
         return False  # the other processes may get here while the first deletes the failed run
     if recorded is not None and "checkpoint" not in recorded:  # a job that trains nothing, and has nothing to resume
         raise KidasrError(f"{run_dir} holds what a job of another config wrote; expected: another hydra.run.dir=...")
@@ -110,7 +111,7 @@ def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
 def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
     """Check the folder and record the config in it.
 
-    An existing run is deleted with ``resume=never overwrite=true``, or if it is of another experiment and failed before its
+    An existing run is deleted with ``resume=never overwrite=true``, or if it is of another experiment and ended before its
     first checkpoint.
 
     Returns:
@@ -126,7 +127,8 @@ def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
         if _begins_anew(cfg):
             delete_run(run_dir)
         elif not is_same_experiment(read_config(run_dir) or wanted, wanted):
-            log.info("%s: deleted a run of another config, which failed before its first checkpoint", run_dir)
+            how = "failed" if failure(run_dir) else "was stopped"
+            log.info("%s: deleted a run of another config, which %s before its first checkpoint", run_dir, how)
             delete_run(run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
         if not (run_dir / CONFIG).exists():
@@ -134,10 +136,17 @@ def prepare_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
     return False
 
 
-def has_failed_untrained(run_dir: Path) -> bool:
-    """Whether a folder's run has failed, is not running again, and has neither a checkpoint nor a result."""
-    if failure(run_dir) is None or (run_dir / METRICS).exists() or any((run_dir / CHECKPOINTS).glob("[!.]*")):
+def has_ended_untrained(run_dir: Path) -> bool:
+    """Whether a folder's run has ended with nothing worth keeping: it has neither a checkpoint nor a result.
+
+    It has failed, or it was stopped or killed before it had scored anything; a job of a cluster may be started again.
+    """
+    if (run_dir / METRICS).exists() or any((run_dir / CHECKPOINTS).glob("[!.]*")):
         return False
+    if failure(run_dir) is None:
+        events = read_attempts(run_dir)
+        if last_of(events, "submitted", "queued") or not events or any(run_dir.glob(f"{Path(ZERO_SHOT).stem}*.json")):
+            return False
     return run_dir.resolve() / LOCK in _held or not is_in_use(run_dir)
 
 

@@ -1,8 +1,10 @@
 """A sweep's folder and its runs, each in a folder named after its config."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError
-from kidasr.runs.identity import digest_of, run_name
+from kidasr.runs.identity import digest_of, key_of, run_name, words_of
 
 #: The runs of the sweep, in the order of the command line.
 SWEEP = "sweep.json"
@@ -120,6 +122,40 @@ def read_sweep(sweep_dir: Path) -> list[PlannedRun]:
         return [PlannedRun(row["folder"], tuple(row["overrides"])) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KidasrError(f"{path} can't be read: {type(error).__name__} {error}") from error
+
+
+def labels_of(runs: Sequence[PlannedRun]) -> dict[str, str]:
+    """What differs between the runs of a sweep, by their names: ``seed=1 freq_mask_param=27``.
+
+    A run that differs in nothing, as the only one does, keeps the words of its name; so does one that the user named.
+    """
+    of_all = set.intersection(*(set(run.overrides) for run in runs)) if runs else set()
+    own = {run.name: [one for one in run.overrides if one not in of_all] for run in runs}
+    keys = {key_of(one) for typed in own.values() for one in typed}
+    last_parts = Counter(key.rpartition(".")[2] for key in keys)
+    short = {key: last if last_parts[last] == 1 else key for key in keys if (last := key.rpartition(".")[2])}
+    values = {key: [_value(one) for typed in own.values() for one in typed if key_of(one) == key] for key in keys}
+    shared = {key: _shared_folders(those) for key, those in values.items()}
+    labels = {
+        name: " ".join(f"{short[key_of(one)]}={_value(one)[len(shared[key_of(one)]) :]}" for one in typed)
+        for name, typed in own.items()
+    }
+    alike = Counter(labels.values())
+    return {
+        name: label if label and alike[label] == 1 and words_of(name) != name else words_of(name)
+        for name, label in labels.items()
+    }
+
+
+def _value(override: str) -> str:
+    return override.partition("=")[2].strip("'\"")
+
+
+def _shared_folders(values: Sequence[str]) -> str:
+    """The folders at the beginning of all paths, with a slash at the end; empty if there are none."""
+    folders = [one.split("/")[:-1] for one in values]
+    alike = list(takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False)))
+    return "/".join(level[0] for level in alike) + "/" if alike else ""
 
 
 def newest_sweep(base: Path) -> Path | None:

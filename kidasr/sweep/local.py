@@ -42,7 +42,9 @@ def launch_here(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
     returns: dict[Path, JobReturn] = {}
     for number, run in enumerate(runs, start=initial_job_idx):
         log.info("run %d of %d: %s", number + 1 - initial_job_idx, len(runs), words_of(run.name))
-        if run.folder not in returns:
+        if run.folder in returns:
+            log.info("the same run as an earlier one, in other words: once is enough")
+        else:
             returns[run.folder] = _run(launcher, run, number)
             gc.collect()  # model and optimizer of the finished run, which refer to each other
             return_freed_memory()

@@ -40,6 +40,8 @@ class RunState:
     #: The error message of a failed run.
     error: str | None = None
     mistake: bool = False
+    #: The job in SLURM's queue that the run waits for.
+    job: str | None = None
 
 
 def slurm_queue() -> dict[str, str] | None:
@@ -80,6 +82,7 @@ def run_state(run_dir: Path, queue: Mapping[str, str] | None) -> RunState:
         max(0, preempted),
         error,
         mistake,
+        _slurm_job(_submitted(events)) if state == "queued" else None,
     )
 
 
@@ -92,7 +95,7 @@ def _state(
     """The state of an unfinished run, and its error if it failed."""
     if last is None:
         return "not started", None
-    job = submitted["job"] if submitted and submitted.get("cluster") == "slurm" else None
+    job = _slurm_job(submitted)
     in_queue = (queue or {}).get(job) if job else None
     if in_queue in PENDING:  # even after a recorded failure, as when its node went down
         return "queued", None
@@ -116,6 +119,10 @@ def _submitted(events: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     submitted, started = last_of(events[queued:], "submitted"), last_of(events[queued:], "started")
     is_of_it = submitted and (not started or str(started.get("job")) == str(submitted["job"]))
     return submitted if is_of_it else None
+
+
+def _slurm_job(submitted: Mapping[str, Any] | None) -> str | None:
+    return submitted["job"] if submitted and submitted.get("cluster") == "slurm" else None
 
 
 def _last_line(submitted: Mapping[str, Any]) -> str:

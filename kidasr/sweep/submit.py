@@ -24,6 +24,7 @@ from kidasr.runs.folder import finished_wer, prepare_run_folder
 from kidasr.runs.identity import words_of
 from kidasr.runs.record import record
 from kidasr.sweep.local import returned
+from kidasr.sweep.pending import advice, explain, pending_reasons
 from kidasr.sweep.plan import SweepRun, plan_sweep
 from kidasr.sweep.state import ENDED, RunState, run_state, slurm_queue
 
@@ -149,11 +150,13 @@ def _wait(runs: Sequence[SweepRun], poll_sec: float | None) -> dict[Path, RunSta
     lost_since: dict[Path, float] = {}
     queue: Mapping[str, str] | None = None
     asked = float("-inf")
+    told: set[str] = set()
     folders = {run.folder: run.name for run in runs}
     with tqdm(total=len(folders), unit="run", disable=None) as bar:
         while len(states) < len(folders):
             if poll_sec is not None and time.monotonic() - asked >= poll_sec:
                 queue, asked = slurm_queue(), time.monotonic()
+                _tell_why_pending([run_state(folder, queue) for folder in folders], told)
             for folder, name in folders.items():
                 if folder in states:
                     continue
@@ -171,6 +174,17 @@ def _wait(runs: Sequence[SweepRun], poll_sec: float | None) -> dict[Path, RunSta
                     bar.update()
             time.sleep(0.5)
     return states
+
+
+def _tell_why_pending(states: Sequence[RunState], told: set[str]) -> None:
+    """Warn once of each reason for which SLURM will not start a run."""
+    jobs = {state.job for state in states if state.state == "queued" and state.job}
+    if not jobs:
+        return
+    reasons = {job: reason for job, reason in pending_reasons().items() if job in jobs and reason not in told}
+    for line in explain(reasons, len(states)):
+        log.warning(line)
+    told.update(reason for reason in reasons.values() if advice(reason))
 
 
 def _result(run: SweepRun, state: RunState) -> JobReturn:

@@ -5,7 +5,7 @@ import os
 
 import torch
 from transformers import TrainingArguments
-from transformers.utils import is_bitsandbytes_available
+from transformers.utils import is_bitsandbytes_available, is_torch_tf32_available
 
 from kidasr.config.checks import ConfigError
 from kidasr.freed_memory import keep_freed_memory
@@ -19,11 +19,14 @@ KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 KEPT_KERNELS = 64
 
 
-def check_device(use_cpu: bool) -> None:
+def check_device(use_cpu: bool, tf32: bool | None = None) -> None:
     """Check that this machine has the device. (The config was checked on the machine that submitted the job.)
 
+    Args:
+        use_cpu, tf32: Keys of ``trainer``.
+
     Raises:
-        ConfigError: If a GPU is required and there is none.
+        ConfigError: If a GPU is required and there is none, or it lacks TensorFloat-32 that is asked for (before Ampere).
     """
     if not use_cpu and not torch.cuda.is_available():
         cuda = (
@@ -33,6 +36,10 @@ def check_device(use_cpu: bool) -> None:
         )
         raise ConfigError(
             f"trainer.use_cpu=false: no CUDA device found ({cuda}); expected: a GPU and a matching driver, or trainer=cpu"
+        )
+    if not use_cpu and tf32 and not is_torch_tf32_available():
+        raise ConfigError(
+            f"trainer.tf32=true: {torch.cuda.get_device_name()} has no TensorFloat-32; expected: trainer.tf32=null"
         )
 
 

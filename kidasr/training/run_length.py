@@ -23,12 +23,17 @@ USED_TO_SHORT_INPUT = 200
 #: Below this, nothing much is learned. Whisper is fine-tuned at 1e-5 and thereabouts.
 LOW_RATE = 1e-6
 
+#: What most short runs want.
+_AUTO = "step_scale=auto, which fits the counts that are not typed to the run"
+
 
 def check_run_length(arguments: TrainingArguments, batches: EpochBatches, patience: int, freeze: Freeze) -> None:
     """Check the schedule against the run's length, known once the training set is read. Logs the length and warnings.
 
+    A run that would end before its first log entry gets ten.
+
     Args:
-        arguments: Steps or epochs, warm-up, evaluations and checkpoints.
+        arguments: Steps or epochs, warm-up, evaluations, checkpoints and log entries; the last may be changed.
         batches: The batches of the training set.
         patience: Patience of early stopping, in evaluations; 0 for none.
         freeze: Part and duration of the freeze.
@@ -42,6 +47,9 @@ def check_run_length(arguments: TrainingArguments, batches: EpochBatches, patien
         steps = math.ceil(arguments.num_train_epochs * steps_per_epoch)
     mean = len(batches.utterances) / steps_per_epoch
     log.info("run length: %d optimizer steps of %.3g utterances, %.1f epochs", steps, mean, steps / steps_per_epoch)
+    if arguments.logging_steps > steps:
+        asked, arguments.logging_steps = arguments.logging_steps, max(1, steps // 10)
+        log.info("log entries: every %d steps; trainer.logging_steps=%d gives none", arguments.logging_steps, asked)
     eval_steps, save_steps = int(arguments.eval_steps or 0), int(arguments.save_steps)
     mistakes = list(run_length_contradictions(steps, int(arguments.warmup_steps), patience, eval_steps))
     if mistakes:
@@ -55,11 +63,12 @@ def check_run_length(arguments: TrainingArguments, batches: EpochBatches, patien
 def run_length_contradictions(steps: int, warmup_steps: int, patience: int, eval_steps: int) -> Iterator[str]:
     """Settings that can't work in a run of this many optimizer steps."""
     if warmup_steps > steps:
-        yield f"schedule.warmup_steps={warmup_steps}: longer than the run; expected: at most its {steps} steps"
+        yield (f"schedule.warmup_steps={warmup_steps}: longer than the run; expected: at most its {steps} steps, or {_AUTO}")
     if patience and eval_steps > steps:
         yield (
             f"early_stopping.patience={patience}: the run's {steps} steps end before the first evaluation; "
-            f"expected: checkpoint.eval_steps (now {eval_steps}) of at most {steps}, or early_stopping=none"
+            f"expected: checkpoint.eval_steps (now {eval_steps}) of at most {steps}, or {_AUTO}, or "
+            "early_stopping=none"
         )
 
 
@@ -70,17 +79,17 @@ def run_length_warnings(
     if freeze_steps >= steps:
         yield (
             f"freeze.freeze_{part}_steps={freeze_steps}: the run ends after {steps} steps, so the {part} is never "
-            f"trained (if that is intended, use freeze={part}_all)"
+            f"trained (expected: {_AUTO}; if that is intended, freeze={part}_all)"
         )
     if eval_steps > steps:
         yield (
             f"checkpoint.eval_steps={eval_steps}: the run has only {steps} steps, so it is evaluated once, at the end: the "
-            "last model is kept, best or not"
+            f"last model is kept, best or not (expected: {_AUTO})"
         )
     elif save_steps > steps:
         yield (
             f"checkpoint.save_steps={save_steps}: the run has only {steps} steps, so it is saved once, at the end: the last "
-            "model is kept, best or not, and a killed run starts over"
+            f"model is kept, best or not, and a killed run starts over (expected: {_AUTO})"
         )
     elif patience and steps // eval_steps <= patience:
         yield (

@@ -104,7 +104,7 @@ class ScoredRun:
     def _start(self) -> TrainingArguments:
         """Prepare the device and the processes, and agree on the run folder."""
         quiet_libraries()
-        check_device(self.trainer["use_cpu"])
+        check_device(self.trainer["use_cpu"], self.trainer["tf32"])
         if self.trainer["use_cpu"]:
             prepare_cpu(self.trainer["num_threads"])
         else:

@@ -96,6 +96,8 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         yield "trainer.fp16=true: can't be combined with trainer.bf16=true; choose one"
     elif trainer["fp16"] and trainer["use_cpu"]:
         yield "trainer.fp16=true: not on a CPU; expected: trainer.bf16=true, or trainer=gpu trainer.bf16=false"
+    if trainer["tf32"] and trainer["use_cpu"]:
+        yield "trainer.tf32=true: on NVIDIA GPUs only; expected: trainer=cpu, or trainer.tf32=null"
     writes = "en" if config["model"].get("task") == "translate" else config["model"].get("language")
     yield from Cleaning(config["data"].get("clean", "none")).mistakes(writes)
     # A split field may name a set 'test'.

@@ -1,14 +1,20 @@
 """A mistake is one line with the key, the value and what is expected. What is valid but probably unintended is a warning."""
 
 import logging
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from kidasr.cli.hints import in_quotes
+from kidasr.config.aliases import ALIASES
 from kidasr.config.checks import ConfigError, check_config
 from kidasr.training.run_length import run_length_contradictions, run_length_warnings
-from tests.conftest import composed, run_here, run_py
+from tests.config.test_compose import values
+from tests.conftest import ROOT, composed, run_here, run_py
 
 MISTAKES = {
     # unknown groups, choices and keys
@@ -26,9 +32,23 @@ MISTAKES = {
     "+data.foo=1": "data.foo: no such key; expected in data: train, validation",
     "+foo=1": "foo: no such key; expected in the config: job, resume",
     "~augment": "augment is missing",
+    "lr=1e-5": "lr: no such key; did you mean optim.learning_rate?",
+    "max_steps=20": "max_steps: no such key; did you mean trainer.max_steps?",
+    "trainer.learning_rate=1e-5": "trainer.learning_rate: no such key; did you mean optim.learning_rate?",
+    "+batch_size=8": "batch_size: no such key; did you mean trainer.train_batch_size?",
+    "--lr 1e-5": "--lr: no such flag; expected: optim.learning_rate=1e-5 (keys are typed without dashes)",
+    "--output_dir=mine": "--output_dir=mine: no such flag; expected: hydra.run.dir=mine (keys are typed without dashes)",
+    "model=openai/whisper-small": "model=openai/whisper-small: no such choice; expected: model=whisper model.name_or_path=openai/whisper-small",
+    "data=T.jsonl": "data=T.jsonl: no such choice; expected: data=manifest data.train=T.jsonl",
+    "logger=[wandb,tensorboard]": "logger=[wandb,tensorboard]: takes one choice; expected: logger=wandb or logger=tensorboard",
     "augment=[none": "augment=[none: not in the form group=choice or key=value",
     "run": "run: not in the form group=choice or key=value",
-    "data.train=~/t.jsonl": "data.train=~/t.jsonl: not in the form group=choice or key=value; expected: quotes, 'data.train=\"~/",
+    "data.train=~/t.jsonl": "data.train=~/t.jsonl: not in the form group=choice or key=value; expected: quotes, 'data.train=\"/",
+    "data.train=/Ärzte/x.jsonl": "data.train=/Ärzte/x.jsonl: not in the form group=choice or key=value; expected: quotes, 'data.train=\"/Ärzte/x.jsonl\"'",
+    "data.train=/a=b/x.jsonl": "data.train=/a=b/x.jsonl: not in the form group=choice or key=value; expected: quotes, 'data.train=\"/a=b/x.jsonl\"'",
+    "data.train=/a,b/x.jsonl": "data.train=/a,b/x.jsonl: several values; expected: --multirun as well, for a run of each, or one in quotes, 'data.",
+    "data.tests={kids:/Ä.jsonl}": "data.tests={kids:/Ä.jsonl}: not in the form group=choice or key=value; expected: quotes, 'data.tests={kids:\"/Ä",
+    "--multirun data.train=/Ä.jsonl,b": "data.train=/Ä.jsonl,b: not in the form group=choice or key=value; expected: quotes, 'data.train=\"/Ä.jsonl\",b'",
     # types
     "augment=specaugment augment.freq_mask_param=many": "augment.specaugment.freq_mask_param=many: should be a valid integer",
     "augment.freq_mask_param=3": "augment.specaugment.freq_mask_param: no such key with this choice of augment; expected: augment=",
@@ -77,6 +97,9 @@ MISTAKES = {
     "data.clean=fillers model.language=de": "data.clean=fillers: these are rules for the language 'en', and the model writes 'de'; expected",
     "resume=sometimes": "resume=sometimes: should be 'auto', 'latest' or 'never'",
     # combinations
+    "--multirun seed=1,1": "seed=1,1: 1 is listed twice; expected: each value once",
+    "ablation=one_at_a_time seeds=1,1": "seeds=1,1: 1 is listed twice; expected: each seed once",
+    "--multirun hydra/launcher=submitit_slurm": "hydra/launcher=submitit_slurm: Hydra's own, whose jobs would not resume; did you mean hydra/launcher=slurm?",
     "overwrite=true": "overwrite=true: deletes a run only with resume=never; expected: resume=never as well",
     "--multirun seed=1,2 resume=latest": "resume=latest: only for a single run; expected with --multirun: hydra.sweep.dir=...",
     "checkpoint.save_steps=30": "checkpoint.save_steps=30: should be a multiple of checkpoint.eval_steps=25",
@@ -87,6 +110,7 @@ MISTAKES = {
     "early_stopping=patience_5 trainer.max_steps=10 schedule.warmup_steps=1": (
         "early_stopping.patience=5: the run's 10 steps end before the first evaluation; expected: checkpoint.eval_steps"
     ),
+    "trainer=gpu trainer.use_cpu=true": "trainer.tf32=true: on NVIDIA GPUs only; expected: trainer=cpu, or trainer.tf32=null",
     "objective=pif": "objective: pif compares augmented views of an utterance; expected: an augmentation, augment=specaugment",
     "objective=pif augment=specaugment freeze=encoder_all": "freeze.freeze_encoder_steps=-1: objective=pif changes the encoder; exp",
     "objective=l2_sp adapter._target_=kidasr.training.objective.Adapter": "objective: l2_sp needs pretrained values of the weights",
@@ -100,7 +124,7 @@ MISTAKES = {
     "ablation=factorial factors={augmnt:[none,specaugment]}": "augmnt: no such key; did you mean augment?",
     "ablation=factorial factors={augment:[none,specaug]}": "augment=specaug: no such choice; expected: adult_to_child, codec, concat",
     "ablation=factorial factors={augment:[none,3]}": "augment=3: no such choice; expected: adult_to_child, codec, concat",
-    "ablation=factorial factors={optim.lr:[1e-5,5e-5]}": "optim.lr: no such key; expected in optim: optim, learning_rate",
+    "ablation=factorial factors={optim.lr:[1e-5,5e-5]}": "optim.lr: no such key; did you mean optim.learning_rate?",
     "ablation=factorial factors={optim.learning_rate:[1e-5,-1]}": "optim.learning_rate=-1: should be greater than 0",
     "ablation=factorial factors={augment:[none]}": "factors.augment=['none']: should be two levels or more, of which the first is off;",
     "ablation=factorial factors={augment:none}": "factors.augment=none: should be two levels or more, of which the first is off;",
@@ -205,3 +229,22 @@ def test_what_is_surely_not_meant_in_a_run_of_100_steps(run: dict[str, int], war
 def test_a_warm_up_as_long_as_the_run_is_the_longest_accepted() -> None:
     assert not list(run_length_contradictions(100, warmup_steps=100, patience=0, eval_steps=10))
     assert list(run_length_contradictions(100, warmup_steps=101, patience=0, eval_steps=10))
+
+
+def test_what_other_tools_call_a_key_leads_to_keys_and_choices_that_exist() -> None:
+    known = values("logger=wandb", "adapter=lora", "model=whisper", "early_stopping=patience_5")
+    for name, meant in ALIASES.items():
+        group, _, choice = meant.partition("=")
+        is_choice = (ROOT / "conf" / group / f"{choice}.yaml").is_file() if choice else (ROOT / "conf" / group).is_dir()
+        assert is_choice or meant in known or meant.startswith("hydra."), f"{name}: {meant}"
+
+
+@pytest.mark.parametrize(
+    "value", ["/Ärzte/x.jsonl", "/it's/a=b", 'a "b" \\', "[/Ä/*, b]", "{kids: /Ä b.jsonl, factors: [1, (x)]}"]
+)
+def test_the_quotes_that_are_suggested_are_those_to_type(value: str) -> None:
+    suggested = in_quotes(f"data.train={value}", is_multirun=False)
+    assert suggested is not None
+    (typed,) = shlex.split(suggested)
+    read = OverridesParser.create().parse_override(typed).value()
+    assert read == yaml.safe_load(value) if value[0] in "[{" else value

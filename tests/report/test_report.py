@@ -192,6 +192,16 @@ def test_a_figure_shows_the_mean_over_seeds_and_marks_what_has_no_interval() -> 
     assert mean_curve(curves) == [(1, pytest.approx(0.3)), (3, pytest.approx(0.2))]
 
 
+def test_a_learning_curve_has_no_panel_without_a_point() -> None:
+    evaluation = {"step": 4, "eval_wer": 0.5}
+    metrics: dict[str, Any] = {"zero_shot": None, "final": {"wer": 0.5}, "best_step": 4, "history": [evaluation]}
+    assert len(learning_curve({"a": [metrics]}).axes) == 1, "it ended before its first log entry"
+    logged = {**metrics, "history": [{"step": 3, "loss": 0.2, "learning_rate": 1e-5}, evaluation]}
+    figure = learning_curve({"a": [metrics], "b": [logged]})
+    lines: Any = figure.axes[1].get_lines()
+    assert len(figure.axes) == 3 and [line.get_marker() for line in lines] == ["."], "one point is no line"
+
+
 @pytest.mark.parametrize(("evaluated", "first"), [(None, 0), (7, 0), (6, 10)])
 def test_zero_shot_is_in_a_curve_of_the_same_utterances_alone(evaluated: int | None, first: int) -> None:
     metrics: dict[str, Any] = {"zero_shot": {"wer": 0.9, "utterances": 7}, "history": [{"step": 10, "eval_wer": 0.5}]}

@@ -115,8 +115,6 @@ def test_a_run_that_failed_before_its_first_checkpoint_makes_room_for_another(
     prepare_run_folder(tmp_path, composed())
     record(tmp_path, "started")
     (tmp_path / "bad_audio.jsonl").touch()
-    with pytest.raises(KidasrError, match="holds an unfinished run of another config"):
-        check_run_folder(tmp_path, other)
     record(tmp_path, "failed", error="m.jsonl:1: no such file", mistake=True)
     check_run_folder(tmp_path, other)
     assert (tmp_path / "bad_audio.jsonl").exists(), "a look deletes nothing"
@@ -128,6 +126,26 @@ def test_a_run_that_failed_before_its_first_checkpoint_makes_room_for_another(
     ]
     assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.json"}
     assert (read_config(tmp_path) or {})["seed"] == 2
+
+
+def test_a_run_that_was_killed_makes_room_unless_it_has_scored_or_slurm_may_start_it_again(tmp_path: Path) -> None:
+    other = composed("seed=2")
+
+    def refused(folder: Path) -> bool:
+        try:
+            return check_run_folder(folder, other)
+        except KidasrError as error:
+            return "holds an unfinished run of another config" in str(error)
+
+    for name, events in {"killed": [], "scored": [], "in_use": [], "queued": ["queued", "submitted"]}.items():
+        prepare_run_folder(tmp_path / name, composed())
+        for event in [*events, "started"]:
+            record(tmp_path / name, event)  # type: ignore[arg-type]
+    (tmp_path / "scored" / "zero_shot_adults.json").touch()
+    with (tmp_path / "in_use" / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert [refused(tmp_path / name) for name in ("killed", "scored", "in_use", "queued")] == [False, True, True, True]
+    assert not refused(tmp_path / "in_use")
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,7 @@ class Cluster:
             "PreemptMode=REQUEUE",
             # A grace so long that SLURM need not send the job's own signal in it.
             f"PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=600",
+            f"PartitionName=short Nodes={host} MaxTime=1 State=UP",
             f"PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF",
         )
         path = self.folder / "slurm.conf"

@@ -216,3 +216,27 @@ def test_an_ablation_adds_seeds_as_jobs_until_its_last_look(
     assert read_json(out / "comparison.json")["level"] == pytest.approx(read_json(out / "until.json")["levels"][-1])
     said = capfd.readouterr()
     assert "2 seeds: " in said.out + said.err and "3 seeds: " in said.out + said.err
+
+
+def test_a_job_that_slurm_will_never_start_is_told_with_the_key_to_change(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, late = tmp_path / "wide", tmp_path / "late"
+    sweep = started(out, *RUN, "trainer.train_batch_size=9", "trainer.num_processes=9", "seed=1,2")  # of four processors
+    until(lambda: cluster.run("squeue", "--noheader", "--array", "--format=%r").count("PartitionConfig") == 2, sweep)
+    time.sleep(5)  # the command asks every two seconds
+    sweep.send_signal(signal.SIGINT)
+    said, _ = sweep.communicate(timeout=60)
+    assert said.count("SLURM does not start 2 of 2 runs: PartitionConfig; expected: fewer hydra.launcher.cpus_per_task") == 1
+    limits = ("hydra.launcher.partition=short", "hydra.launcher.timeout_min=5", "hydra.launcher.wait=false")
+    said, _ = started(late, *RUN, *limits).communicate(timeout=60)
+    until(lambda: "PartitionTimeLimit" in cluster.run("squeue", "--noheader", "--format=%r"))
+    capfd.readouterr()
+    for folder, reason, key in (
+        (out, "PartitionConfig", "cpus_per_task"),
+        (late, "PartitionTimeLimit", "a lower hydra.launcher.timeout_min (scancel "),
+    ):
+        assert run_here(monkeypatch, "job=status", f"sweep={folder}") == 0
+        status = capfd.readouterr().out
+        assert f"queued ({reason})" in status and key in status, status
+    cluster.run("scancel", "--user=root")

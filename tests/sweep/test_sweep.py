@@ -15,7 +15,9 @@ from omegaconf import OmegaConf
 from kidasr.errors import STOPPED, KidasrError
 from kidasr.runs.folder import lock_run_folder, prepare_run_folder
 from kidasr.runs.record import read_attempts, record, write_progress
+from kidasr.runs.sweeps import PlannedRun, add_runs, labels_of
 from kidasr.sweep.local import _run
+from kidasr.sweep.pending import advice
 from kidasr.sweep.plan import SweepRun
 from kidasr.sweep.state import run_state
 from tests.conftest import ROOT, composed, job, read_json, run_here, sweep_runs
@@ -214,6 +216,51 @@ def test_a_runs_state_is_told_by_its_folder_and_the_queue(tmp_path: Path) -> Non
     assert lost.state == "failed" and "slurmstepd: error: out of memory" in (lost.error or "")
     record(tmp_path, "failed", error="ValueError: no", mistake=False)
     assert (run_state(tmp_path, {}).error, state({})[0]) == ("ValueError: no", "failed")
+
+
+def test_status_names_runs_by_what_differs_and_fits_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "/a/very/long/path/to/the/recordings/of/the/children/of/this/corpus"
+    shared = (f"data.train={long}/train.jsonl", "augment.specaugment.max_time_mask_fraction=0.25")
+    models = (f"{long}/checkpoints/tiny/model", f"{long}/checkpoints/base/model")
+    runs = [
+        PlannedRun(f"{'x' * 150}-0000000{number}", (*shared, f"model.name_or_path={model}", f"seed={seed}"))
+        for number, (model, seed) in enumerate((model, seed) for model in models for seed in (1, 2))
+    ]
+    add_runs(tmp_path, runs)
+    assert list(labels_of(runs).values()) == [
+        f"name_or_path={model} seed={seed}" for model in ("tiny/model", "base/model") for seed in (1, 2)
+    ]
+    assert labels_of(runs[:1]) == {runs[0].name: "x" * 150}, "nothing differs"
+    for width in (80, 60):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert run_here(monkeypatch, "job=status", f"sweep={tmp_path}") == 0
+        table = capsys.readouterr().out.partition("run ")[2].partition("\n\nRun the")[0]
+        assert max(map(len, table.splitlines())) <= width and "…" not in table
+        assert width < 80 or table.count("name_or_path=base/model") == table.count("seed=2") == 2, "else broken, but not cut"
+
+
+@pytest.mark.parametrize(
+    ("reason", "key"),
+    [
+        ("Resources", None),
+        ("Priority", None),
+        ("JobArrayTaskLimit", None),
+        ("PartitionNodeLimit", "trainer.num_nodes"),
+        ("QOSMaxCpuPerUserLimit", "hydra.launcher.cpus_per_task"),
+        ("QOSMaxWallDurationPerJobLimit", "hydra.launcher.timeout_min"),
+        ("QOSMaxMemoryPerJob", "hydra.launcher.mem_gb"),
+        ("QOSMaxGRESPerUser", "hydra.launcher.gpus_per_node"),
+        ("AssocMaxJobsLimit", "to wait for other jobs"),
+        ("AssocGrpBillingMinutes", "hydra.launcher.account"),
+        ("ReqNodeNotAvail, UnavailableNodes:n1", "hydra.launcher.constraint"),
+        ("DependencyNeverSatisfied", "hydra.launcher.additional_parameters"),
+        ("(JobHeldUser)", "scontrol release"),
+    ],
+)
+def test_a_reason_of_slurm_that_does_not_pass_names_the_key_to_change(reason: str, key: str | None) -> None:
+    assert (advice(reason) is None) if key is None else (key in (advice(reason) or ""))
 
 
 def test_without_a_queue_a_run_is_running_while_its_folder_is_in_use(tmp_path: Path) -> None:
