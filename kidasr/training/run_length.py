@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: After so many steps a Whisper is used to short input (docs/evaluating.md).
+#: After so many steps a Whisper should be used to short input; tiny.en was after 24 (docs/evaluating.md).
 USED_TO_SHORT_INPUT = 200
 
 #: Below this, nothing much is learned. Whisper is fine-tuned at 1e-5 and thereabouts.

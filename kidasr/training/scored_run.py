@@ -291,7 +291,7 @@ class ScoredRun:
             padding: The other length.
 
         Returns:
-            None if the sample has no words.
+            None if the sample has no words, or memory ran out.
         """
         place = {one.utterance_id: one for one in heard}
         utterances = [one for one in (sets.validation or next(iter(sets.tests.values()))) if one.utterance_id in place]
@@ -302,7 +302,11 @@ class ScoredRun:
             return None
         what = "short input" if padding.is_short else "the full window"
         log.info("the same model on %s: transcribing %d utterances", what, len(sample))
-        there = self._transcripts(scorer, sets, sample, padding)
+        try:
+            there = self._transcripts(scorer, sets, sample, padding)
+        except KidasrError as error:  # no memory for it is no reason to lose the run
+            log.warning("the same model on %s was not tried: %s", what, error)
+            return None
         wers = [sum(one.errors for one in of) / words for of in (there, own)]
         kind: Literal["short", "window"] = "short" if padding.is_short else "window"
         return {"input": kind, "utterances": len(sample), "wer": wers[0], "own_wer": wers[1]}
