@@ -203,7 +203,7 @@ def real_clips(number: int) -> list[Utterance]:
 @real_data
 @pytest.mark.real_data
 def test_faster_whisper_says_the_same_words_of_real_children(tmp_path: Path) -> None:
-    """With the options of docs/exporting.md, if the caller pads: faster-whisper pads the features with zeros, not silence."""
+    """With the options of docs/exporting.md, if the caller pads: it pads features with zeros, not silence."""
     from faster_whisper import WhisperModel
 
     out = export(tmp_path / "out", "format=ctranslate2", "format.quantization=float32", model=TINY_EN)
