@@ -164,7 +164,8 @@ class Whisper(Recogniser):
             max_shard_bytes: Largest file of weights; None for transformers' own limit, which no Whisper reaches.
         """
         self.model.generation_config.num_beams = num_beams  # otherwise transformers' pipeline uses five
-        self.model.save_pretrained(folder, **({} if max_shard_bytes is None else {"max_shard_size": max_shard_bytes}))
+        size: dict[str, Any] = {} if max_shard_bytes is None else {"max_shard_size": max_shard_bytes}
+        self.model.save_pretrained(folder, **size)
         self.save_processor(folder)
 
     def save_processor(self, folder: Path) -> None:
