@@ -190,10 +190,8 @@ class Augmentations:
     def draws_views(self) -> bool:
         """Whether two views of an utterance may differ."""
         draw = Draw(0, 0, "")
-        return any(
-            one.p > 0 if hasattr(one, "p") else one.drawn(draw) is not None
-            for one in (*self.of_waveforms, *self.of_features)
-        )
+        drawing: list[WaveformAugmentation | FeatureAugmentation] = [*self.of_waveforms, *self.of_features]
+        return any(one.p > 0 if hasattr(one, "p") else one.drawn(draw) is not None for one in drawing)
 
     def joining(
         self,

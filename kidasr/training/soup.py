@@ -25,7 +25,7 @@ from kidasr.training.trainer import ChildSpeechTrainer
 log = logging.getLogger(__name__)
 
 #: Groups that only training uses, and what they are here.
-OF_TRAINING = {
+OF_TRAINING: dict[str, Any] = {
     "adapter": None,
     "objective": None,
     "early_stopping": None,

@@ -151,7 +151,7 @@ def test_the_weight_of_kl_falls_to_zero_and_the_divergence_is_from_the_model_at_
     assert objective.pretrained is not None and not torch.equal(next(objective.pretrained.parameters()), model.weight)
     logits, targets = torch.randn(4, 5, generator=torch.Generator().manual_seed(1)), torch.arange(4)
     for pretrained in (logits, logits.flip(0)):
-        step = Step([logits], targets, {}, None, None, 0.25, lambda _, found=pretrained, **__: [found])  # type: ignore[misc]
+        step = Step([logits], targets, {}, None, None, 0.25, lambda _, found=pretrained, **__: [found])
         of_tokens = objective.token_losses(step) - functional.cross_entropy(logits, targets, reduction="none")
         p = pretrained.softmax(-1)
         torch.testing.assert_close(of_tokens, (p * (p.log() - logits.softmax(-1).log())).sum(-1), atol=1e-6, rtol=1e-5)
