@@ -164,7 +164,7 @@ def read_run(folder: Path, set_name: str = "validation") -> Run:
         raise KidasrError(f"{folder}: {how}")
     metrics = _read_json(folder / METRICS)
     path = folder / predictions_of(set_name)
-    if not path.is_file() and set_name != "validation":
+    if not path.is_file() and (set_name != "validation" or sets_in(folder)):
         raise KidasrError(f"{folder}: no transcripts of the set {set_name!r} ({path.name}); expected: {_options(folder)}")
     rows = _read_rows(path)
     try:

@@ -15,7 +15,7 @@ from kidasr.corpus.texts import Cleaning
 from kidasr.errors import KidasrError, truncate
 from kidasr.recognition.other_recognisers import Columns
 from kidasr.report.options import ReportOptions
-from kidasr.runs.files import METRICS, predictions_of, write_json
+from kidasr.runs.files import METRICS, predictions_of, read_json, write_json
 
 if TYPE_CHECKING:
     from kidasr.corpus.age import AgeBuckets
@@ -219,7 +219,8 @@ class _Sets:
         keys = ("age_buckets", "age_order", "age_years", "age_unit")
         if isinstance(data, Mapping) and all(key in data for key in keys):
             self.buckets = AgeBuckets(*(data[key] for key in keys))
-        if isinstance(data, Mapping) and data.get("speakers") == "unknown":
+        of_config = data.get("speakers") if isinstance(data, Mapping) else None
+        if "unknown" in (of_config, read_json(folder / METRICS).get("speakers")):
             self.speakers_known = False
         return {name: str(folder / predictions_of(name)) for name in names}
 

@@ -92,6 +92,8 @@ def test_references_speakers_and_ages_may_be_in_the_file_itself_or_in_another(tm
     assert [one["extra"] for one in predictions] == [None] * 4 and predictions[0]["speaker_id"] == "kim"
     alone = scored(tmp_path / "b", f"transcripts={tmp_path / 'h.trn'}", f"references={tmp_path / 'r.trn'}", "name=vendor")
     assert (alone["final"]["wer"], alone["speakers"], [*alone["final"]["by_age"]]) == (3 / 8, "unknown", ["unknown"])
+    again = scored(tmp_path / "c", f"transcripts={tmp_path / 'h.trn'}", f"references={tmp_path / 'b'}", "report=none")
+    assert (again["final"], again["speakers"]) == (alone["final"], "unknown")
     page = (tmp_path / "b" / "report.html").read_text(encoding="utf-8")
     assert "kidasr: vendor" in page and "speakers are unknown" in page and "before training" not in page
 
