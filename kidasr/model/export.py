@@ -27,8 +27,8 @@ def carry_over(model: PretrainedWhisper, folder: Path, written_as: Format) -> No
     describe_export(folder, model.name_or_path, model.language, model.task, written_as.describe())
     if padding_as_trained(model.name_or_path).is_short:
         log.info(
-            "the model was trained on short input (padding=longest), and most programs pad to the full window, which it "
-            "also takes; docs/exporting.md has error rates of both"
+            "the model was trained on short input (padding=longest), and most programs pad to the full window: see "
+            "docs/exporting.md"
         )
     if (source / CARD).is_file():
         shutil.copyfile(source / CARD, folder / CARD)

@@ -136,4 +136,4 @@ def test_what_ctranslate2_can_not_do_is_one_line(tmp_path: Path, monkeypatch: py
         patch.setitem(sys.modules, "ctranslate2", None)
         with pytest.raises(KidasrError, match=r"^backend=ctranslate2: needs the package ctranslate2; expected: pip install"):
             prepared("backend=ctranslate2")
-    assert ctranslate2_backend.Ctranslate2("int8", 0.2).check("cpu") is None
+    ctranslate2_backend.Ctranslate2("int8", 0.2).check("cpu")

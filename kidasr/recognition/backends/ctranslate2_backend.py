@@ -84,7 +84,7 @@ class Ctranslate2(Backend):
         begun = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="kidasr-") as folder:
             convert(recogniser, Path(folder), self.compute_type)
-            recogniser.model.to("meta")  # frees the weights
+            torch.nn.Module.to(recogniser.model, "meta")  # frees the weights
             threads = decoding.num_threads or torch.get_num_threads()
             options = {"compute_type": self.compute_type, "intra_threads": threads}
             model = ctranslate2.models.Whisper(folder, device=decoding.device, **options)
