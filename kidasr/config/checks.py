@@ -303,8 +303,10 @@ def unknown_key(key: str, cfg: DictConfig | None = None, of_augmentations: Seque
     dot = f"{prefix}." if prefix else ""
     if name in known:
         return f"{key}: no such key with this choice of {prefix or 'job or ablation'}"
-    if elsewhere := _elsewhere(key, cfg):
-        return f"{key}: no such key; did you mean {' or '.join(elsewhere)}?"
+    # freeze.steps is not meant to be the number of all steps.
+    inside = [f"{dot}{one}" for one in known if dot and len(name) > 3 and name in one]
+    if likely := inside[:_MOST_ELSEWHERE] or _elsewhere(key, cfg):
+        return f"{key}: no such key; did you mean {' or '.join(likely)}?"
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {dot}{close[0]}?" if close else ""
     return f"{key}: no such key{hint}" + (f"; expected in {prefix or 'the config'}: {', '.join(known)}" if known else "")

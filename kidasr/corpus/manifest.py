@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -269,9 +270,11 @@ def _missing(row: Mapping[str, Any], name: str, field: str, source: str) -> Mani
     if name in row:
         fault = f"{source}: {name}={truncate(repr(row[name]))}, which means none; expected: a value"
         return ManifestError(fault, "missing_field")
+    hint = f"data.fields.{field}=NAME takes another"
+    if any(str(column).lower().endswith((".wav", ".flac", ".ogg", ".mp3")) for column in row):
+        hint = "is the first line a header? These look like values"
     return ManifestError(
-        f"{source}: field {name!r} is missing; this line has: {truncate(', '.join(row)) or 'nothing'} "
-        f"(data.fields.{field}=NAME takes another)",
+        f"{source}: field {name!r} is missing; this line has: {truncate(', '.join(row)) or 'nothing'} ({hint})",
         "missing_field",
     )
 
@@ -349,6 +352,8 @@ def _age(row: Mapping[str, Any], source: str, columns: Columns, buckets: AgeBuck
     units = 12 if buckets.unit == "months" else 1
     value = row.get(columns.age) if columns.age else None
     hint = " (data.age_order=[...] lists other labels)" if isinstance(value, str) else ""
+    if isinstance(value, str) and re.match(r"\s*\d+(\.\d+)?\s*(y|m|;)", value, re.IGNORECASE):
+        hint = " (a number without a unit, such as 7, or 7.25 for 7;03)"
     if isinstance(value, int | float) and units == 1 and value > OLDEST_YEARS:
         hint = " (months? data.age_unit=months)"
     expected = f"{buckets.unit} from 0 to {units * OLDEST_YEARS}, or null{hint}"

@@ -35,6 +35,7 @@ MISTAKES = {
     "lr=1e-5": "lr: no such key; did you mean optim.learning_rate?",
     "max_steps=20": "max_steps: no such key; did you mean trainer.max_steps?",
     "trainer.learning_rate=1e-5": "trainer.learning_rate: no such key; did you mean optim.learning_rate?",
+    "freeze.steps=3": "freeze.steps: no such key; did you mean freeze.freeze_encoder_steps?",
     "+batch_size=8": "batch_size: no such key; did you mean trainer.train_batch_size?",
     "--lr 1e-5": "--lr: no such flag; expected: optim.learning_rate=1e-5 (keys are typed without dashes)",
     "--output_dir=mine": "--output_dir=mine: no such flag; expected: hydra.run.dir=mine (keys are typed without dashes)",

@@ -37,10 +37,23 @@ def line(**changed: Any) -> str:
     return json.dumps({key: value for key, value in {**ROW, **changed}.items() if value is not ...}) + "\n"
 
 
+def with_manifests(folder: Path) -> None:
+    folder.mkdir()
+    for name in ("t.jsonl", "dev.csv", "README.md"):
+        (folder / name).touch()
+
+
 #: File name, and content (text, bytes, or a function of its path); if it works, the fields that are read.
 MANIFESTS = {
     "no such file": Row(("gone.jsonl", None), f"FILE: no such file or folder; {EXPECTED}"),
     "an empty folder": Row(("m.jsonl", Path.mkdir), f"FILE: a folder in no known format; {EXPECTED}"),
+    "a folder of manifests": Row(
+        ("m", with_manifests), "FILE: a folder; expected: a manifest in it: FILE/dev.csv, FILE/t.jsonl"
+    ),
+    "CSV without a header": Row(
+        ("m.csv", "a.flac,yes,s\nb.flac,no,s\n"),
+        "FILE:2: field 'audio_path' is missing; this line has: a.flac, yes, s (is the first line a header?...",
+    ),
     "a pipe": Row(("m.jsonl", os.mkfifo), f"FILE: neither a file nor a folder; {EXPECTED}"),
     "a name of 300 characters": Row(("m" * 300, None), "FILE: can't be read: File name too long"),
     "another extension": Row(("m.txt", "x"), f"FILE: unknown file type; {EXPECTED}"),
@@ -55,7 +68,7 @@ MANIFESTS = {
         ("m.jsonl", line() + '{"audio_path": "a'), "FILE:2: not JSON: Unterminated string starting at at column 16"
     ),
     "a JSON key twice": Row(("m.jsonl", line()[:-2] + ', "text": "two"}'), "FILE:1: 'text' occurs twice; expected: once"),
-    "a JSON list": Row(("m.jsonl", "[1]"), "FILE:1: list; expected: a JSON object, {...}"),
+    "a JSON list": Row(("m.jsonl", "[1]"), "FILE:1: list; expected: a JSON object, {...}, on each line"),
     "a whole JSON file, over several lines": Row(
         ("m.jsonl", json.dumps([ROW], indent=1)), "FILE:1: not JSON: Expecting value at column 1"
     ),
@@ -229,6 +242,9 @@ AGES = {
     "300": Row({"age": 300}, "FILE:1: age=300; expected: years from 0 to 120, or null (months? data.age_unit=months)"),
     '`"six"`': Row(
         {"age": "six"}, "FILE:1: age='six'; expected: years from 0 to 120, or null (data.age_order=[...] lists other labels)"
+    ),
+    '`"7 years"`': Row(
+        {"age": "7 years"}, "FILE:1: age='7 years'; expected: years from 0 to 120, or null (a number without..."
     ),
     '`"5-6 yrs"`': Row({"age": "5-6 yrs"}, "FILE:1: age='5-6 yrs'; expected: years from 0 to 120, or null (data..."),
     "`true`": Row({"age": True}, "FILE:1: age=True; expected: years from 0 to 120, or null"),

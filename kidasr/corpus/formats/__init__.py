@@ -4,11 +4,12 @@ A module that is added to this package is found by itself.
 """
 
 import importlib
+import os
 import pkgutil
 from functools import cache
 from pathlib import Path
 
-from kidasr.corpus.formats.format import Format, ManifestError
+from kidasr.corpus.formats.format import Format, ManifestError, joined
 from kidasr.errors import truncate
 
 
@@ -32,6 +33,8 @@ def format_of(name: str) -> Format:
         if one.recognises(name):
             return one
     path = Path(name)
+    if manifests := _manifests_in(path):
+        raise ManifestError(f"{truncate(name)}: a folder; expected: a manifest in it: {joined(manifests)}")
     what = (
         "no such file or folder"
         if not path.exists()
@@ -44,3 +47,12 @@ def format_of(name: str) -> Format:
     raise ManifestError(
         f"{truncate(name)}: {what}; expected: {'; '.join(one.expected for one in formats() if one.expected)}"
     )
+
+
+def _manifests_in(folder: Path) -> list[str]:
+    """What may be meant by a folder that is in no known format: the manifests that lie in it."""
+    try:
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208, a Path is slower
+    except OSError:
+        return []
+    return [str(folder / one) for one in names if one.lower().endswith((".jsonl", ".csv", ".tsv"))]

@@ -66,7 +66,7 @@ def _object(text: str) -> dict[str, Any] | str:
         return f"{truncate(repr(error.args[0]))} occurs twice; expected: once"
     except (ValueError, RecursionError) as error:  # a number with thousands of digits; deep nesting
         return f"unreadable JSON: {truncate(error)}"
-    return row if isinstance(row, dict) else f"{type(row).__name__}; expected: a JSON object, {{...}}"
+    return row if isinstance(row, dict) else f"{type(row).__name__}; expected: a JSON object, {{...}}, on each line"
 
 
 class _RepeatedKeyError(Exception):
