@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kidasr.errors import Stopped
 from kidasr.features.dataset import ChildSpeechDataset
+from kidasr.training.trainer import ChildSpeechTrainer
 from tests.conftest import job, read_json
 from tests.features.augmentations.everything import ALL, WAVEFORMS
 
@@ -69,3 +71,23 @@ def test_with_every_p_at_0_a_run_is_one_without_augmentation_to_the_bit(tmp_path
     job(tmp_path / "none", *short).run()
     off, none = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("off", "none"))
     assert all(torch.equal(off[name], none[name]) for name in none)
+
+
+def test_a_run_joins_what_its_curriculum_lets_take_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches and data set have one plan."""
+    trainers: list[ChildSpeechTrainer] = []
+
+    def stop(self: ChildSpeechTrainer, checkpoint: Path | None) -> None:
+        trainers.append(self)
+        raise Stopped("SIGTERM")
+
+    monkeypatch.setattr(ChildSpeechTrainer, "train_from", stop)
+    short = [one for one in SHORT if "noise" not in one]
+    with pytest.raises(Stopped):
+        job(tmp_path, *short, "augment=concat", "augment.concat.speaker=any", "curriculum=age_staged", "adapter=age").run()
+    batches, dataset = trainers[0].batches, trainers[0].train_dataset
+    assert batches.joining is not None and dataset.joining is batches.joining
+    ages = [one.age_bucket for one in dataset.utterances]
+    assert len(set(ages)) > 2
+    for place in range(len(ages)):
+        assert {ages[other] for other in batches.joining.partners(place, 9)} <= {ages[place]}
