@@ -58,7 +58,7 @@ def test_ctranslate2_says_what_torch_says(heard: list[Utterance], beams: int, ca
 def test_every_kind_of_whisper_is_converted(heard: list[Utterance], shape: Shape, tmp_path: Path) -> None:
     """Random weights: nearly every token is another one, so a vocabulary or a prompt that is off by one shows."""
     model = make_checkpoint(tmp_path / "model", shape)
-    options = ("trainer.bf16=false", "trainer.generation_max_length=8", "input_length=short")
+    options: tuple[str, ...] = ("trainer.bf16=false", "trainer.generation_max_length=8", "input_length=short")
     if not shape.is_english:
         options = (*options, "model.language=de")
     exact = (*FLOAT32, "backend.length_step_sec=0.02")
