@@ -85,7 +85,7 @@ def compare(runs: Sequence[str | Path], output_dir: str | Path, baseline: str | 
     """See :func:`kidasr.compare`."""
     from kidasr.jobs.compare import Compare
 
-    options = instantiate(_composed().report)
+    options = instantiate(_composed().report, _convert_="all")
     Compare(str(output_dir), [str(run) for run in runs], baseline, on, options).run()
     comparison: dict[str, Any] = read_json(Path(output_dir) / "comparison.json")
     return comparison

@@ -49,7 +49,7 @@ class CompareRuns(Callback):
         if len(jobs) < 2:
             return
         try:
-            report = instantiate(config.report)
+            report = instantiate(config.report, _convert_="all")
             Compare(str(folder), [str(job) for job in jobs], config.get("baseline"), config.get("on"), report).run()
         except KidasrError as error:
             log.warning("no comparison of these runs: %s", error)
