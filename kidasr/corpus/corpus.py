@@ -147,7 +147,7 @@ class Corpus:
     def needs_train(config: Mapping[str, Any]) -> Iterator[str]:
         """The mistake of a config without a training set, for jobs that need one."""
         if config["data"].get("train", "") is None:
-            yield "data.train=null: should be a manifest or a folder; only job=evaluate does without"
+            yield "data.train=null: should be a manifest or a folder; only job=evaluate and job=score do without"
 
     @staticmethod
     def check_places(keys: Mapping[str, Any]) -> None:
