@@ -10,9 +10,16 @@ from extension import ideas, links, reference
 def setup(app: Any) -> dict[str, Any]:
     app.connect("builder-inited", reference.write_pages)
     app.connect("source-read", complete)
+    app.connect("autodoc-skip-member", is_borrowed)
     # napoleon takes what is before a colon in the comment of a constant for its type.
     GoogleDocstring._consume_inline_attribute = lambda self: ("", self._dedent(self._consume_to_end()))
     return {"parallel_read_safe": True}
+
+
+def is_borrowed(app: Any, what: str, name: str, found: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out what has its documentation from a function of another library that it wraps."""
+    wrapped = getattr(found, "__wrapped__", None)
+    return True if wrapped and not str(wrapped.__module__).startswith(("kidasr", "hydra_plugins")) else None
 
 
 def complete(app: Any, page: str, source: list[str]) -> None:

@@ -42,8 +42,8 @@ def _config_pages() -> Iterator[tuple[str, str]]:
     names = [group.replace("/", "_") for group in groups()]
     yield (
         "config/index",
-        "# Config keys\n\nEvery group, choice and key of `conf/`, with its default, its type and its comment. On a command line\n"
-        "`group=choice` chooses, and `key=value` sets.\n\n"
+        "# Config keys\n\nEvery group, choice and key of `conf/`, with its default, its type and its comment. On a\n"
+        "command line `group=choice` chooses, and `key=value` sets.\n\n"
         + _table(
             ["group", "choices"],
             [
@@ -88,13 +88,13 @@ def _module_pages() -> Iterator[tuple[str, str]]:
     modules = ["kidasr", "hydra_plugins.kidasr_plugin", *own]
     yield (
         "api/index",
-        "# Python API\n\n[python.md](../../python.md) shows how to use it. The functions of the package come first, then every\n"
-        "module, in the order of the alphabet.\n" + _toctree(modules, hidden=False),
+        "# Python API\n\n[python.md](../../python.md) shows how to use it. The functions of the package come first,\n"
+        "then every module, in the order of the alphabet.\n\n" + "".join(f"- [`{name}`]({name}.md)\n" for name in modules),
     )
     for name in modules:
-        # Members of its own, not those that a package passes on.
+        # Members of its own, not those that a package passes on. Not in the contents, which each page would repeat.
         documented = f"```{{eval-rst}}\n.. automodule:: {name}\n   :ignore-module-all:\n```\n"
-        yield f"api/{name}", f"# `{name}`\n\n{documented}"
+        yield f"api/{name}", f"---\norphan: true\n---\n\n# `{name}`\n\n{documented}"
 
 
 def _file_pages() -> Iterator[tuple[str, str]]:
@@ -113,8 +113,8 @@ def _file_pages() -> Iterator[tuple[str, str]]:
             yield f"files/{page}", f"# {name}\n\n````{language}\n{content.rstrip()}\n````\n"
 
 
-def _toctree(pages: list[str], hidden: bool = True) -> str:
-    return "\n```{toctree}\n" + (":hidden:\n" if hidden else ":maxdepth: 1\n") + "\n" + "\n".join(pages) + "\n```\n"
+def _toctree(pages: list[str]) -> str:
+    return "\n```{toctree}\n:hidden:\n\n" + "\n".join(pages) + "\n```\n"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
