@@ -1,5 +1,6 @@
 """The documentation: its site is built without a warning, and what its pages tell to do works."""
 
+import importlib
 import os
 import re
 import shlex
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -46,15 +48,10 @@ def test_a_new_augmentation_is_two_files_as_its_page_says(
     (tmp_path / "mine" / "hypotheses" / "slower.yaml").unlink()
     short = ("debug=smoke", "report=none", "trainer.zero_shot=false", "data.limit_validation=2", "schedule.warmup_steps=0")
     weights = {}
-    for name, augment in (
-        ("off", ()),
-        ("never", ("augment=slower", "augment.p=0")),
-        ("on", ("augment=slower", "augment.p=1")),
-    ):
+    for name, augment in (("off", ()), ("on", ("augment=slower", "augment.p=1"))):
         typed = ("--config-dir=mine", *augment, *short, f"hydra.run.dir={name}")
         assert run_here(monkeypatch, *typed) == 0, capsys.readouterr().err
         weights[name] = load_file(f"{name}/model/model.safetensors")
-    assert all(torch.equal(weights["never"][name], tensor) for name, tensor in weights["off"].items())
     assert any(not torch.equal(weights["on"][name], tensor) for name, tensor in weights["off"].items())
     assert "augment: slower: Slower" in Path("on/run.log").read_text(encoding="utf-8")
     assert run_here(monkeypatch, "--config-dir=mine", "augment=slower", "augment.slowest=2") == 2
@@ -85,10 +82,9 @@ def test_the_example_of_the_python_page(tmp_path: Path) -> None:
 def ideas() -> list[str]:
     """The commands of all pages of ideas, which the site adds to them."""
     sys.path.insert(0, str(DOCS))
-    from extension.ideas import commands, names
-
+    pages: Any = importlib.import_module("extension.ideas")
     sys.path.remove(str(DOCS))
-    return list(dict.fromkeys(command for name in names() for command in commands(name)))
+    return list(dict.fromkeys(command for name in pages.names() for command in pages.commands(name)))
 
 
 @pytest.mark.slow

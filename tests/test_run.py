@@ -260,7 +260,10 @@ def test_validation_speakers_are_held_out_where_there_is_no_validation_manifest(
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(one, marks=[pytest.mark.processes] if "num_processes" in one else [])
+        pytest.param(
+            one,
+            marks=[pytest.mark.processes] if "num_processes" in one else [pytest.mark.slow] if "--config-dir" in one else [],
+        )
         for one in documented_commands()
         if not is_of_masks(one)
     ],
