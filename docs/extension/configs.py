@@ -225,6 +225,10 @@ def _span(annotation: Any) -> str:
     return ""
 
 
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
 _TYPES = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
 
 
@@ -244,7 +248,7 @@ def _words(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     if kind == "object":
         return "mapping"
     bounds = [
-        f"{word} {schema[name]:g}"
+        f"{word} {_number(schema[name])}"
         for name, word in (
             ("minimum", "at least"),
             ("exclusiveMinimum", "above"),
