@@ -58,6 +58,7 @@ def test_a_new_augmentation_is_two_files_as_its_page_says(
     assert capsys.readouterr().err.strip().endswith("error: augment.slower.slowest=2: should be less than 1")
 
 
+@pytest.mark.slow
 def test_the_example_of_the_python_page(tmp_path: Path) -> None:
     corpus = MICRO.parent / "corpus"
     for name, source in (("T.jsonl", "train"), ("V.jsonl", "validation")):
