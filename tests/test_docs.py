@@ -74,7 +74,7 @@ def test_the_example_of_the_python_page(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "specaugment:\n" in done.stdout and "_target_: kidasr.features.specaugment.SpecAugment" in done.stdout
+    assert "augment:\n  specaugment:\n    _target_: kidasr.features.specaugment.SpecAugment\n" in done.stdout
     masked = read_json(tmp_path / "outputs" / "masked" / "config.json")["augment"]
     assert masked["specaugment"]["freq_mask_param"] == 20
     assert read_json(tmp_path / "outputs" / "plain" / "config.json")["augment"] == {}
