@@ -56,12 +56,10 @@ def compose(*overrides: str) -> Config:
 
 def train(*overrides: str | DictConfig, run_dir: str | Path) -> dict[str, Any]:
     """See :func:`kidasr.train`."""
-    if any(isinstance(one, DictConfig) for one in overrides):
-        if len(overrides) > 1:
-            raise TypeError("kidasr.train: one composed config, or overrides")
-        cfg = deepcopy(overrides[0])
-    else:
-        cfg = _composed(*map(str, overrides))
+    composed = [one for one in overrides if isinstance(one, DictConfig)]
+    if composed and len(overrides) > 1:
+        raise TypeError("kidasr.train: one composed config, or overrides")
+    cfg = deepcopy(composed[0]) if composed else _composed(*map(str, overrides))
     folder = Path(run_dir)
     cfg.job.run_dir = str(folder)
     check_config(cfg)

@@ -211,7 +211,8 @@ def add_config_dirs(arguments: Sequence[str], conf: Path) -> tuple[list[str], li
     Raises:
         ConfigError: If the folder does not exist.
     """
-    rest, folders = [], []
+    rest: list[str] = []
+    folders: list[Path] = []
     words = iter(arguments)
     for one in words:
         if one in ("--config-dir", "-cd") or one.startswith("--config-dir="):
