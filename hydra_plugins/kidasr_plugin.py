@@ -48,9 +48,18 @@ class _Submitit:
         return launch_jobs(self, job_overrides, initial_job_idx)
 
     def __call__(self, run_dir: str, overrides: list[str], number: int, singletons: dict[type, Singleton]) -> JobReturn:
+        from kidasr.cli.resolvers import register
         from kidasr.sweep.cluster_job import run_cluster_job
 
         parent: Any = super()
+        loader: Any = self.hydra_context.config_loader  # type: ignore[attr-defined]
+        load = loader.load_sweep_config
+
+        def load_sweep_config(*given: Any) -> Any:
+            register()  # Hydra has run the plugins' modules once more, and they have registered their configs again
+            return load(*given)
+
+        loader.load_sweep_config = load_sweep_config
         return run_cluster_job(
             lambda own: parent.__call__([*overrides, *own], "hydra.sweep.dir", number, str(number), singletons),
             Path(run_dir),

@@ -5,7 +5,8 @@ The command line's jobs as Python functions::
     import kidasr
 
     corpus = kidasr.load_corpus("train.jsonl", "dev.jsonl")
-    metrics = kidasr.train("data=manifest", "data.train=train.jsonl", "data.validation=dev.jsonl", run_dir="outputs/mine")
+    config = kidasr.compose("data=manifest", "data.train=train.jsonl", "data.validation=dev.jsonl", "augment=specaugment")
+    metrics = kidasr.train(config, run_dir="outputs/mine")
     texts = kidasr.transcribe("outputs/mine/model", corpus.validation)
     print(kidasr.score(corpus.validation, texts)["wer"])
     kidasr.evaluate("openai/whisper-tiny.en", "data=manifest", "data.validation=dev.jsonl", run_dir="outputs/stock")
@@ -13,7 +14,7 @@ The command line's jobs as Python functions::
 
 The packages are listed in the order of the data flow. A package imports only packages before it:
 
-- ``errors``, ``durable``, ``seeding``, ``processes``: used by all others.
+- ``errors``, ``durable``, ``seeding``, ``processes``, ``installation``: used by all others.
 - ``config``: schema and checks of a config; secrets.
 - ``runs``: run folders and sweep folders; when two runs are the same experiment.
 - ``corpus``: manifest → split → audio. Utterances, speakers, sets.
@@ -36,13 +37,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from kidasr.api import Config
     from kidasr.corpus.manifest import Utterance
     from kidasr.corpus.sets import Sets
     from kidasr.recognition.score import Score
 
 __version__ = "0.1.0"
 
-__all__ = ["compare", "evaluate", "load_corpus", "score", "train", "transcribe"]
+__all__ = ["compare", "compose", "evaluate", "load_corpus", "score", "train", "transcribe"]
 
 
 def load_corpus(train: str | Path, validation: str | Path | None = None, *overrides: str) -> Sets:
@@ -63,8 +67,31 @@ def load_corpus(train: str | Path, validation: str | Path | None = None, *overri
     return load_corpus(train, validation, *overrides)
 
 
-def train(*overrides: str, run_dir: str | Path) -> dict[str, Any]:
-    """Do what ``python run.py OVERRIDES hydra.run.dir=RUN_DIR`` does, and return the content of ``metrics.json``.
+def compose(*overrides: str) -> Config:
+    """Compose the config of a run and check it, without starting anything.
+
+    Args:
+        overrides: As on the command line: ``"augment=specaugment"``, ``"optim.learning_rate=1e-5"``,
+            ``"--config-dir=mine"``.
+
+    Returns:
+        The config, an OmegaConf ``DictConfig`` that prints as YAML. :func:`train` takes it.
+
+    Raises:
+        KidasrError: If there is a mistake in it.
+    """
+    from kidasr.api import compose
+
+    return compose(*overrides)
+
+
+def train(*overrides: str | DictConfig, run_dir: str | Path) -> dict[str, Any]:
+    """Do what ``kidasr OVERRIDES hydra.run.dir=RUN_DIR`` does, and return the content of ``metrics.json``.
+
+    Args:
+        overrides: As on the command line; or one config, as returned by :func:`compose`.
+        run_dir: The run's folder. If it holds the finished run of this config, nothing is trained; if it holds an unfinished
+            one, that is resumed.
 
     Raises:
         KidasrError: If there is a mistake in the config or the data.

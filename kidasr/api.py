@@ -1,25 +1,28 @@
 """The functions of the package ``kidasr``, in a module of their own to keep ``import kidasr`` light."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as compose_config
 from hydra import initialize_config_dir
+from hydra.errors import HydraException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from kidasr.cli.launch import add_config_dirs, in_one_line
 from kidasr.cli.shorthand import written_out
 from kidasr.config import check_config
-from kidasr.config.checks import check_used
+from kidasr.config.checks import ConfigError, check_used
 from kidasr.corpus.age import AgeBuckets, is_in_years
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
+from kidasr.installation import CONF
 from kidasr.recognition.score import Score
 from kidasr.runs.files import METRICS, read_json
 from kidasr.runs.folder import lock_run_folder, prepare_run_folder
-
-CONF = Path(__file__).parents[1] / "conf"
 
 #: Longest recording accepted when no model is loaded, which would know its window: Whisper's own.
 WINDOW_SEC = 30.0
@@ -37,11 +40,29 @@ def load_corpus(train: str | Path, validation: str | Path | None, *overrides: st
     return check.leave_out(sets, bad, "no file")[0]
 
 
-def train(*overrides: str, run_dir: str | Path) -> dict[str, Any]:
+class Config(DictConfig):
+    """A composed config that prints as YAML."""
+
+    def __repr__(self) -> str:
+        return OmegaConf.to_yaml(self)
+
+
+def compose(*overrides: str) -> Config:
+    """See :func:`kidasr.compose`."""
+    cfg = _composed(*overrides)
+    check_config(cfg)
+    return Config(cfg)
+
+
+def train(*overrides: str | DictConfig, run_dir: str | Path) -> dict[str, Any]:
     """See :func:`kidasr.train`."""
-    cfg, folder = _composed(*overrides), Path(run_dir)
+    composed = [one for one in overrides if isinstance(one, DictConfig)]
+    if composed and len(overrides) > 1:
+        raise TypeError("kidasr.train: one composed config, or overrides")
+    cfg = deepcopy(composed[0]) if composed else _composed(*map(str, overrides))
+    folder = Path(run_dir)
     cfg.job.run_dir = str(folder)
-    check_used(cfg, overrides)
+    check_used(cfg, [] if composed else map(str, overrides))
     check_config(cfg)
     lock_run_folder(folder)
     if not prepare_run_folder(folder, cfg):
@@ -92,8 +113,13 @@ def compare(runs: Sequence[str | Path], output_dir: str | Path, baseline: str | 
 
 
 def _composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose_config("config", written_out(overrides, [CONF]))
+    arguments, own = add_config_dirs(overrides, CONF)
+    arguments = written_out(arguments, [CONF, *own])
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose_config("config", arguments)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(in_one_line(error, CONF, arguments)) from error
 
 
 def _as_trained(model: Path) -> list[str]:

@@ -35,3 +35,19 @@ def test_a_mistake_is_kidasrs_own_error(tmp_path: Path) -> None:
 
     with pytest.raises(KidasrError, match=r"^seed=-1: should be greater than or equal to 0$"):
         kidasr.train("seed=-1", run_dir=tmp_path / "run")
+    with pytest.raises(KidasrError, match=r"^augment=nothing: no such choice; expected: adult_to_child, "):
+        kidasr.compose("augment=nothing")
+    with pytest.raises(KidasrError, match=r"^augment.freq_mask_parm: no such key; did you mean augment.freq_mask_param"):
+        kidasr.compose("augment=specaugment", "augment.freq_mask_parm=3")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_composed_run_prints_as_yaml_can_be_changed_and_is_what_is_trained(tmp_path: Path) -> None:
+    config = kidasr.compose(*SHORT, "augment=specaugment", "augment.freq_mask_param=20")
+    assert "augment:\n  specaugment:\n    _target_: " in repr(config) and str(config) == repr(config)
+    config.augment.specaugment.freq_mask_param = 21
+    kidasr.train(config, run_dir=tmp_path / "run")
+    assert read_json(tmp_path / "run" / "config.json")["augment"]["specaugment"]["freq_mask_param"] == 21
+    assert "  run_dir: ${hydra:runtime.output_dir}\n" in repr(config), "the caller's config stays as it was"
+    with pytest.raises(TypeError, match="one composed config, or overrides"):
+        kidasr.train(config, "seed=2", run_dir=tmp_path / "other")

@@ -19,13 +19,15 @@ from kidasr.runs.sweeps import PlannedRun, add_runs
 from kidasr.training.trainer import ChildSpeechTrainer
 from tests.conftest import MICRO, ROOT, job, read_json, read_jsonl, run_here, run_py, sweep_runs
 from tests.corpus.recipes.corpora import CORPORA
+from tests.test_docs import write_example
 
 CORPUS = ROOT / "kidasr" / "embedded" / "corpus"
 
 
 def documented_commands() -> list[str]:
-    """Each ``python run.py ...`` in a bash block of README.md or docs/*.md, once and without its comment."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    """Each ``python run.py ...`` in a bash block of README.md or of docs/, once and without its comment."""
+    written = [path for path in (ROOT / "docs").rglob("*.md") if "reference" not in path.parts]  # generated for the site
+    pages = [ROOT / "README.md", *sorted(written)]
     blocks = [
         block for page in pages for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     ]
@@ -258,7 +260,10 @@ def test_validation_speakers_are_held_out_where_there_is_no_validation_manifest(
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(one, marks=[pytest.mark.processes] if "num_processes" in one else [])
+        pytest.param(
+            one,
+            marks=[pytest.mark.processes] if "num_processes" in one else [pytest.mark.slow] if "--config-dir" in one else [],
+        )
         for one in documented_commands()
         if not is_of_masks(one)
     ],
@@ -318,9 +323,13 @@ def test_the_documented_commands_run(
             f"hydra.run.dir={tmp_path / 'run'}",
             f"hydra.sweep.dir={tmp_path / 'sweep'}",
         ]
+    if "--config-dir=mine" in arguments:
+        write_example("new_augmentation.md", tmp_path)
+        monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert run_here(monkeypatch, *arguments) == 0
+    sys.modules.pop("slower", None)
     assert capfd.readouterr().out
     if "debug=smoke" in arguments:
         assert list(tmp_path.glob("run/metrics.json")) + list(tmp_path.glob("sweep/*/metrics.json"))

@@ -61,6 +61,7 @@ def screening(levels: Sequence[int]) -> Iterator[Levels]:
         yield tuple(int((place - row) % prime in on) for place in places)
 
 
+#: The designs of ablations, by name: the levels of each factor in each configuration, from the numbers of levels.
 DESIGNS: dict[str, Callable[[Sequence[int]], Iterator[Levels]]] = {
     one.__name__: one for one in (one_at_a_time, leave_one_out, factorial, half_factorial, screening)
 }

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from kidasr.installation import program
+
 USAGE = """\
 kidasr: fine-tune Whisper on children's speech, each idea one option.
 
@@ -51,7 +53,7 @@ def help_text(cfg: DictConfig, folders: Sequence[Path]) -> str:
     lines += ["Groups and their choices:", *(f"  {group}: {', '.join(choices)}" for group, choices in groups.items()), ""]
     keys += _comments(folders[0] / "config.yaml")[1]
     lines += ["Keys:", *(f"  {key}{': ' + meaning if meaning else ''}" for key, meaning in keys), ""]
-    return "\n".join([*lines, EXAMPLES, ENDING])
+    return "\n".join([*lines, EXAMPLES, ENDING]).replace("python run.py", program())
 
 
 def _choices(folders: Sequence[Path], group: str) -> list[str]:

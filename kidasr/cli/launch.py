@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from kidasr.config.checks import (
 )
 from kidasr.config.secrets import check_overrides, hidden
 from kidasr.errors import KidasrError, Stopped, truncate
+from kidasr.installation import program
 from kidasr.processes import are_started, is_first_process
 from kidasr.runs.folder import (
     check_place,
@@ -186,7 +187,7 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise errors, to be reported here in one line
     logging.raiseExceptions = False  # on a full disk, run.log fails silently; the screen still gets the message
     try:
-        sys.argv[1:], own = _add_config_dir(sys.argv[1:])
+        sys.argv[1:], own = add_config_dirs(sys.argv[1:], conf)
         folders = [conf, *own]
         inherited["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
         sys.argv[1:] = written_out(sys.argv[1:], folders)
@@ -198,7 +199,7 @@ def launch(main: Callable[[], Any], conf: Path) -> None:
             _end_with_failed_runs()
     except (KidasrError, HydraException, OmegaConfBaseException, OSError) as error:
         if not getattr(error, "was_reported", False):
-            for line in _in_one_line(error, conf, sys.argv[1:]).splitlines():
+            for line in in_one_line(error, conf, sys.argv[1:]).splitlines():
                 print(f"error: {hidden(line)}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
@@ -218,32 +219,43 @@ def _end_with_failed_runs() -> None:
     sys.exit(USER_ERROR if all(one.mistake for one in failed) else FAILURE)
 
 
-def _add_config_dir(arguments: list[str]) -> tuple[list[str], list[Path]]:
+def add_config_dirs(arguments: Sequence[str], conf: Path) -> tuple[list[str], list[Path]]:
     """Turn ``--config-dir`` into a search path, which every job of a sweep inherits, and make its modules importable.
 
+    The folder ``conf`` of the working directory is another such folder if it has a ``local/default.yaml``: an installed
+    package has no ``conf/local`` of its own.
+
+    Args:
+        arguments: The command line without the program's name.
+        conf: kidasr's own config folder.
+
     Returns:
-        The other arguments plus the search path, and the user's folder, if given.
+        The other arguments plus the search path, and the user's folders.
 
     Raises:
         ConfigError: If the folder does not exist.
     """
-    rest, given = [], None
+    rest: list[str] = []
+    folders: list[Path] = []
     words = iter(arguments)
     for one in words:
-        if one in ("--config-dir", "-cd"):
-            given = next(words, "")
-        elif one.startswith("--config-dir="):
-            given = one.partition("=")[2]
+        if one in ("--config-dir", "-cd") or one.startswith("--config-dir="):
+            given = one.partition("=")[2] if "=" in one else next(words, "")
+            if not given or not Path(given).is_dir():
+                raise ConfigError(f"--config-dir={given}: no such folder; expected: a folder with config groups")
+            folders = [Path(given).absolute()]
         else:
             rest.append(one)
-    if given is None:
-        return arguments, []
-    folder = Path(given).absolute()
-    if not given or not folder.is_dir():
-        raise ConfigError(f"--config-dir={given}: no such folder; expected: a folder with config groups")
-    sys.path.insert(1, str(folder))
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-    return [f"hydra.searchpath=[{quoted(f'file://{folder}')}]", *rest], [folder]
+    here = Path("conf").absolute()
+    is_inherited = any(one.startswith("hydra.searchpath=") for one in rest)
+    if (here / "local" / "default.yaml").is_file() and here.resolve() != conf.resolve() and not is_inherited:
+        folders.append(here)
+    if not folders:
+        return rest, []
+    sys.path[1:1] = [str(one) for one in folders if str(one) not in sys.path]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*map(str, folders), os.environ.get("PYTHONPATH")]))
+    # Last: after an override, Hydra does not recognise its own flags.
+    return [*rest, f"hydra.searchpath=[{','.join(quoted(f'file://{one}') for one in folders)}]"], folders
 
 
 def _check_command_line(conf: Path, folders: list[Path]) -> int:
@@ -494,7 +506,7 @@ def _check_hypotheses(overrides: list[str], folders: list[Path]) -> None:
                 chosen[group] = name
 
 
-def _in_one_line(error: Exception, conf: Path, arguments: list[str]) -> str:
+def in_one_line(error: Exception, conf: Path, arguments: list[str]) -> str:
     """What is wrong and what is expected, in one line, without Hydra's multi-line hints."""
     if isinstance(error, KidasrError):
         return str(error)
@@ -539,7 +551,7 @@ def _unknown_key(key: str, conf: Path, arguments: list[str]) -> str:
     files = sorted((conf / group).glob("*.yaml"))
     if files and "." not in key:
         job = next((one for one in choices if one.startswith("job=")), "job=train")
-        return f"{key}: not a group of {job}; expected: one listed by python run.py {job} --help"
+        return f"{key}: not a group of {job}; expected: one listed by {program()} {job} --help"
     with_key = [path.stem for path in files if re.search(rf"^ *{re.escape(name)}:", path.read_text("utf-8"), re.MULTILINE)]
     if with_key and "did you mean" not in line:
         return f"{key}: no such key with this choice of {group}; expected: {group}={' or '.join(with_key)}"

@@ -71,7 +71,9 @@ def _first_failure(started: Sequence[subprocess.Popen[bytes]]) -> int:
 
 def this_command(*overrides: str) -> list[str]:
     """The command line of this program, with other overrides."""
-    return [sys.executable, str(sys.modules["__main__"].__file__), *overrides]
+    main = sys.modules["__main__"]
+    module = main.__spec__.name.removesuffix(".__main__") if main.__spec__ else None  # python -m kidasr
+    return [sys.executable, *(["-m", module] if module else [str(main.__file__)]), *overrides]
 
 
 def quoted(value: object) -> str:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kidasr.cli.step_scale import step_scale_of
 from kidasr.corpus.age import AGE_ORDER, OLDEST_CHILD
+from kidasr.installation import program
 from kidasr.runs.environment import has_bfloat16_instructions
 from kidasr.runs.identity import sweep_name, words_of
 
@@ -44,6 +45,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("oldest_child", lambda: OLDEST_CHILD, replace=True)
     OmegaConf.register_new_resolver("all_on", lambda names, factors: ListConfig([*names, *(factors or ())]), replace=True)
     OmegaConf.register_new_resolver("bf16_pays", bf16_pays, replace=True)
+    OmegaConf.register_new_resolver("program", program, replace=True)
     OmegaConf.register_new_resolver("scaled_steps", scaled_steps, replace=True)
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
     OmegaConf.register_new_resolver("job_name", lambda folder: words_of(Path(folder).name) or "kidasr", replace=True)

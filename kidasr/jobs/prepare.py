@@ -12,6 +12,7 @@ from kidasr.config.schema import Seed, Text
 from kidasr.corpus.filters import Filters
 from kidasr.corpus.recipes.recipe import Recipe
 from kidasr.corpus.segment import Segmenter
+from kidasr.installation import program
 
 log = logging.getLogger(__name__)
 
@@ -153,9 +154,7 @@ def _notes(summary: Mapping[str, Any]) -> Iterator[str]:
 def _command(summary: Mapping[str, Any], output_dir: Path) -> str:
     sets = [f"data.{name}={output_dir / f'{name}.jsonl'}" for name in summary["sets"]]
     buckets = [f"'data.age_buckets=[{','.join(summary['age_buckets'])}]'"] if summary["age_buckets"] else []
-    return " ".join(
-        ["python run.py data=manifest", *sets, *buckets, "model=whisper model.name_or_path=openai/whisper-tiny.en"]
-    )
+    return " ".join([program(), "data=manifest", *sets, *buckets, "model=whisper model.name_or_path=openai/whisper-tiny.en"])
 
 
 def _readme(summary: Mapping[str, Any], table: str, by_age: str, notes: list[str], use: str) -> str:

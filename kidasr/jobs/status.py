@@ -7,6 +7,7 @@ from pathlib import Path
 from kidasr.config.job import Job
 from kidasr.config.schema import Text
 from kidasr.errors import KidasrError
+from kidasr.installation import program
 from kidasr.report.tables import Table, percent
 from kidasr.runs.files import METRICS, REPORT
 from kidasr.runs.sweeps import labels_of, newest_sweep, read_sweep
@@ -64,7 +65,7 @@ class Status(Job):
             print("\nRun the sweep's command again to run what is not finished.")
         elif all((folder / name / METRICS).exists() for name in states):
             report = folder / REPORT
-            print(f"\nreport: {report if report.exists() else f'python run.py job=compare runs={folder}/*'}")
+            print(f"\nreport: {report if report.exists() else f'{program()} job=compare runs={folder}/*'}")
 
 
 def _step(state: RunState) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from kidasr.evidence.runs import Run
+from kidasr.installation import program
 from kidasr.runs.files import ENVIRONMENT
 from kidasr.runs.identity import identity, key_of
 
@@ -91,7 +92,7 @@ def _command(runs: Sequence[Run]) -> str:
         return ""
     common = frozenset.intersection(*typed)
     differ = sorted({key_of(one) for one in frozenset.union(*typed) - common})
-    return " ".join(["python run.py", *sorted(common), *(f"{key}=..." for key in differ)])
+    return " ".join([program(), *sorted(common), *(f"{key}=..." for key in differ)])
 
 
 def _files(run: Run) -> str:

@@ -1,11 +1,12 @@
 """A run's software and hardware, recorded to reproduce it. Environment variables are not recorded."""
 
+import json
 import os
 import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def environment(seed: int, precision: str = "float32") -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [hidden(argument) for argument in sys.argv],
         "seed": seed,
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": _git("rev-parse", "HEAD") or _installed_commit(),
         "uncommitted_changes": None if (status := _git("status", "--porcelain")) is None else bool(status),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
@@ -44,11 +45,21 @@ def environment(seed: int, precision: str = "float32") -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
+    """What git says of kidasr's clone; None for an installed package, even one inside another repository."""
+    git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        for command in (["ls-files", "--error-unmatch", Path(__file__).name], arguments):
+            said = subprocess.run([*git, *command], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+    return said
+
+
+def _installed_commit() -> str | None:
+    """The commit that pip installed from a repository (PEP 610); None if it was installed otherwise."""
+    told = json.loads(distribution("kidasr").read_text("direct_url.json") or "{}")
+    commit: str | None = told.get("vcs_info", {}).get("commit_id")
+    return commit
 
 
 def has_bfloat16_instructions() -> bool:

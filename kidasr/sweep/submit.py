@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from kidasr.cli.launch import is_search
 from kidasr.errors import KidasrError, truncate
+from kidasr.installation import program
 from kidasr.report.tables import percent
 from kidasr.runs.folder import finished_wer, prepare_run_folder
 from kidasr.runs.identity import words_of
@@ -77,7 +78,7 @@ def launch_jobs(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
         reason = " ".join(str(error).split())
         raise KidasrError(f"hydra/launcher={cluster}: {truncate(reason)}") from error
     folder = launcher.config.hydra.sweep.dir
-    log.info("%d submitted of %d: python run.py job=status sweep='%s'", len(missing), len(runs), folder)
+    log.info("%d submitted of %d: %s job=status sweep='%s'", len(missing), len(runs), program(), folder)
     if not launcher.wait:
         return [JobReturn(overrides=run.typed, status=JobStatus.COMPLETED, _return_value=None) for run in runs]
     states = _wait(runs, launcher.poll_sec)

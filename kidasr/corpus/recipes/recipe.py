@@ -9,6 +9,7 @@ from typing import Any, Literal
 from kidasr.config.schema import Group, Text
 from kidasr.corpus.formats.format import text_lines
 from kidasr.errors import KidasrError, truncate
+from kidasr.installation import program
 
 #: The sets of a run.
 SetName = Literal["train", "validation", "test"]
@@ -135,7 +136,7 @@ class NoCorpus:
     @staticmethod
     def mistakes(keys: Mapping[str, Any]) -> Iterator[str]:
         """Always one: a corpus has to be named."""
-        yield "corpus: which one?; expected: corpus=NAME corpus.root=DIR (python run.py job=prepare --help lists them)"
+        yield f"corpus: which one?; expected: corpus=NAME corpus.root=DIR ({program()} job=prepare --help lists them)"
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
