@@ -8,7 +8,8 @@ The command line's jobs as Python functions::
     metrics = kidasr.train("data=manifest", "data.train=train.jsonl", "data.validation=dev.jsonl", run_dir="outputs/mine")
     texts = kidasr.transcribe("outputs/mine/model", corpus.validation)
     print(kidasr.score(corpus.validation, texts)["wer"])
-    kidasr.compare(["outputs/mine", "outputs/other"], "outputs/comparison")
+    kidasr.evaluate("openai/whisper-tiny.en", "data=manifest", "data.validation=dev.jsonl", run_dir="outputs/stock")
+    kidasr.compare(["outputs/mine", "outputs/stock"], "outputs/comparison")
 
 The packages are listed in the order of the data flow. A package imports only packages before it:
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["compare", "load_corpus", "score", "train", "transcribe"]
+__all__ = ["compare", "evaluate", "load_corpus", "score", "train", "transcribe"]
 
 
 def load_corpus(train: str | Path, validation: str | Path | None = None, *overrides: str) -> Sets:
@@ -72,6 +73,23 @@ def train(*overrides: str, run_dir: str | Path) -> dict[str, Any]:
     from kidasr.api import train
 
     return train(*overrides, run_dir=run_dir)
+
+
+def evaluate(model: str | Path, *overrides: str, run_dir: str | Path) -> dict[str, Any]:
+    """Score a model as it is, and return the content of ``metrics.json``: ``job=evaluate``.
+
+    Args:
+        model: A folder, or a name on the Hugging Face Hub.
+        overrides: As on the command line: ``"data=manifest", "data.validation=dev.jsonl"``.
+        run_dir: The folder to write to, which :func:`compare` takes beside those of trainings.
+
+    Raises:
+        KidasrError: If there is a mistake in the config or the data, or the model can't be used.
+        Stopped: After a signal; the same call goes on.
+    """
+    from kidasr.api import evaluate
+
+    return evaluate(model, *overrides, run_dir=run_dir)
 
 
 def transcribe(model: str | Path, utterances: Sequence[Utterance], *overrides: str) -> list[str]:

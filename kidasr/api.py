@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from kidasr.cli.shorthand import written_out
 from kidasr.config import check_config
+from kidasr.config.checks import check_used
 from kidasr.corpus.age import AgeBuckets, is_in_years
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
@@ -40,12 +41,18 @@ def train(*overrides: str, run_dir: str | Path) -> dict[str, Any]:
     """See :func:`kidasr.train`."""
     cfg, folder = _composed(*overrides), Path(run_dir)
     cfg.job.run_dir = str(folder)
+    check_used(cfg, overrides)
     check_config(cfg)
     lock_run_folder(folder)
     if not prepare_run_folder(folder, cfg):
         instantiate(cfg.job).run()
     metrics: dict[str, Any] = read_json(folder / METRICS)
     return metrics
+
+
+def evaluate(model: str | Path, *overrides: str, run_dir: str | Path) -> dict[str, Any]:
+    """See :func:`kidasr.evaluate`."""
+    return train("job=evaluate", f"model.name_or_path={model}", *overrides, run_dir=run_dir)
 
 
 def transcribe(model: str | Path, utterances: Sequence[Utterance], *overrides: str) -> list[str]:
@@ -56,12 +63,7 @@ def transcribe(model: str | Path, utterances: Sequence[Utterance], *overrides: s
     cfg = _composed("model=whisper", f"model.name_or_path={model}", *_as_trained(Path(model)), *overrides)
     check_config(cfg)
     recogniser, padding, options = instantiate(cfg.model).load(), instantiate(cfg.padding), cfg.trainer
-    transcriber = Transcriber(
-        recogniser,
-        options.per_device_eval_batch_size,
-        options.generation_num_beams,
-        options.generation_max_tokens_per_sec,
-    )
+    transcriber = Transcriber.configured(recogniser, options)
     order = sorted(range(len(utterances)), key=lambda place: utterances[place].known_duration_sec)
     found = transcriber(ChildSpeechDataset([utterances[place] for place in order], recogniser, padding=padding))
     return [text for _, text in sorted(zip(order, found.texts, strict=True))]

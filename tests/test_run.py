@@ -292,6 +292,7 @@ def test_the_documented_commands_run(
             "--cfg",
             "job=check",
             "job=compare",
+            "job=evaluate",
             "job=listen",
             "job=plan",
             "job=prepare",

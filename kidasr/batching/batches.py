@@ -73,6 +73,7 @@ class EpochBatches(BatchRebalanceSampler):
         max_length_factor: Maximum factor by which augmentation lengthens an utterance; ``max_batch_sec`` allows for it.
         processes, process: The number of processes, and this one's index.
         joining: Which utterances are joined in an epoch, and how long they are then; None if none are.
+        views: Number of views of each utterance in its batch; ``max_batch_sec`` is for all of them.
     """
 
     def __init__(
@@ -88,8 +89,9 @@ class EpochBatches(BatchRebalanceSampler):
         processes: int = 1,
         process: int = 0,
         joining: Joining | None = None,
+        views: int = 1,
     ):
-        self.joining = joining
+        self.joining, self.views = joining, views
         self.training_set = training_set
         self.utterances = training_set.utterances
         self.curriculum, self.seed = curriculum, seed
@@ -149,5 +151,5 @@ class EpochBatches(BatchRebalanceSampler):
                 longest_sec = self.joining.longest_sec if self.joining else self.training_set.durations_sec
                 longest_sec = self.max_length_factor * longest_sec
                 input_sec = np.minimum(longest_sec + self.padding.trailing_silence_sec, self.window_sec)
-            largest = np.clip(self.max_batch_sec // input_sec, 1, largest).astype(np.int64)
+            largest = np.clip(self.max_batch_sec // (self.views * input_sec), 1, largest).astype(np.int64)
         return largest

@@ -45,6 +45,13 @@ class Curriculum:
         """
         return np.zeros(len(training_set), dtype=np.int64)
 
+    def stages(self, training_set: TrainingSet, epoch: int) -> Indices:
+        """When each utterance may first be met in an epoch, shape ``(len(training_set),)``.
+
+        Where utterances are joined (``augment=concat``), one is followed only by those of its own stage and of earlier ones.
+        """
+        return self.ranks(training_set, epoch)
+
     def order(self, training_set: TrainingSet, seed: int, epoch: int) -> Indices:
         """Indices of the utterances in the order of an epoch, as many as there are utterances.
 

@@ -9,6 +9,7 @@ from pydantic import PositiveInt
 
 from kidasr.batching.curriculum import Curriculum
 from kidasr.batching.training_set import Indices, TrainingSet, Values
+from kidasr.features.padding import Padding
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class DifficultyCurriculum(Curriculum):
     def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         """In another order, batches limited in seconds would be another number."""
         limit, epochs = config["trainer"]["max_batch_sec"], config["curriculum"].get("epochs")
-        if limit is not None and epochs is not None and config["padding"].get("group_by_length"):
+        if limit is not None and epochs is not None and Padding.groups(config["padding"]):
             yield (
                 f"curriculum.epochs={epochs}: with trainer.max_batch_sec={limit}, epochs in different orders would have "
                 "different numbers of batches; expected: curriculum.epochs=null, or trainer.max_batch_sec=null"

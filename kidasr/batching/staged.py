@@ -11,6 +11,7 @@ from kidasr.batching.curriculum import AgeCurriculum
 from kidasr.batching.training_set import Indices, TrainingSet
 from kidasr.config.schema import Fraction
 from kidasr.corpus.age import UNKNOWN
+from kidasr.features.padding import Padding
 from kidasr.seeding import generator_for
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class StagedAgeCurriculum(AgeCurriculum):
     def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         """Repeated utterances of other lengths would make another number of batches."""
         limit = config["trainer"]["max_batch_sec"]
-        if limit is not None and config["padding"].get("group_by_length"):
+        if limit is not None and Padding.groups(config["padding"]):
             yield (
                 f"trainer.max_batch_sec={limit}: with this curriculum, which repeats utterances, epochs would have "
                 "different numbers of batches; expected: trainer.max_batch_sec=null"
@@ -77,6 +78,12 @@ class StagedAgeCurriculum(AgeCurriculum):
     def ranks(self, training_set: TrainingSet, epoch: int) -> Indices:
         """All the same: within an epoch, the order is random."""
         return np.zeros(len(training_set), dtype=np.int64)
+
+    def stages(self, training_set: TrainingSet, epoch: int) -> Indices:
+        """Those that do not take part are in a stage that this epoch does not reach."""
+        stages = np.ones(len(training_set), dtype=np.int64)
+        stages[self.joined(training_set, epoch)] = 0
+        return stages
 
     def order(self, training_set: TrainingSet, seed: int, epoch: int) -> Indices:
         """As many utterances as the training set has, of the buckets that take part."""

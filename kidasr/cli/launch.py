@@ -31,7 +31,7 @@ from kidasr.cli.processes import quoted, run_in_processes, this_command
 from kidasr.cli.shorthand import augmentation_keys, overridden_groups, written_out
 from kidasr.cli.toy_model import toy_model_warning
 from kidasr.cli.until import read_until
-from kidasr.config.checks import ConfigError, check_config, check_hydra, job_class, unknown_key
+from kidasr.config.checks import ConfigError, check_config, check_hydra, check_used, job_class, unknown_key
 from kidasr.config.secrets import check_overrides, hidden
 from kidasr.errors import KidasrError, Stopped, truncate
 from kidasr.processes import are_started, is_first_process
@@ -258,6 +258,7 @@ def _check_command_line(conf: Path, folders: list[Path]) -> int:
 def _checked(cfg: DictConfig) -> tuple[DictConfig, DictConfig]:
     """Split a config into Hydra's part and the rest, and check the rest."""
     hydra = cfg.hydra
+    check_used(cfg, hydra.overrides.task)
     with open_dict(cfg):
         del cfg["hydra"]
     check_config(cfg)

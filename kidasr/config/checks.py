@@ -5,7 +5,7 @@ Contradictions between keys are checked by the job.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from math import inf
@@ -56,6 +56,28 @@ def check_config(cfg: DictConfig) -> None:
         raise ConfigError("\n".join(mistakes))
     for warning in job.warnings(config):
         log.warning(warning)
+
+
+def check_used(cfg: DictConfig, typed: Iterable[str]) -> None:
+    """Refuse what was typed but is not used by the job.
+
+    Args:
+        cfg: The composed config.
+        typed: Overrides.
+
+    Raises:
+        ConfigError: With one line per override.
+    """
+    unused = job_class(cfg).unused
+    keys = {one: one.lstrip("+~").partition("=")[0] for one in typed}
+    name = str(OmegaConf.select(cfg, "job._target_")).rpartition(".")[2]
+    mistakes = [
+        f"{one}: not used by job={name.lower()}; expected: no {key}"
+        for one, key in keys.items()
+        if any(key == other or key.startswith(f"{other}.") for other in unused)
+    ]
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
 
 
 def job_class(cfg: DictConfig) -> type[Job]:

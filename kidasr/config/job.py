@@ -1,6 +1,6 @@
 """The interface between the command line and a job."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,8 @@ class Job:
     has_folder: ClassVar[bool] = True
     #: Whether the runs of a multirun are compared when all have ended.
     is_compared: ClassVar[bool] = False
+    #: Groups and keys that the config has because others set them. The job does not use them, so that typing one is refused.
+    unused: ClassVar[Sequence[str]] = ()
 
     @staticmethod
     def mistakes(config: Mapping[str, Any]) -> Iterable[str]:

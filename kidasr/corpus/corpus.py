@@ -56,7 +56,8 @@ class Corpus:
 
     Args:
         train, validation, test: Manifests, or corpora in another format. Without ``validation``, ``train`` is split: by its
-            ``split`` field if that names a validation set, or else by holding out speakers.
+            ``split`` field if that names a validation set, or else by holding out speakers. Scoring alone needs no
+            ``train``.
         tests: Paths of the manifests of further test sets, by name; None in place of a path for none.
         limit_train, limit_validation, limit_test: Maximum number of utterances, drawn speaker by speaker; None for all.
             ``limit_test`` is that of each test set.
@@ -76,7 +77,7 @@ class Corpus:
 
     def __init__(
         self,
-        train: Text,
+        train: Text | None,
         validation: Text | None,
         test: Text | None,
         tests: dict[Text, Text | None] | None,
@@ -136,26 +137,36 @@ class Corpus:
             elif name == "test" and path is not None and keys.get("test") is not None:
                 yield "data.tests.test: data.test is the set of that name already; expected: one of the two"
 
-    def load(self, faulty: list[FaultyLine] | None = None) -> Sets:
+    @staticmethod
+    def needs_train(config: Mapping[str, Any]) -> Iterator[str]:
+        """The mistake of a config without a training set, for jobs that need one."""
+        if config["data"].get("train", "") is None:
+            yield "data.train=null: should be a manifest or a folder; only job=evaluate does without"
+
+    def load(self, faulty: list[FaultyLine] | None = None, trains: bool = True) -> Sets:
         """Read, split, check and limit the sets.
 
         Args:
             faulty: Takes the lines that can't be used, which are left out, so that all can be reported; a speaker in two
                 sets is then accepted. None: the first such line or speaker is an error.
+            trains: Whether there is a training set. If not, ``train`` is read only where the validation set is a part of it,
+                and there may be no validation set.
 
         Raises:
             KidasrError: For an unusable manifest, or a speaker in two sets.
         """
-        found = {"train": self._read("train", self.train, faulty), "validation": [], "test": []}
+        found: dict[str, list[Utterance]] = {"train": [], "validation": [], "test": []}
+        if self.train is not None and (trains or self.validation is None):
+            found["train"] = self._read("train", self.train, faulty)
         _warn_of_split("train", found["train"])
         named = {name for utterance in found["train"] if (name := set_of(utterance.split))}
         if self.validation is not None and len(named) > 1:
             log.warning(
                 "data.train: all of its sets (%s) are trained on, as data.validation is given", ", ".join(sorted(named))
             )
-        if self.validation is None:
+        if self.validation is None and found["train"]:
             found |= divide_by_field(found["train"], None if faulty is None else partial(_of_no_set, faulty))
-        is_held_out = self.validation is None and not found["validation"]
+        is_held_out = self.validation is None and not found["validation"] and (trains or self.train is not None)
         if is_held_out:
             try:
                 found["train"], found["validation"] = create_train_val_split(
@@ -184,6 +195,8 @@ class Corpus:
             _warn_of_split(f"tests.{name}", found[name])
         if faulty is None:
             self._check_disjoint(found)
+        if not trains:
+            found["train"] = []
         cleaned = self.cleaning.apply(found)
         limited = {
             name: limit_utterances(utterances, self.limits.get(name, self.limits["test"]), self.split_seed)
@@ -205,7 +218,7 @@ class Corpus:
                 log.log(
                     logging.INFO if name == "train" else logging.WARNING, "data: the %s set was filtered: %s", name, mark
                 )
-        if len(sets.evaluation) < len(sets.validation):
+        if trains and len(sets.evaluation) < len(sets.validation):
             log.info("data: evaluations during training transcribe %d of the validation set", len(sets.evaluation))
         self._report(sets, is_held_out)
         cleaned.report(sets.named())

@@ -27,12 +27,12 @@ class Sets:
         return self.tests.get("test", [])
 
     def named(self) -> dict[str, list[Utterance]]:
-        """All sets by name. A speaker of train or validation is in no other set."""
-        return {"train": self.train, "validation": self.validation, **self.tests}
+        """All sets by name, without empty ones. A speaker of train or validation is in no other set."""
+        return _not_empty({"train": self.train, "validation": self.validation, **self.tests})
 
     def scored(self) -> dict[str, list[Utterance]]:
-        """The sets that are scored before and after training, by name."""
-        return {"validation": self.validation, **self.tests}
+        """The sets that are scored, by name, without empty ones."""
+        return _not_empty({"validation": self.validation, **self.tests})
 
     def changed(self, change: Callable[[str, Utterance], Utterance | None]) -> "Sets":
         """The sets with each utterance replaced by ``change(set name, utterance)``; None removes it."""
@@ -48,3 +48,7 @@ class Sets:
             self.lower_case,
             self.cleaned,
         )
+
+
+def _not_empty(sets: Mapping[str, list[Utterance]]) -> dict[str, list[Utterance]]:
+    return {name: utterances for name, utterances in sets.items() if utterances}

@@ -51,6 +51,8 @@ class Differences:
         self.runs = [run for members in groups.values() for run in members]
         #: Whether utterances stand for speakers, so that intervals are too narrow.
         self.speakers_unknown = any(run.speakers_unknown for run in self.runs)
+        #: Whether all are models as they are (job=evaluate), which no other seed would change: speakers are all that varies.
+        self.of_models = all("evaluated" in run.metrics for run in self.runs)
         self.factorial: Factorial | None = factorial(on) if on and len(on) == len(groups) else None
         names = list(groups)
         self._of_run = np.array([names.index(name) for name, members in groups.items() for _ in members])
@@ -118,7 +120,9 @@ class Differences:
         return int((self.panel.words > 0).sum())
 
     def has_seeds(self, place: int) -> bool:
-        """Whether the spread between seeds is known for a pair or an effect: a pair needs two seeds of both."""
+        """Whether the spread between seeds is known for a pair or an effect: a pair needs two seeds of both, or models."""
+        if self.of_models:
+            return True
         if not self.knows_seeds or place >= len(self.others):
             return self.knows_seeds
         return min(len(self.groups[self.others[place]]), len(self.groups[self.baseline])) > 1
@@ -183,7 +187,7 @@ class Differences:
         found = self._panel(chosen).contrasts(weights)
         ends = np.stack([np.maximum(0, found.values - found.reach), found.values + found.reach], axis=1)
         # An interval of 100 points and more says nothing.
-        known = (found.reach < 0.5) & self.knows_seeds & (self._seeds > 1)
+        known = (found.reach < 0.5) & (self.of_models | (self.knows_seeds & (self._seeds > 1)))
         return [
             {"wer": float(value), "ci95": both.tolist() if is_known else None, **size}
             for value, both, is_known in zip(found.values, ends, known, strict=True)
@@ -202,6 +206,7 @@ class Differences:
             "detectable": self._detectable(place) if known else None,
             "verdict": self.verdict(place),
             "speakers_unknown": self.speakers_unknown,
+            "of_models": self.of_models,
         }
 
     def _detectable(self, place: int) -> float:
@@ -244,7 +249,7 @@ class Differences:
 
     def _spread_of(self, place: int) -> dict[str, float] | None:
         """Standard errors of a pair by their source."""
-        if not self.has_seeds(place) or self.speakers < 2:
+        if self.of_models or not self.has_seeds(place) or self.speakers < 2:
             return None
         speakers, runs, both = (
             float(one[place, place]) for one in (self.found.of_speakers, self.found.of_runs, self.found.of_both)
@@ -269,7 +274,7 @@ class Differences:
         found = {age: panel.contrasts(weights) for age, panel in panels.items()}
         by_pair = []
         for place in range(pairs):
-            pooled = self._pooled(place, panels, found) if self.has_seeds(place) else None
+            pooled = self._pooled(place, panels, found) if self.has_seeds(place) and not self.of_models else None
             by_pair.append(
                 {
                     age: {

@@ -80,14 +80,18 @@ def finished_configurations(
 
 
 def _set_of_all(folders: Sequence[Path]) -> str:
-    """The test set if all finished runs have it, otherwise the validation set."""
+    """The test set if all finished runs have it, otherwise the validation set; without that, the first set that all have."""
     finished = [folder for folder in folders if (folder / METRICS).is_file()]
     tested = [folder for folder in finished if has_set(folder, "test")]
-    if tested and len(tested) < len(finished):
+    if tested and len(tested) == len(finished):
+        return "test"
+    of_all = [name for name in sets_in(finished[0]) if all(has_set(one, name) for one in finished)] if finished else []
+    chosen = "validation" if "validation" in of_all or not of_all else of_all[0]
+    if tested:
         log.warning(
-            "compared on the validation set: %d of %d runs have transcripts of a test set", len(tested), len(finished)
+            "compared on the %s set: %d of %d runs have transcripts of a test set", chosen, len(tested), len(finished)
         )
-    return "test" if tested and len(tested) == len(finished) else "validation"
+    return chosen
 
 
 def _check_scored(on: str, folders: Sequence[Path]) -> None:

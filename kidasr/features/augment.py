@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from kidasr.corpus.audio import Samples
     from kidasr.corpus.manifest import Utterance
-    from kidasr.features.joining import Joining
+    from kidasr.features.joining import Groups, Joining, Stages
 
 #: Numbers in words, for :func:`share_of`.
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -82,6 +82,9 @@ class WaveformAugmentation:
 
 class FeatureAugmentation:
     """Changes log-mel features, but not their shape."""
+
+    #: Whether each frame stays at its place.
+    keeps_positions: bool = True
 
     def __call__(self, features: torch.Tensor, real_frames: int, draw: Draw) -> torch.Tensor:
         """Augment features, without writing into those given, which are kept for the next epoch.
@@ -183,11 +186,28 @@ class Augmentations:
         """Whether an utterance's samples may differ from its recording's."""
         return bool(self._utterances or self.of_waveforms)
 
-    def joining(self, utterances: Sequence[Utterance], seed: int, window_sec: float) -> Joining | None:
-        """Which utterances of a training set are joined; None if none are."""
+    @property
+    def draws_views(self) -> bool:
+        """Whether two views of an utterance may differ."""
+        draw = Draw(0, 0, "")
+        return any(
+            one.p > 0 if hasattr(one, "p") else one.drawn(draw) is not None
+            for one in (*self.of_waveforms, *self.of_features)
+        )
+
+    def joining(
+        self,
+        utterances: Sequence[Utterance],
+        seed: int,
+        window_sec: float,
+        stages: Stages | None = None,
+        groups: Groups | None = None,
+    ) -> Joining | None:
+        """Which utterances of a training set are joined; None if none are. Arguments: see :class:`Joining`."""
         from kidasr.features.joining import Joining
 
-        return next((Joining(one, utterances, seed, window_sec) for one in self._utterances.values()), None)
+        arguments = (utterances, seed, window_sec, stages, groups)
+        return next((Joining(one, *arguments) for one in self._utterances.values()), None)
 
     @property
     def max_length_factor(self) -> float:

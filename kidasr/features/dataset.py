@@ -14,6 +14,7 @@ from kidasr.corpus.audio import SAMPLE_RATE_HZ, Samples, file_of, load_audio
 from kidasr.corpus.manifest import Utterance
 from kidasr.errors import KidasrError
 from kidasr.features.augment import Augmentations, Draw
+from kidasr.features.joining import Joining
 from kidasr.features.padding import FULL_WINDOW, Padding
 from kidasr.features.recogniser import Recogniser
 
@@ -62,6 +63,7 @@ class ChildSpeechDataset(Dataset[Any]):
         padding: Length of the features.
         views: Number of differently augmented views of an utterance; if more than 1, an example is a list of views.
         age_groups: Numbers of the age buckets that are groups of the model; None if it does not depend on ages.
+        joining: Which utterances are joined; None for what ``augment`` does by itself, whatever the order of an epoch.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class ChildSpeechDataset(Dataset[Any]):
         padding: Padding = FULL_WINDOW,
         views: int = 1,
         age_groups: Mapping[str, int] | None = None,
+        joining: Joining | None = None,
     ):
         self.utterances = utterances
         self.recogniser = recogniser
@@ -85,7 +88,7 @@ class ChildSpeechDataset(Dataset[Any]):
         self._features: Features | None = None
         self._samples: dict[int, Samples] = {}
         self._cache_left = [int(cache_sec * SAMPLE_RATE_HZ)]
-        self.joining = augment.joining(utterances, seed, recogniser.window_sec) if augment else None
+        self.joining = joining or (augment.joining(utterances, seed, recogniser.window_sec) if augment else None)
         if padding.is_short and not (augment and augment.changes_audio):
             self._features = {}
             if augment is None and recogniser.features_made_by is not None:

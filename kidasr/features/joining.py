@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Values = np.ndarray[tuple[int], np.dtype[np.float64]]
 Partners = np.ndarray[tuple[int, int], np.dtype[np.int64]]
+Groups = np.ndarray[tuple[int], np.dtype[np.int64]]
+#: The place of each utterance in the order of an epoch.
+Stages = Callable[[int], Groups]
 
 
 class Joining:
@@ -29,10 +32,22 @@ class Joining:
         utterances: The training set, of known lengths.
         seed: The run's seed.
         window_sec: The model's window. What would be longer is not joined.
+        stages: The curriculum's order of an epoch; None for any order. Joining keeps to it: an utterance is followed by
+            those of its own stage and of earlier ones.
+        groups: A number for each utterance; only those of one group are joined, as one input. None for a single group.
     """
 
-    def __init__(self, augmentation: UtteranceAugmentation, utterances: Sequence[Utterance], seed: int, window_sec: float):
+    def __init__(
+        self,
+        augmentation: UtteranceAugmentation,
+        utterances: Sequence[Utterance],
+        seed: int,
+        window_sec: float,
+        stages: Stages | None = None,
+        groups: Groups | None = None,
+    ):
         self._augmentation, self._utterances, self._seed, self._window_sec = augmentation, utterances, seed, window_sec
+        self._stages, self._groups = stages, groups
         self._newest: tuple[int, Partners] | None = None
 
     @cached_property
@@ -46,7 +61,14 @@ class Joining:
 
     def _plan(self, epoch: int) -> Partners:
         if self._newest is None or self._newest[0] != epoch:
-            self._newest = epoch, self._augmentation.partners(self._joinable, self._seed, epoch)
+            partners = self._augmentation.partners(self._joinable, self._seed, epoch)
+            unfit = np.zeros(partners.shape, dtype=bool)
+            if self._stages is not None:
+                stages = self._stages(epoch)
+                unfit |= stages[partners] > stages[:, None]
+            if self._groups is not None:
+                unfit |= self._groups[partners] != self._groups[:, None]
+            self._newest = epoch, np.where(np.logical_or.accumulate(unfit, axis=1), -1, partners)
         return self._newest[1]
 
     def partners(self, place: int, epoch: int) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import NonNegativeFloat
 
@@ -38,6 +39,11 @@ class Padding:
         self.trailing_silence_sec = trailing_silence_sec
         self.mask = mask
         self.group_by_length = group_by_length and self.is_short
+
+    @staticmethod
+    def groups(config: Mapping[str, Any]) -> bool:
+        """Whether the ``padding`` group of a config batches utterances of similar length."""
+        return bool(config.get("group_by_length")) and config.get("padding") == "longest"
 
     def describe(self) -> str:
         """A short description for the log."""

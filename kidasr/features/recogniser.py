@@ -43,6 +43,22 @@ class Scoring:
     rate: Literal["WER", "CER"]
 
 
+@dataclass(frozen=True)
+class Fallback:
+    """When a transcript is decoded again at a higher temperature: Whisper's temperature fallback."""
+
+    #: Tried in this order; the first is 0.
+    temperatures: Sequence[float]
+    #: A transcript that compresses better than this repeats itself; None: not asked.
+    compression_ratio_threshold: float | None
+    #: The model is unsure of a transcript whose tokens have a lower mean log-probability; None: not asked.
+    logprob_threshold: float | None
+    #: If it is unsure and the probability of no speech is higher than this, the transcript is empty; None: not asked.
+    no_speech_threshold: float | None
+    #: What is drawn depends on this and the utterance.
+    seed: int
+
+
 class Recogniser(ABC):
     """A model with its pre- and postprocessing.
 
@@ -66,6 +82,8 @@ class Recogniser(ABC):
     #: Whether ``forward`` takes ``token_logits=True``, and then returns the ``logits`` of real tokens in the order of
     #: ``labels != -100``, shape ``(tokens, vocabulary)``, and ``encoder_last_hidden_state``. Objectives need them.
     gives_token_logits: bool = False
+    #: Whether it has :meth:`transcribe_with_fallback`.
+    has_fallback: bool = False
     #: With keys: bytes of the encoder's output for a second of audio, in float32.
     encoding_bytes_per_sec: int = 0
 
@@ -95,6 +113,18 @@ class Recogniser(ABC):
             max_tokens: Maximum number of tokens in each transcript, independent of the other utterances in the batch.
             num_beams: 1 for greedy decoding.
         """
+
+    def transcribe_with_fallback(
+        self, batch: Batch, max_tokens: Sequence[int], num_beams: int, fallback: Fallback, utterances: Sequence[str]
+    ) -> list[str]:
+        """The transcripts of a batch, those that look wrong decoded again.
+
+        Args:
+            batch, max_tokens, num_beams: See :meth:`transcribe`.
+            fallback: When, and how.
+            utterances: Identify the utterances, for what is drawn.
+        """
+        raise NotImplementedError
 
     @property
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,10 @@ class SpecAugment(FeatureAugmentation):
             for mask in masks:
                 real = mask(real, mask_value=mean)
         return torch.cat([real, features[:, real_frames:]], dim=1)
+
+    def drawn(self, draw: Draw) -> Mapping[str, object] | None:
+        """Nothing by name: the masks depend on the utterance's length."""
+        return {} if self.num_freq_masks or self.num_time_masks else None
 
     def check(self, mel_bins: int) -> None:
         """Check that masks are not higher than the features."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,6 +60,11 @@ class Check(Job):
     ):
         self.output_dir, self.seed, self.fail_on = Path(output_dir), seed, fail_on
         self.data, self.model, self.padding, self.limits, self.report = data, model, padding, check, report
+
+    @staticmethod
+    def mistakes(config: Mapping[str, Any]) -> Iterator[str]:
+        """Nothing to train on."""
+        yield from Corpus.needs_train(config)
 
     def run(self) -> None:
         """Check the corpus, log a table, write the page."""

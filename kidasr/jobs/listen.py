@@ -64,7 +64,8 @@ class Listen(Job):
 
     @staticmethod
     def mistakes(config: Mapping[str, Any]) -> Iterator[str]:
-        """No augmentation."""
+        """No augmentation, or nothing to augment."""
+        yield from Corpus.needs_train(config)
         if not config["augment"]:
             yield "augment=none: nothing to listen to; expected: augment=kids, or a list, e.g. augment=[speed,noise]"
 

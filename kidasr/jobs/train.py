@@ -11,7 +11,6 @@ from kidasr.config.job import Job
 from kidasr.config.schema import Seed
 from kidasr.config.signature import load_target
 from kidasr.corpus.corpus import Corpus
-from kidasr.corpus.texts import Cleaning
 from kidasr.features.augment import Augmentation
 from kidasr.features.padding import Padding
 from kidasr.model.freeze import Freeze
@@ -24,7 +23,7 @@ from kidasr.training.average import Average
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.objective import Adapter, Objective
 from kidasr.training.run_length import run_length_contradictions
-from kidasr.training.settings import Optim, Schedule, Trainer
+from kidasr.training.settings import Optim, Schedule, Trainer, contradictions
 
 if TYPE_CHECKING:
     from transformers import EarlyStoppingCallback
@@ -79,15 +78,9 @@ class Train(Job):
     @staticmethod
     def mistakes(config: Mapping[str, Any]) -> Iterator[str]:
         """Contradictions between keys."""
+        yield from Corpus.needs_train(config)
+        yield from contradictions(config)
         checkpoint, trainer = config["checkpoint"], config["trainer"]
-        # A split field may name a set 'test'.
-        sets = [
-            "validation",
-            "test",
-            *(name for name, path in (config["data"].get("tests") or {}).items() if path is not None),
-        ]
-        if config.get("on") not in (None, *sets):
-            yield f"on={config['on']}: no such set; expected: {', '.join(dict.fromkeys(sets))}"
         eval_steps, save_steps = checkpoint["eval_steps"], checkpoint["save_steps"]
         processes = trainer["num_processes"] or 1
         if save_steps % eval_steps:
@@ -95,25 +88,15 @@ class Train(Job):
                 f"checkpoint.save_steps={save_steps}: should be a multiple of checkpoint.eval_steps={eval_steps}, so that "
                 "every checkpoint has an evaluation"
             )
-        if config["overwrite"] and config["resume"] != "never":
-            yield "overwrite=true: deletes a run only with resume=never; expected: resume=never as well"
         if trainer["max_steps"] == 0:
             yield "trainer.max_steps=0: should be 1 or more, or -1 to train for trainer.num_train_epochs"
-        if processes % trainer["num_nodes"]:
-            yield (f"trainer.num_processes={processes}: should be a multiple of trainer.num_nodes={trainer['num_nodes']}")
         if processes > trainer["train_batch_size"]:
             yield (
                 f"trainer.num_processes={processes}: more than the utterances in a batch; expected: at most "
                 f"trainer.train_batch_size={trainer['train_batch_size']}"
             )
-        if trainer["bf16"] and trainer["fp16"]:
-            yield "trainer.fp16=true: can't be combined with trainer.bf16=true; choose one"
-        elif trainer["fp16"] and trainer["use_cpu"]:
-            yield "trainer.fp16=true: not on a CPU; expected: trainer.bf16=true, or trainer=gpu trainer.bf16=false"
         if config["optim"]["optim"] == "adamw_8bit" and trainer["use_cpu"]:
             yield "optim=adamw_8bit: runs on NVIDIA GPUs only; expected: trainer=gpu, or optim=adamw"
-        writes = "en" if config["model"].get("task") == "translate" else config["model"].get("language")
-        yield from Cleaning(config["data"].get("clean", "none")).mistakes(writes)
         for name, one in config["augment"].items():
             if not isinstance(one, Mapping) or "_target_" not in one:
                 yield f"augment.{name}: not an augmentation; expected: a choice of conf/augment, e.g. augment=[specaugment]"

@@ -16,6 +16,7 @@ from kidasr.config.schema import Text
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError
 from kidasr.features.padding import Padding
+from kidasr.model.as_trained import InputLength, input_padding
 from kidasr.model.pretrained import Pretrained
 from kidasr.training.settings import Trainer
 
@@ -61,7 +62,7 @@ class Transcribe(Job):
         formats: list[Literal["csv", "txt", "srt", "vtt"]],
         max_sec: PositiveFloat,
         min_pause_sec: PositiveFloat,
-        input_length: Literal["as_trained", "short", "window"],
+        input_length: InputLength,
         model: Pretrained,
         padding: Padding,
         trainer: Trainer,
@@ -124,20 +125,12 @@ class Transcribe(Job):
             prepare_gpu()
         half = torch.bfloat16 if keys["bf16"] else torch.float16 if keys["fp16"] else None
         describe_device(keys["use_cpu"], half)
-        recogniser, padding = self.model.load(), self._padding()
+        recogniser = self.model.load()
+        padding = input_padding(self.input_length, getattr(self.model, "name_or_path", ""), self.padding)
         log.info("padding: %s", padding.describe())
         device = "cpu" if keys["use_cpu"] else "cuda"
         recogniser.model.to(device)
-        transcriber = Transcriber(
-            recogniser,
-            keys["per_device_eval_batch_size"],
-            keys["generation_num_beams"],
-            keys["generation_max_tokens_per_sec"],
-            keys["generation_max_length"],
-            device=device,
-            autocast=half,
-            num_workers=keys["dataloader_num_workers"],
-        )
+        transcriber = Transcriber.configured(recogniser, keys, device=device, autocast=half)
 
         @cache
         def detector() -> Callable[[Samples], list[Span]]:  # for long recordings alone
@@ -147,14 +140,6 @@ class Transcribe(Job):
             return detector()(samples)
 
         yield from transcribe_recordings(recordings, transcriber, padding, self.max_sec, find_speech)
-
-    def _padding(self) -> Padding:
-        from kidasr.features.padding import FULL_WINDOW
-        from kidasr.model.as_trained import padding_as_trained
-
-        if self.input_length == "as_trained":
-            return padding_as_trained(getattr(self.model, "name_or_path", ""))
-        return self.padding if self.input_length == "short" else FULL_WINDOW
 
     def _write(self, transcripts: Mapping[str, Transcript]) -> None:
         from kidasr.recognition.transcript_files import write_csv, write_each

@@ -61,16 +61,9 @@ class AgeLora(Lora):
 
     @staticmethod
     def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
-        """What computes without knowing of ages, or mixes them."""
+        """What computes without knowing of ages."""
         if config["trainer"].get("torch_compile"):
             yield "trainer.torch_compile=true: not with adapter=age; expected: false, or adapter=lora"
-        for name, one in config["augment"].items():
-            speaker = one.get("speaker", "same") if isinstance(one, Mapping) else "same"
-            if speaker != "same":
-                yield (
-                    f"augment.{name}.speaker={speaker}: joins children of different ages, and adapter=age needs one age for "
-                    f"each input; expected: augment.{name}.speaker=same, or adapter=lora"
-                )
 
     def choose_groups(self, train: Sequence[Utterance], buckets: AgeBuckets) -> Mapping[str, int]:
         """The groups: the age buckets of the training set, youngest first, each with its number.

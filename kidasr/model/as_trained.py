@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kidasr.errors import KidasrError
 from kidasr.features.padding import FULL_WINDOW, Padding
@@ -15,9 +15,11 @@ from kidasr.runs.files import CONFIG, write_json
 #: The file, in a model folder, with what the checkpoint's own files do not say.
 KIDASR = "kidasr.json"
 
+#: Length of a model's input: as it was trained, short (the ``padding`` group), or its full window.
+InputLength = Literal["as_trained", "short", "window"]
+
 #: The keys of the ``padding`` group.
 KEYS = ("padding", "trailing_silence_sec", "mask", "group_by_length")
-
 
 #: Libraries that decide what the model computes, and how transcripts are normalized.
 LIBRARIES = ("torch", "transformers", "tokenizers")
@@ -71,6 +73,22 @@ def read_description(folder: Path) -> dict[str, Any]:
     return content
 
 
+def input_padding(length: InputLength, name_or_path: str, short: Padding) -> Padding:
+    """The padding that a key ``input_length`` asks for.
+
+    Args:
+        length: The key's value.
+        name_or_path: A model folder or a name on the Hugging Face Hub.
+        short: What short input is.
+
+    Raises:
+        KidasrError: If the model's folder says how it was trained, but can't be read.
+    """
+    if length == "as_trained":
+        return padding_as_trained(name_or_path)
+    return short if length == "short" else FULL_WINDOW
+
+
 def padding_as_trained(name_or_path: str) -> Padding:
     """The length of input that a model was trained with; the full window for one that kidasr did not train.
 
@@ -80,11 +98,8 @@ def padding_as_trained(name_or_path: str) -> Padding:
     Raises:
         KidasrError: If the folder's file can't be read.
     """
-    folder = Path(name_or_path).expanduser()
-    path = folder / KIDASR if folder.is_dir() else _from_hub(name_or_path)
-    if path is not None and not path.is_file():
-        path = folder.parent / CONFIG  # of a run from before there was such a file
-    if path is None or not path.is_file():
+    path = _described_in(name_or_path) or _from_hub(name_or_path)
+    if path is None:
         return FULL_WINDOW
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -93,10 +108,33 @@ def padding_as_trained(name_or_path: str) -> Padding:
         raise KidasrError(f"{path}: can't be read: {error}; expected: the file that a run has written") from error
 
 
+def language_as_trained(name_or_path: str) -> str | None:
+    """The ``model.language`` that a model was trained with; None for one that kidasr did not train.
+
+    Args:
+        name_or_path: A model folder or a name on the Hugging Face Hub.
+    """
+    path = _described_in(name_or_path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        language: str | None = content.get("language", (content.get("model") or {}).get("language"))
+        return language
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _described_in(name_or_path: str) -> Path | None:
+    folder = Path(name_or_path).expanduser()
+    files = (folder / KIDASR, folder.parent / CONFIG)  # the second, of a run from before there was the first
+    return next((path for path in files if path.is_file()), None) if folder.is_dir() else None
+
+
 def _from_hub(name: str) -> Path | None:
-    """The file of a model on the hub, downloaded as the model itself; None if it has none."""
+    """The file of a model on the hub, downloaded as the model itself is; None for a folder, or if there is none."""
     from huggingface_hub import hf_hub_download
 
+    if Path(name).expanduser().is_dir():
+        return None
     try:
         return Path(hf_hub_download(name, KIDASR))
     except Exception:  # no such file, no such model, no hub: what is wrong with the model, its loading says

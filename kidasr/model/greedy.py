@@ -4,7 +4,8 @@ The same transcripts as transformers' ``generate``, in less time: the encoder ru
 built once, and utterances that have ended leave the batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,38 +35,75 @@ def is_plain(generation: GenerationConfig) -> bool:
     return unusual <= KNOWN and isinstance(generation.eos_token_id, int)
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """The encoder's output for a batch."""
+
+    #: Shape ``(batch, positions, width)``.
+    hidden: torch.Tensor
+    #: The mask to add to attention scores; None if all positions are real.
+    mask: torch.Tensor | None
+    #: Group of each utterance, shape ``(batch,)``, for a model with adapters by age; empty for others.
+    ages: Mapping[str, torch.Tensor]
+
+    def of(self, places: Sequence[int]) -> "Encoded":
+        """The output for some utterances of the batch."""
+        chosen = torch.tensor(places, dtype=torch.long, device=self.hidden.device)
+        return self._of(chosen)
+
+    def _of(self, chosen: torch.Tensor) -> "Encoded":
+        mask = None if self.mask is None else self.mask[chosen]
+        return Encoded(self.hidden[chosen], mask, {name: groups[chosen] for name, groups in self.ages.items()})
+
+
 @torch.no_grad()
-def greedy_tokens(
+def encode(
     model: WhisperForConditionalGeneration,
     input_features: torch.Tensor,
     frame_mask: torch.Tensor | None,
     keys: torch.Tensor | None,
-    prompt: Sequence[int],
-    bounds: Sequence[int],
     age_groups: torch.Tensor | None = None,
-) -> list[list[int]]:
-    """Decode a batch.
+) -> Encoded:
+    """Encode a batch.
 
     Args:
         model: The model, in evaluation mode.
         input_features: Log-mel, shape ``(batch, mel_bins, frames)``.
         frame_mask: Real positions, bool, shape ``(batch, frames / 2)``; None if all are real.
         keys: Identify the inputs, shape ``(batch,)``; see :class:`kidasr.model.kept_encodings.KeptEncodings`.
+        age_groups: Group of each utterance, shape ``(batch,)``, for a model with adapters by age; None for others.
+    """
+    ages: dict[str, torch.Tensor] = {} if age_groups is None else {AGE_GROUPS: age_groups}
+    hidden = model.get_encoder()(input_features, frame_mask=frame_mask, keys=keys, **ages).last_hidden_state
+    return Encoded(hidden, additive(frame_mask, hidden.dtype), ages)
+
+
+@torch.no_grad()
+def greedy_tokens(
+    model: WhisperForConditionalGeneration,
+    encoded: Encoded,
+    prompt: Sequence[int],
+    bounds: Sequence[int],
+    temperature: float = 0.0,
+    uniform: torch.Tensor | None = None,
+) -> list[list[int]]:
+    """Decode a batch.
+
+    Args:
+        model: The model, in evaluation mode.
+        encoded: The encoder's output.
         prompt: Tokens at the start of each transcript.
         bounds: Maximum number of tokens of each transcript, without the prompt.
-        age_groups: Group of each utterance, shape ``(batch,)``, for a model with adapters by age; None for others.
+        temperature: 0 chooses the most likely token; with a higher one, tokens are drawn.
+        uniform: What to draw with: numbers from 0 to 1, shape ``(batch, max(bounds))``; None at temperature 0.
 
     Returns:
         The tokens of each transcript, without the prompt and the end of text.
     """
     generation: Any = model.generation_config
-    device, size, end = input_features.device, len(bounds), generation.eos_token_id
-    encoder, decoder = model.get_encoder(), model.get_decoder()
-    never = torch.tensor(_real(generation.suppress_tokens), dtype=torch.long, device=device)
-    not_first = torch.tensor(_real(generation.begin_suppress_tokens), dtype=torch.long, device=device)
-    ages: dict[str, torch.Tensor] = {} if age_groups is None else {AGE_GROUPS: age_groups}
-    hidden = encoder(input_features, frame_mask=frame_mask, keys=keys, **ages).last_hidden_state
-    mask = additive(frame_mask, hidden.dtype)
+    device, size, end = encoded.hidden.device, len(bounds), generation.eos_token_id
+    decoder = model.get_decoder()
+    never, not_first = never_tokens(generation, device), never_first(generation, device)
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
 
     limits = torch.tensor(bounds, device=device)
@@ -74,12 +112,20 @@ def greedy_tokens(
     running = torch.ones(size, dtype=torch.bool, device=device)  # of those, the ones that have not ended
     tokens = torch.tensor([list(prompt)], device=device).expand(size, -1)
     for place in range(max(bounds)):
-        state = decoder(tokens, encoder_hidden_states=hidden, past_key_values=cache, use_cache=True, frame_mask=mask, **ages)
+        state = decoder(
+            tokens,
+            encoder_hidden_states=encoded.hidden,
+            past_key_values=cache,
+            use_cache=True,
+            frame_mask=encoded.mask,
+            **encoded.ages,
+        )
         scores = model.proj_out(state.last_hidden_state[:, -1]).float()
         scores.index_fill_(1, never, -torch.inf)
         if place == 0:
             scores.index_fill_(1, not_first, -torch.inf)
-        chosen = torch.where(running, scores.argmax(-1), end)
+        best = scores.argmax(-1) if uniform is None else _drawn(scores / temperature, uniform[rows, place])
+        chosen = torch.where(running, best, end)
         found[rows, place] = chosen
         running = (chosen != end) & (place + 1 < limits[rows])
         number = int(running.sum())
@@ -88,11 +134,26 @@ def greedy_tokens(
         if number <= (1 - ENDED_SHARE) * len(rows):
             kept = running.nonzero()[:, 0]
             cache.batch_select_indices(kept)
-            rows, chosen, running, hidden = rows[kept], chosen[kept], running[kept], hidden[kept]
-            mask = None if mask is None else mask[kept]
-            ages = {name: groups[kept] for name, groups in ages.items()}
+            rows, chosen, running, encoded = rows[kept], chosen[kept], running[kept], encoded._of(kept)
         tokens = chosen[:, None]
     return [row[: row.index(end)] if end in row else row for row in found.tolist()]
+
+
+def _drawn(scores: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Draw a token of each row, by the inverse of the distribution function."""
+    sums = scores.double().softmax(-1).cumsum(-1)
+    places = torch.searchsorted(sums, (uniform.to(sums.dtype) * sums[:, -1])[:, None], right=True)[:, 0]
+    return places.clamp(max=scores.shape[1] - 1)
+
+
+def never_tokens(generation: GenerationConfig, device: torch.device) -> torch.Tensor:
+    """Tokens that no transcript has."""
+    return torch.tensor(_real(generation.suppress_tokens), dtype=torch.long, device=device)
+
+
+def never_first(generation: GenerationConfig, device: torch.device) -> torch.Tensor:
+    """Tokens that no transcript begins with."""
+    return torch.tensor(_real(generation.begin_suppress_tokens), dtype=torch.long, device=device)
 
 
 def _real(tokens: Sequence[int] | None) -> list[int]:

@@ -16,14 +16,16 @@ from kidasr.corpus.audio import SAMPLE_RATE_HZ, Samples
 from kidasr.errors import KidasrError, truncate
 from kidasr.features.log_mel import log_mel
 from kidasr.features.padding import Padding
-from kidasr.features.recogniser import Batch, Component, Recogniser, Scoring
+from kidasr.features.recogniser import Batch, Component, Fallback, Recogniser, Scoring
 from kidasr.model.age_groups import AGE_GROUPS
 from kidasr.model.age_lora import AGE_ADAPTERS
 from kidasr.model.attention import KIDASR
 from kidasr.model.components import components
-from kidasr.model.greedy import greedy_tokens, is_plain
+from kidasr.model.fallback import drawn_tokens, is_bad, is_silence, judge
+from kidasr.model.greedy import Encoded, encode, greedy_tokens, is_plain
 from kidasr.model.prompt import language_code, set_prompt
 from kidasr.model.short_input import WhisperForConditionalGeneration
+from kidasr.runs.files import MODEL
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class Whisper(Recogniser):
     language: str
     takes_keys = True
     gives_token_logits = True
+    has_fallback = True
 
     def __init__(
         self, model: WhisperForConditionalGeneration, processor: WhisperProcessor, language: str, prompt: Sequence[int]
@@ -81,16 +84,57 @@ class Whisper(Recogniser):
         Greedy decoding is :mod:`kidasr.model.greedy`; beam search, and checkpoints with unusual generation settings, are
         transformers' ``generate``.
         """
-        inputs = {name: batch[name] for name in ("input_features", "frame_mask", AGE_GROUPS) if name in batch}
+        return self._texts(self._rows(batch, self._bounds(max_tokens), num_beams))
+
+    def transcribe_with_fallback(
+        self, batch: Batch, max_tokens: Sequence[int], num_beams: int, fallback: Fallback, utterances: Sequence[str]
+    ) -> list[str]:
+        """See :mod:`kidasr.model.fallback`. At temperatures above 0, one transcript is drawn, whatever the beam size."""
+        if not is_plain(self.model.generation_config):
+            raise KidasrError(
+                "trainer.generation_temperatures: not with this checkpoint, whose generation_config.json has rules of its "
+                "own; expected: [0.0]"
+            )
+        bounds = self._bounds(max_tokens)
+        inputs = (batch["input_features"], batch.get("frame_mask"), batch.get("keys"), batch.get(AGE_GROUPS))
+        encoded = encode(self.model, *inputs)
+        left = list(range(len(bounds)))
+        texts = [""] * len(bounds)
+        for temperature in fallback.temperatures:
+            those, some, names = encoded.of(left), [bounds[one] for one in left], [utterances[one] for one in left]
+            if temperature:
+                rows = drawn_tokens(self.model, those, self.prompt, some, temperature, fallback, names)
+            else:
+                rows = self._rows(batch, bounds, num_beams, encoded)
+            judged = judge(self.model, those, self.prompt, some, rows)
+            bad = []
+            for place, text, one in zip(left, self._texts(rows), judged, strict=True):
+                texts[place] = "" if is_silence(one, fallback) else text
+                if is_bad(text, one, fallback):
+                    bad.append(place)
+            left = bad
+            if not left:
+                break
+        return texts
+
+    def _bounds(self, max_tokens: Sequence[int]) -> list[int]:
         longest = self.model.generation_config.max_length or self.max_tokens
         room = min(longest, self.max_tokens) - len(self.prompt)
-        bounds = [min(bound, room) for bound in max_tokens]
+        return [min(bound, room) for bound in max_tokens]
+
+    def _texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        return [text.strip() for text in self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+
+    def _rows(self, batch: Batch, bounds: Sequence[int], num_beams: int, encoded: Encoded | None = None) -> list[list[int]]:
+        """The tokens of each transcript, up to the end of text."""
+        inputs = {name: batch[name] for name in ("input_features", "frame_mask", AGE_GROUPS) if name in batch}
         if num_beams == 1 and is_plain(self.model.generation_config):
-            rows = greedy_tokens(
-                *(self.model, inputs["input_features"], inputs.get("frame_mask"), batch.get("keys"), self.prompt, bounds),
-                age_groups=inputs.get(AGE_GROUPS),
-            )
-            return [text.strip() for text in self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+            if encoded is None:
+                encoded = encode(
+                    *(self.model, inputs["input_features"], inputs.get("frame_mask"), batch.get("keys")),
+                    age_groups=inputs.get(AGE_GROUPS),
+                )
+            return greedy_tokens(self.model, encoded, self.prompt, bounds)
         tokens = self.model.generate(
             **inputs,
             num_beams=num_beams,
@@ -100,7 +144,8 @@ class Whisper(Recogniser):
             stopping_criteria=StoppingCriteriaList([TokenBounds(bounds, len(self.prompt))] if num_beams == 1 else []),
         )
         rows = [row[:bound] for row, bound in zip(tokens.tolist(), bounds, strict=True)]
-        return [text.strip() for text in self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+        end = self.model.generation_config.eos_token_id
+        return [row[: row.index(end)] if end in row else row for row in rows]
 
     @property
     def scoring(self) -> Scoring:
@@ -178,6 +223,8 @@ def load_whisper(name_or_path: str, language: str, task: str) -> Whisper:
         raise KidasrError(
             f"model.name_or_path={name}: no such folder; expected: a folder with a Whisper checkpoint, or a name on the Hub"
         )
+    if (Path(name) / MODEL / "config.json").is_file() and not (Path(name) / "model.safetensors").is_file():
+        raise KidasrError(f"model.name_or_path={name}: the folder of a run; expected: its model, {Path(name) / MODEL}")
     try:
         _check_files(Path(name))
         config = AutoConfig.from_pretrained(name, **SAFE)

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,12 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from kidasr.batching.collator import Collator
+from kidasr.corpus.manifest import Utterance
+from kidasr.errors import KidasrError
 from kidasr.features.dataset import ChildSpeechDataset, Example
-from kidasr.features.recogniser import Batch, Recogniser
+from kidasr.features.recogniser import Batch, Fallback, Recogniser
 from kidasr.freed_memory import return_freed_memory
+from kidasr.model.fallback import fallback_of
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,36 @@ class Transcriber:
     #: Called before each batch, equally often in all processes; raises an exception to stop the work.
     stop: Callable[[], None] = lambda: None
     show_progress: bool = False
+    #: Decodes again what looks wrong; None for transcripts as they are.
+    fallback: Fallback | None = None
+
+    @classmethod
+    def configured(cls, recogniser: Recogniser, trainer: Mapping[str, Any], seed: int = 0, **others: Any) -> "Transcriber":
+        """A transcriber with the batch size, decoding and workers of the ``trainer`` group.
+
+        Args:
+            recogniser: The recogniser.
+            trainer: The keys of the group.
+            seed: What temperature fallback draws depends on this and the utterance.
+            others: Other arguments, such as the device.
+
+        Raises:
+            KidasrError: If temperature fallback is on and the recogniser has none.
+        """
+        fallback = fallback_of(trainer, seed)
+        if fallback is not None and not recogniser.has_fallback:
+            name = type(recogniser.model).__name__
+            raise KidasrError(f"trainer.generation_temperatures: a {name} has no temperature fallback; expected: [0.0]")
+        return cls(
+            recogniser,
+            trainer["per_device_eval_batch_size"],
+            trainer["generation_num_beams"],
+            trainer["generation_max_tokens_per_sec"],
+            trainer["generation_max_length"],
+            num_workers=trainer["dataloader_num_workers"] or 0,
+            fallback=fallback,
+            **others,
+        )
 
     def __post_init__(self) -> None:
         self._kept: tuple[ChildSpeechDataset, DataLoader[Any]] | None = None
@@ -90,7 +123,8 @@ class Transcriber:
                     continue
                 with torch.autocast(device, enabled=False):  # features are always in full precision
                     batch, durations_sec = next(loader)
-                texts, loss = self._transcribe(batch, durations_sec, with_loss)
+                names = [_name(dataset.utterances[place]) for place in own[number]] if self.fallback else []
+                texts, loss = self._transcribe(batch, durations_sec, with_loss, names)
                 found += zip(own[number], texts, strict=True)
                 losses.append((loss, len(texts)))
         finally:
@@ -102,12 +136,17 @@ class Transcriber:
         mean = sum(loss * number for loss, number in losses) / max(1, len(dataset))
         return Transcription([text for _, text in sorted(found)], mean if with_loss else None)
 
-    def _transcribe(self, batch: Batch, durations_sec: Sequence[float], with_loss: bool) -> tuple[list[str], float]:
+    def _transcribe(
+        self, batch: Batch, durations_sec: Sequence[float], with_loss: bool, names: Sequence[str]
+    ) -> tuple[list[str], float]:
         device = torch.device(self.device)
         batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
         bounds = [self._bound(duration_sec) for duration_sec in durations_sec]
         with torch.no_grad():
-            texts = self.recogniser.transcribe(batch, bounds, self.num_beams)
+            if self.fallback is None:
+                texts = self.recogniser.transcribe(batch, bounds, self.num_beams)
+            else:
+                texts = self.recogniser.transcribe_with_fallback(batch, bounds, self.num_beams, self.fallback, names)
             loss = self.recogniser.model(**batch)["loss"].float().item() if with_loss else 0.0
         return texts, loss
 
@@ -138,3 +177,13 @@ class Transcriber:
         if keep_workers:
             self._kept = (dataset, loader)
         return loader
+
+
+def shortest_first(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """Sort utterances for transcription: a batch takes as long as its longest utterance and its longest transcript."""
+    return sorted(utterances, key=lambda utterance: utterance.known_duration_sec)
+
+
+def _name(utterance: Utterance) -> str:
+    """Identifies an utterance, or a piece of one."""
+    return f"{utterance.utterance_id} {utterance.start_sec}"

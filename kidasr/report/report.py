@@ -61,6 +61,14 @@ HOW = (
     "80% probability."
 )
 
+#: The same for a comparison of models as they are.
+HOW_MODELS = (
+    "Change: {rate} minus the baseline's {rate}, in percentage points; below zero is better. Interval and p: for other "
+    "speakers and these very models, by Student's t over speakers. Corrected: p for all pairs of this comparison together; "
+    "below {level} it is a verdict. Would show: the smallest true difference that would have got a verdict with 80% "
+    "probability."
+)
+
 #: The same for the last column of the pairs.
 HOW_SPEAKERS = (
     "p, speakers only: the matched-pairs test MAPSSWE with speakers as segments. It knows nothing of seeds: it tells "
@@ -108,9 +116,11 @@ class Report:
         metrics = run.metrics
         described = describe(run)
         rate = rate_of(metrics)
-        curve = learning_curve({"": [metrics]}, rate)
+        is_trained = "evaluated" not in metrics
+        curve = learning_curve({"": [metrics]}, rate) if is_trained else None
         by_age = wer_by_age({"": described}, rate=rate, note=TOO_NARROW_SHORT if run.speakers_unknown else "")
-        save(curve, folder / LEARNING_CURVE)
+        if curve is not None:
+            save(curve, folder / LEARNING_CURVE)
         save(by_age, folder / WER_BY_AGE)
         if not self.html:
             return
@@ -135,12 +145,11 @@ class Report:
         if full_window := metrics.get("full_window"):
             said.append(f"For other programs, which pad every recording: {about_full_window(full_window, rate)}.")
         said += [f"Note: the {name} set was filtered: {mark}." for name, mark in metrics.get("filtered_sets", {}).items()]
-        if worse:
-            said.append(f"Warning: {worse}.")
+        said += [f"Warning: {doubt}." for doubt in (*metrics.get("doubts", ()), *([worse] if worse else []))]
         page = Page(_title(folder, run), str(folder))
         page.sections = [
             Section(
-                f"{rate} by age",
+                f"{rate} by age" if run.set_name == "validation" else f"Set {run.set_name}: {rate} by age",
                 said,
                 figures={f"{rate} by age": by_age},
                 table=rates_table(described, rate),
@@ -149,7 +158,7 @@ class Report:
             ),
             *_test_sections(metrics, tests or {}, rate),
             *_text_sections(metrics.get("texts")),
-            Section("Training", figures={f"{rate}, losses and learning rate by optimizer step": curve}),
+            *_training_section(curve, rate),
             *_order_section(drawn),
             Section("Environment", items=_how_it_was_run(folder)),
         ]
@@ -223,7 +232,9 @@ class Report:
                 if main
                 else {f"change of {rate} against {baseline}": figures["forest"]},
                 table=tables["effects" if main else "pairs"],
-                note=HOW.format(rate=rate, shares=shares, level=f"{comparison['level']:.3g}")
+                note=(HOW_MODELS if pairs[0].get("of_models") else HOW).format(
+                    rate=rate, shares=shares, level=f"{comparison['level']:.3g}"
+                )
                 + f" {_about_effects(effects, rate) if main else HOW_SPEAKERS}",
             ),
         ]
@@ -270,6 +281,11 @@ class Report:
         return sections
 
 
+def _training_section(curve: Figure | None, rate: str) -> list[Section]:
+    """The learning curve; nothing for a model that was not trained here."""
+    return [Section("Training", figures={f"{rate}, losses and learning rate by optimizer step": curve})] if curve else []
+
+
 def _order_section(drawn: AgesDrawn | None) -> list[Section]:
     """The ages that training drew, step by step."""
     if drawn is None:
@@ -284,8 +300,14 @@ def _test_sections(metrics: Mapping[str, Any], tests: Mapping[str, Run], rate: s
     if not tests:
         return []
     note = "The interval of a change is for other speakers, and for this model alone: another seed would give another one."
+    was_scored = any(one["zero_shot"] for one in (metrics, *metrics["tests"].values()))
     sections = [
-        Section("All sets, before and after training", about_undecided_sets(metrics), table=sets_table(metrics), note=note)
+        Section(
+            "All sets, before and after training" if was_scored else "All sets",
+            about_undecided_sets(metrics),
+            table=sets_table(metrics),
+            note=note if was_scored else "",
+        )
     ]
     for name, run in tests.items():
         of_set = metrics["tests"][name]

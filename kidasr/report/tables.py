@@ -122,10 +122,16 @@ def component_table(components: Sequence[Component], learning_rate: float) -> Ta
 
 
 def result_table(zero_shot: Score | None, final: Score, rate: str = "WER") -> Table:
-    """WER and CER before and after training, overall and by age; only CER if that is the error rate."""
+    """WER and CER before and after training, overall and by age; only CER if that is the error rate.
+
+    Without scores before training, those of the model alone.
+    """
     by_character = rate == "CER"
-    columns = ["age", "utterances", "characters" if by_character else "words", f"{rate} before", "after", "change"]
-    table = Table([*columns, *([] if by_character else ["CER before", "after"])])
+    columns = ["age", "utterances", "characters" if by_character else "words"]
+    if zero_shot is None:
+        table = Table([*columns, rate, *([] if by_character else ["CER"])])
+    else:
+        table = Table([*columns, f"{rate} before", "after", "change", *([] if by_character else ["CER before", "after"])])
     for name, after in final["by_age"].items():
         _result_row(table, name, zero_shot and zero_shot["by_age"][name], after)
     table.rule()
@@ -136,13 +142,21 @@ def result_table(zero_shot: Score | None, final: Score, rate: str = "WER") -> Ta
 def sets_table(metrics: Mapping[str, Any]) -> Table:
     """Every set before and after training, a row each, with the interval of its change for other speakers.
 
+    If none was scored before training, the error rates alone.
+
     Args:
         metrics: The content of ``metrics.json``.
     """
     rate = metrics.get("rate", "WER")
     unit = "characters" if rate == "CER" else "words"
+    sets = {metrics.get("set", "validation"): metrics, **metrics["tests"]}
+    if all(one["zero_shot"] is None for one in sets.values()):
+        table = Table(["set", "utterances", unit, rate, *([] if rate == "CER" else ["CER"])])
+        for name, one in sets.items():
+            _result_row(table, name, None, one["final"])
+        return table
     table = Table(["set", "utterances", unit, f"{rate} before", "after", *CHANGE])
-    for name, one in {"validation": metrics, **metrics["tests"]}.items():
+    for name, one in sets.items():
         before, after, change = one["zero_shot"], one["final"], one["change"]
         known = ("-", "-")
         if change is not None:
@@ -256,19 +270,21 @@ def other_sets_table(others: Sequence[Mapping[str, Any]], rate: str = "WER") -> 
         others: The ``other_sets`` in ``comparison.json``.
         rate: Name of the error rate.
     """
-    table = Table(["set", "configuration", "before training", rate, *CHANGE, "corrected", "verdict"])
+    is_known = any(one["before"] is not None for other in others for one in other["configurations"])
+    before = ["before training"] if is_known else []
+    table = Table(["set", "configuration", *before, rate, *CHANGE, "corrected", "verdict"])
     for other in others:
         table.rule()
         pairs = {pair["run"]: pair for pair in other["pairs"]}
         mains = [effect for effect in other["effects"] if effect["kind"] == "main"]
         rows: list[tuple[str, ...]] = []
         for one in other["configurations"]:
-            pair, rates = pairs.get(one["configuration"]), (percent(one["before"]), percent(one["wer"]))
+            pair, rates = pairs.get(one["configuration"]), [*[percent(one["before"]) for _ in before], percent(one["wer"])]
             if pair is None:
                 rows.insert(0, (one["configuration"], *rates, "-", "-", "-", "baseline"))
             elif not mains:
                 rows.append((one["configuration"], *rates, *_cost(pair)))
-        rows += [(f"{effect['effect']}, on against off", "", "", *_cost(effect)) for effect in mains]
+        rows += [(f"{effect['effect']}, on against off", *("" for _ in before), "", *_cost(effect)) for effect in mains]
         for number, row in enumerate(rows):
             table.add("" if number else other["set"], *row)
     return table
@@ -326,17 +342,21 @@ def interval(ci95: Sequence[float] | None) -> str:
 
 
 def _result_row(table: Table, name: str, before: Rates | None, after: Rates) -> None:
+    if before is None:
+        cells = [name, str(after["utterances"]), str(after["words"]), percent(after["wer"]), percent(after["cer"])]
+        table.add(*cells[: len(table.columns)])
+        return
     change = "-"
-    if before and before["wer"] is not None and after["wer"] is not None:
+    if before["wer"] is not None and after["wer"] is not None:
         change = f"{100 * (after['wer'] - before['wer']):+.1f}"
     cells = [
         name,
         str(after["utterances"]),
         str(after["words"]),
-        percent(before and before["wer"]),
+        percent(before["wer"]),
         percent(after["wer"]),
         change,
-        percent(before and before["cer"]),
+        percent(before["cer"]),
         percent(after["cer"]),
     ]
     table.add(*cells[: len(table.columns)])

@@ -94,6 +94,11 @@ def about_all(comparison: Mapping[str, Any]) -> list[str]:
 
 def about_seeds(pairs: Sequence[Mapping[str, Any]], effects: Sequence[Mapping[str, Any]] = ()) -> str:
     """How the intervals treat seed variance."""
+    if pairs and all(pair.get("of_models") for pair in pairs):
+        return (
+            "These are models as they are. The intervals are for other speakers and these very models; where a model was "
+            "trained, another seed would have given another one."
+        )
     alone = [pair["run"] for pair in pairs if pair["verdict"] == "one seed"]
     if alone and any(effect["p"] is not None for effect in effects):
         return (
@@ -193,7 +198,10 @@ def about_full_window(found: Mapping[str, Any], rate: str = "WER") -> str:
 
 
 def about_kept(metrics: Mapping[str, Any]) -> str:
-    """Which weights a run kept, as a sentence."""
+    """Which weights a run kept, or which model was evaluated, as a sentence."""
+    if evaluated := metrics.get("evaluated"):
+        of_input = "short input" if evaluated["input"] == "short" else "its full window"
+        return f"The model is {evaluated['model']} as it is, on {of_input}."
     if metrics["best_step"] is not None:
         return f"The model was kept at step {metrics['best_step']} of {metrics['steps']}."
     steps = f", of {metrics['steps']} steps" if metrics["steps"] else ""

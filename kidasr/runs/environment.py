@@ -13,6 +13,9 @@ from kidasr.config.secrets import hidden
 
 PACKAGES = ("kidasr", "torch", "torchaudio", "transformers", "accelerate", "hydra-core", "jiwer", "numpy", "soundfile")
 
+#: The keys that must be unchanged for a resumed run to be bit-identical.
+DECIDES_BITS = ("commit", "packages", "cpu", "threads")
+
 
 def environment(seed: int, precision: str = "float32") -> dict[str, Any]:
     """Versions, commit, hardware, precision, seed and command line of the running process.

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from kidasr.model.pretrained import Pretrained
+from kidasr.recognition.score import Prediction
 from kidasr.training.average import Average
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ class WeightAverage(TrainerCallback):
         self.mean: dict[str, torch.Tensor] = {}
         #: The steps averaged.
         self.steps: list[int] = []
+
+    @property
+    def is_running(self) -> bool:
+        """Whether checkpoints have a mean, as large as the trained weights."""
+        return type(self.average).weight is not Average.weight
 
     def on_step_end(
         self,
@@ -89,10 +95,14 @@ def add_to_mean(mean: dict[str, torch.Tensor], weights: Mapping[str, torch.Tenso
 
 @torch.no_grad()
 def put_into(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Overwrite a model's parameters, by name."""
-    for name, parameter in model.named_parameters():
-        if name in weights:
-            parameter.copy_(weights[name])
+    """Overwrite a model's parameters, by name.
+
+    Raises:
+        KeyError: If the model has no such parameter.
+    """
+    parameters = dict(model.named_parameters())
+    for name, weight in weights.items():
+        parameters[name].copy_(weight)
 
 
 @torch.no_grad()
@@ -155,3 +165,50 @@ def some_steps(steps: Sequence[int]) -> str:
     if len(steps) > 4:
         return f"{len(steps)} steps from {min(steps)} to {max(steps)}"
     return f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, sorted(steps)))}"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation during training."""
+
+    step: int
+    wer: float
+    #: The errors in each utterance.
+    errors: Sequence[int]
+
+
+def gain(kept: Kept, predictions: Sequence[Prediction], last: Evaluated | None, rate: str) -> dict[str, Any] | None:
+    """What an average changed, against the weights of the last evaluation and on its utterances; also logged.
+
+    Args:
+        kept: The average.
+        predictions: Its transcripts of the utterances of evaluations, in their order.
+        last: The last evaluation; None if there was none.
+        rate: Name of the error rate.
+
+    Returns:
+        None if there is nothing to compare.
+    """
+    if last is None:
+        log.info("keeping the %s", kept.what)
+        return None
+    from kidasr.evidence.before_after import change_of  # scipy, which training has no use for
+
+    change, words = change_of(last.errors, predictions), sum(one.words for one in predictions)
+    if change is None:
+        return None
+    wer = sum(one.errors for one in predictions) / words
+    ends = " to ".join(f"{100 * end:+.1f}" for end in change["ci95"] or ())
+    told = log.warning if change["verdict"] == "worse" else log.info
+    told(
+        "keeping the %s: %s %.1f%% on the %d utterances of evaluations, %.1f%% at step %d (change %+.1f points%s)",
+        kept.what,
+        rate,
+        100 * wer,
+        len(predictions),
+        100 * last.wer,
+        last.step,
+        100 * change["delta_wer"],
+        f"; for other speakers {ends}" if ends else "",
+    )
+    return {"wer": wer, "last_wer": last.wer, "last_step": last.step, "change": change}

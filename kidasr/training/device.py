@@ -4,6 +4,7 @@ import logging
 import os
 
 import torch
+from transformers import TrainingArguments
 from transformers.utils import is_bitsandbytes_available
 
 from kidasr.config.checks import ConfigError
@@ -115,3 +116,13 @@ def prepare_cpu(num_threads: int | None) -> None:
     # Otherwise the gradient of the decoder's positions depends on thread timing.
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def half_precision(arguments: TrainingArguments) -> torch.dtype | None:
+    """The half-precision type of a run; None for full precision."""
+    return torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else None
+
+
+def precision_name(arguments: TrainingArguments) -> str:
+    """``float32``, ``bfloat16`` or ``float16``: the type in which most of the arithmetic is done."""
+    return str(half_precision(arguments) or torch.float32).removeprefix("torch.")

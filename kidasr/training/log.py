@@ -47,6 +47,7 @@ class LogCallback(TrainerCallback):
         groups: Any = self.trainer.optimizer.param_groups if self.trainer.optimizer else []
         # AdamW keeps two numbers for each weight (of one byte with adamw_8bit), the other optimizers next to nothing.
         bytes_each = 2 if args.optim == "adamw_8bit" else 8 if args.optim.startswith("adamw") else 0
+        bytes_each += 4 if self.trainer.average.is_running else 0
         state = sum(bytes_each * one.numel() for group in groups for one in group["params"])
         size = size_text(state + self.trainer.weights_bytes)
         on_slurm = "; hydra.launcher.signal_delay_s must be time enough to write one" if "SLURM_JOB_ID" in os.environ else ""

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments
 
 from kidasr.batching.training_set import Values
 from kidasr.corpus.manifest import Utterance
-from kidasr.errors import Stopped
 from kidasr.features.augment import Augmentations
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.padding import Padding
@@ -23,6 +22,7 @@ from kidasr.features.recogniser import Recogniser
 from kidasr.recognition.token_loss import token_losses
 from kidasr.runs.files import TRAINING_LOSSES, read_json, write_json
 from kidasr.training.memory import explain_out_of_memory
+from kidasr.training.scorer import stop_if_asked
 from kidasr.training.stopping import StopSignals, shield_worker
 
 log = logging.getLogger(__name__)
@@ -116,20 +116,12 @@ class PretrainedLosses:
                 shield_worker,
                 arguments.world_size,
                 arguments.process_index,
-                self._stop_if_asked,
+                lambda: stop_if_asked(self.signals, arguments),
                 show_progress=sys.stderr.isatty() and arguments.process_index == 0,
             )
         losses = np.empty(len(utterances))
         losses[shortest_first] = found
         return losses
-
-    def _stop_if_asked(self) -> None:
-        """Stop all processes at the same batch if any of them got a signal."""
-        received = [self.signals.received]
-        if self.arguments.world_size > 1:
-            received = gather_object(received)
-        if by := next(filter(None, received), None):
-            raise Stopped(by)
 
 
 def _read(files: Sequence[Path], utterance_ids: Sequence[str]) -> list[float] | None:

@@ -283,9 +283,10 @@ class ExactResumeTrainer(Trainer):
         return sum(tensor.nbytes for tensor in tensors)
 
     def _checkpoint_bytes(self) -> int:
-        """Approximate size of a checkpoint: weights and optimizer state."""
+        """Approximate size of a checkpoint: weights, their average and optimizer state."""
         assert self.optimizer is not None, "exists during training"
         tensors = [one for state in self.optimizer.state.values() for one in state.values() if torch.is_tensor(one)]
+        tensors += self.average.mean.values()
         return self.weights_bytes + sum(one.nbytes for one in tensors)
 
     def _load_best_model(self) -> None:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: After so many steps a Whisper is used to short input (docs/evaluating.md).
+USED_TO_SHORT_INPUT = 200
+
+#: Below this, nothing much is learned. Whisper is fine-tuned at 1e-5 and thereabouts.
+LOW_RATE = 1e-6
+
 
 def check_run_length(arguments: TrainingArguments, batches: EpochBatches, patience: int, freeze: Freeze) -> None:
     """Check the schedule against the run's length, known once the training set is read. Logs the length and warnings.
@@ -80,3 +86,21 @@ def run_length_warnings(
         yield (
             f"early_stopping.patience={patience}: the run has only {steps // eval_steps} evaluations, so it can't stop early"
         )
+
+
+def train_longer(steps: int, max_steps: int, epochs: float, learning_rate: float) -> str:
+    """What to type to train longer than a run did.
+
+    Args:
+        steps: The run's optimizer steps.
+        max_steps, epochs, learning_rate: The keys ``trainer.max_steps``, ``trainer.num_train_epochs`` and
+            ``optim.learning_rate``.
+    """
+    if steps < USED_TO_SHORT_INPUT:
+        typed = f"trainer.max_steps={USED_TO_SHORT_INPUT}"
+    elif max_steps > 0:
+        typed = f"trainer.max_steps={2 * max_steps}"
+    else:
+        typed = f"trainer.num_train_epochs={2 * epochs:g}"
+    low = f", without optim.learning_rate={learning_rate:g}, at which nothing is learned" if learning_rate < LOW_RATE else ""
+    return typed + low

@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
+from kidasr.batching.curriculum import Curriculum
 from kidasr.errors import KidasrError
 from kidasr.evidence.finished import finished_configurations
 from kidasr.evidence.runs import Run
@@ -16,14 +17,22 @@ from kidasr.model.age_lora import AGE_ADAPTERS
 from kidasr.report.options import ReportOptions
 from kidasr.runs.files import CONFIG, MODEL, write_json, zero_shot_of
 from kidasr.runs.folder import read_config
+from kidasr.training.average import Average
 from kidasr.training.averaging import Kept, add_to_mean, put_into
 from kidasr.training.fine_tune import FineTune
 from kidasr.training.trainer import ChildSpeechTrainer
 
 log = logging.getLogger(__name__)
 
-#: Groups that only training uses.
-OF_TRAINING = ("adapter", "objective", "early_stopping")
+#: Groups that only training uses, and what they are here.
+OF_TRAINING = {
+    "adapter": None,
+    "objective": None,
+    "early_stopping": None,
+    "augment": {},
+    "curriculum": Curriculum(),
+    "average": Average(pretrained=0),
+}
 
 
 class SoupOfRuns(FineTune):
@@ -39,12 +48,13 @@ class SoupOfRuns(FineTune):
     def __init__(self, members: Sequence[Run], config: Mapping[str, Any], run_dir: str, report: ReportOptions):
         self.members, self._model = members, config["model"]
         groups: dict[str, Any] = {
-            name: None if name in OF_TRAINING else _made(config[name])
+            name: OF_TRAINING[name] if name in OF_TRAINING else _made(config[name])
             for name in inspect.signature(FineTune.__init__).parameters
             if name not in ("self", "run_dir", "report")
         }
         super().__init__(run_dir=run_dir, report=report, **groups)
         self.optim = {**self.optim, "layer_decay": 1.0}  # of no use here, and older runs do not have it
+        self.trainer = {**self.trainer, "num_processes": None}  # as many as were started, however many trained the runs
 
     def _kept_weights(self, trainer: ChildSpeechTrainer) -> Kept:
         mean: Any = {}

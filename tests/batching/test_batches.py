@@ -10,6 +10,7 @@ import torch
 from kidasr.batching.batches import EpochBatches
 from kidasr.batching.collator import PaddedBatch
 from kidasr.batching.training_set import TrainingSet
+from kidasr.config import check_config
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
 from tests.conftest import composed
@@ -82,8 +83,8 @@ def test_batches_are_of_similar_length_and_in_random_order(children: list[Uttera
 
 
 def test_a_batch_has_no_more_seconds_than_it_may_its_padding_counted(children: list[Utterance]) -> None:
-    def drawn(max_batch_sec: float, *overrides: str) -> list[np.ndarray]:
-        batches = epoch_batches(children, *overrides, max_batch_sec=max_batch_sec)
+    def drawn(max_batch_sec: float, *overrides: str, views: int = 1) -> list[np.ndarray]:
+        batches = epoch_batches(children, *overrides, max_batch_sec=max_batch_sec, views=views)
         return [seconds(children, batch) for batch in batches.batches(0)]
 
     short = ("padding=longest", "padding.trailing_silence_sec=0.5")
@@ -93,6 +94,16 @@ def test_a_batch_has_no_more_seconds_than_it_may_its_padding_counted(children: l
     assert np.mean([len(batch) * batch.max() for batch in some]) > 20, "and not much fewer"
     assert all(len(batch) == 1 for batch in drawn(4, *short) if batch.max() > 3.5), "a longer one comes alone"
     assert {len(batch) for batch in drawn(240)} == {8, 3}, "of windows of 30 s"
+    twice = drawn(60, *short, views=2)
+    assert all(map(np.array_equal, drawn(30, *short), twice)), "each view counts"
+
+
+@pytest.mark.parametrize("curriculum", ["age_staged", "duration"])
+def test_windows_of_one_length_may_have_a_limit_whatever_is_drawn(children: list[Utterance], curriculum: str) -> None:
+    """Only where batches are of similar lengths, their number would differ between epochs."""
+    check_config(composed(f"curriculum={curriculum}", "padding=max_length", "trainer.max_batch_sec=90"))
+    batches = epoch_batches(children, f"curriculum={curriculum}", "padding=max_length", max_batch_sec=90)
+    assert [len(batches.batches(epoch)) for epoch in range(7)] == [68] * 7
 
 
 def test_processes_share_the_batches_of_one(children: list[Utterance]) -> None:

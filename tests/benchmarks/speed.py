@@ -315,7 +315,8 @@ def plain_decoding(
 
 
 def decoding(model_dir: Path, clips: int, *overrides: str, material: Material = REAL) -> dict[str, float]:
-    from kidasr.training.fine_tune import in_order_of, shortest_first
+    from kidasr.recognition.predictions import in_order_of
+    from kidasr.recognition.transcribe import shortest_first
 
     with tempfile.TemporaryDirectory() as folder:
         options = (f"model.name_or_path={model_dir}", f"trainer.per_device_eval_batch_size={DECODE_BATCH}")

@@ -60,7 +60,6 @@ MISTAKES = {
     "adapter=lora adapter.rank=8": "adapter.rank: no such key; expected in adapter: r, alpha",
     "adapter=age adapter.group_r=0": "adapter.group_r=0: should be greater than 0",
     "adapter=age trainer.torch_compile=true": "trainer.torch_compile=true: not with adapter=age; expected: false, or adapter=lora",
-    "adapter=age augment=concat augment.concat.speaker=any": "augment.concat.speaker=any: joins children of different ages, and adapter=age needs one",
     "adapter=age average.pretrained=0.3": "average.pretrained=0.3: not with an adapter; expected: adapter=none, or 0",
     "freeze=decoder_all freeze.freeze_encoder_steps=3": "freeze.freeze_encoder_steps: no such key; did you mean freeze.freeze_decoder_steps?",
     "seed=-1": "seed=-1: should be greater than or equal to 0",

@@ -63,12 +63,14 @@ def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
     prepare = ["job=prepare", "corpus.root=DIR"]
     alone = {
         "job=compare": ["runs=[a,b]"],
+        "job=evaluate": ["model.name_or_path=m"],
         "job=soup": ["runs=[a,b]"],
         "job=transcribe": ["input=a.wav"],
         "job=listen": ["augment=kids"],
         "job=status": [],
         "job=plan": [],
         "job=prepare": ["corpus=kaldi", "corpus.root=DIR"],
+        "model=checkpoint": ["model.name_or_path=m", *MANIFESTS],
     }
     of_prepare = {"corpus": prepare, "segment": [*prepare, "corpus=kaldi"]}
     needed = of_prepare.get(choice.partition("=")[0], alone.get(choice, list(MANIFESTS)))

@@ -28,6 +28,7 @@ from kidasr.model.whisper import Whisper
 from kidasr.report.browser import browser_data
 from kidasr.runs.sweeps import SWEEP
 from kidasr.training.fine_tune import FineTune
+from kidasr.training.zero_shot import shared_file
 from tests.bad_input import Row, assert_line
 from tests.conftest import MICRO, composed, job, read_jsonl
 
@@ -189,8 +190,8 @@ def test_two_parts_of_a_recording_are_never_taken_for_each_other(tmp_path: Path,
     assert len(list((tmp_path / "sweep").glob("audio_check-*"))) == 2
     (tmp_path / "sweep" / SWEEP).touch()
     tune = FineTune(**job(tmp_path / "sweep" / "run", "debug=smoke").arguments)
-    depends_on = tune._zero_shot_depends_on(tune._training_arguments())
-    shared = {tune._shared_zero_shot([one], depends_on) for one in pair}
+    depends_on = tune._scores_depend_on(tune._training_arguments())
+    shared = {shared_file(tmp_path / "sweep", depends_on, [one]) for one in pair}
     assert len(shared) == 2, "the scores before training"
 
 

@@ -1,5 +1,7 @@
 """Soups: one model from the runs of several seeds."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,21 @@ def test_a_soup_is_the_mean_of_its_runs_and_is_scored_and_compared_as_they_are(r
     Compare(str(tmp_path / "comparison"), [f"{runs}/seed-*", str(tmp_path / "soup")], None, None, NO_PAGE).run()
     pairs = read_json(tmp_path / "comparison" / "comparison.json")["pairs"]
     assert [pair["delta_wer"] for pair in pairs], "a configuration of its own"
+
+
+def test_a_soup_takes_no_part_of_its_runs_training(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither their processes, nor what their curriculum computes first, nor what they kept."""
+    for folder in runs.iterdir():
+        shutil.copytree(folder, tmp_path / folder.name)
+        config = read_json(folder / "config.json")
+        config["trainer"]["num_processes"] = 2
+        config["curriculum"] = {"_target_": "kidasr.batching.difficulty.LossCurriculum", "parts": 2, "epochs": None}
+        config["average"] = {"_target_": "kidasr.training.average.Average", "pretrained": 0.5}
+        (tmp_path / folder.name / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    caplog.set_level("INFO")
+    job(tmp_path / "soup", "job=soup", f"runs={tmp_path}/seed-*", "report=none").run()
+    assert read_json(tmp_path / "soup" / "metrics.json")["kept"] == "mean of 2 runs"
+    assert not (tmp_path / "soup" / "training_losses.json").exists() and "pretrained" not in caplog.text
 
 
 def test_what_is_no_soup_is_one_line(runs: Path, tmp_path: Path) -> None:

@@ -58,8 +58,11 @@ def test_the_keys_that_do_not_change_a_result_are_listed_in_the_config_where_a_u
 def test_a_key_that_was_added_later_makes_no_difference_at_its_neutral_value() -> None:
     before = resolved(composed())
     del before["optim"]["layer_decay"], before["average"]
+    for name in ("temperatures", "compression_ratio_threshold", "logprob_threshold", "no_speech_threshold"):
+        del before["trainer"][f"generation_{name}"]
     assert is_same_experiment(before, resolved(composed())) and configuration(before) == configuration(resolved(composed()))
-    for later in ("optim.layer_decay=0.9", "average=last", "average.pretrained=0.3"):
+    fallback = "trainer.generation_temperatures=[0.0,0.4]"
+    for later in ("optim.layer_decay=0.9", "average=last", "average.pretrained=0.3", fallback):
         assert not is_same_experiment(before, resolved(composed(later)))
 
 

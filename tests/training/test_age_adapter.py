@@ -95,6 +95,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(finished: Path, tmp_path: Path, 
         ("objective=kl", "trainer.bf16=true", "trainer.generation_num_beams=2", "trainer.eval_loss=true"),
         ("freeze=encoder_all", "adapter.part=decoder", "adapter.dropout=0", "average=last"),
         ("freeze=encoder_all", "adapter.dropout=0", "padding=max_length"),
+        ("augment=kids", "augment.concat.p=1", "curriculum=age"),
     ],
 )
 def test_it_trains_with_other_ideas(tmp_path: Path, options: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from kidasr.batching.collator import Collator
 from kidasr.errors import KidasrError
 from kidasr.features.augment import Augmentations, WaveformAugmentation
+from kidasr.features.augmentations.time_warp import TimeWarp
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.padding import Padding
 from kidasr.features.specaugment import SpecAugment
@@ -235,12 +236,24 @@ def test_views_of_different_lengths_are_refused_in_one_line(tmp_path: Path) -> N
     objective: Objective = PerturbationInvariant(1.0)
     with pytest.raises(KidasrError, match=r"^augment\.speed: changes the length of an utterance, so objective=pif can't"):
         objective.check(Augmentations({"speed": Longer()}))
+    with pytest.raises(KidasrError, match=r"^augment\.time_warp: moves sounds in time, so objective=pif can't"):
+        objective.check(Augmentations({"time_warp": TimeWarp(80, 0.1, 0.5)}))
     whisper = whisper_of()
     utterances = job(tmp_path / "x", *SHORT).arguments["data"].load().train
     padding = Padding("longest", 0.2, mask=True, group_by_length=True)
     dataset = ChildSpeechDataset(utterances, whisper, Augmentations({"x": Shorter()}), padding=padding, views=2)
     with pytest.raises(KidasrError, match=r"^augment: changes the length of an utterance, so objective=pif can't"):
         distance(whisper, Collator(whisper, padding)([dataset[0], dataset[1]]))
+
+
+@pytest.mark.parametrize("augment", ["concat", "[vtlp,gain] augment.vtlp.p=0 augment.gain.p=0", "specaugment NO_MASKS"])
+def test_views_that_are_alike_are_refused_in_one_line(tmp_path: Path, augment: str) -> None:
+    no_masks = "augment.specaugment.num_freq_masks=0 augment.specaugment.num_time_masks=0"
+    options = f"augment={augment}".replace("NO_MASKS", no_masks).split()
+    with pytest.raises(KidasrError, match=r"would make both views of an utterance alike, and objective=pif compares them"):
+        job(tmp_path / "run", *SHORT, "objective=pif", *options).run()
+    with pytest.raises(KidasrError, match=r"^adapter\.part=decoder: objective=pif changes the encoder"):
+        job(tmp_path / "lora", *SHORT, "objective=pif", *MASKED, "adapter=lora", "adapter.part=decoder")
 
 
 def test_the_log_says_what_an_objective_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -28,6 +28,8 @@ class TimeWarp(FeatureAugmentation):
         p: Share of the utterances that are warped.
     """
 
+    keeps_positions = False
+
     def __init__(
         self,
         time_warp_param: PositiveInt,

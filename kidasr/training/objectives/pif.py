@@ -42,12 +42,21 @@ class PerturbationInvariant(Objective):
             yield "objective: pif compares augmented views of an utterance; expected: an augmentation, augment=specaugment"
         if config["freeze"].get("freeze_encoder_steps") == -1:
             yield "freeze.freeze_encoder_steps=-1: objective=pif changes the encoder; expected: freeze=none"
+        if config["adapter"].get("part") == "decoder":
+            yield "adapter.part=decoder: objective=pif changes the encoder; expected: adapter.part=both"
 
     def check(self, augment: Augmentations) -> None:
-        """Views of different lengths have no positions to compare."""
+        """Views of different lengths have no positions to compare, and equal views nothing to make alike."""
         for name, one in augment.by_name.items():
             if getattr(one, "max_length_factor", 1.0) != 1.0:
                 raise KidasrError(f"augment.{name}: changes the length of an utterance, {_NO_POSITIONS}")
+            if not getattr(one, "keeps_positions", True):
+                raise KidasrError(f"augment.{name}: moves sounds in time, {_NO_POSITIONS}")
+        if not augment.draws_views:
+            raise KidasrError(
+                f"augment: {', '.join(augment.by_name)} would make both views of an utterance alike, and objective=pif "
+                "compares them; expected: an augmentation that draws for each view, as specaugment does"
+            )
 
     def token_losses(self, step: Step) -> torch.Tensor:
         """Cross entropy of the first view's tokens, to each of which the distance of its utterance is added."""

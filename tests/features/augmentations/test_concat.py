@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 from kidasr.batching.batches import EpochBatches
-from kidasr.batching.curriculum import Curriculum
+from kidasr.batching.curriculum import AgeCurriculum, Curriculum
+from kidasr.batching.difficulty import DurationCurriculum
+from kidasr.batching.staged import StagedAgeCurriculum
 from kidasr.batching.training_set import TrainingSet
 from kidasr.corpus.age import AgeBuckets
 from kidasr.corpus.manifest import Utterance
@@ -95,6 +98,38 @@ def test_batches_are_planned_with_the_new_lengths(children: list[Utterance]) -> 
     assert max(padded_sec) <= 40
     whole = EpochBatches(training_set, Curriculum(), 1, SHORT, 30.0, 8, joining=joining)
     assert np.mean([np.ptp(joining.planned_sec(0)[one]) for one in whole.batches(0)]) < 1, "seconds within a batch"
+
+
+AGES = ("3-4", "5-6", "7-8", "9-10")
+STAGED = StagedAgeCurriculum("oldest_first", "linear", 0.2, 2)
+CURRICULA = [AgeCurriculum("youngest_first"), DurationCurriculum(5, 1), STAGED]
+
+
+@pytest.mark.parametrize("curriculum", CURRICULA, ids=lambda one: type(one).__name__)
+def test_joining_keeps_to_the_order_of_a_curriculum(children: list[Utterance], curriculum: Curriculum) -> None:
+    """Nobody is heard behind an utterance whose own turn comes earlier, or in an epoch that leaves them out."""
+    aged = TrainingSet([replace(one, age_bucket=AGES[place % 4]) for place, one in enumerate(children)], AgeBuckets())
+    stages = partial(curriculum.stages, aged)
+    joining = Joining(concat(speaker="any", p=1.0), children, 1, 30, stages)
+    followed = 0
+    for epoch in range(3):
+        first_turn = {place: turn for turn, place in reversed(list(enumerate(curriculum.order(aged, 1, epoch).tolist())))}
+        for place in first_turn:
+            partners = joining.partners(place, epoch)
+            assert set(partners) <= first_turn.keys()
+            assert all(stages(epoch)[other] <= stages(epoch)[place] for other in partners)
+            followed += bool(partners)
+    assert followed > 300
+    free = Joining(concat(speaker="any", p=1.0), children, 1, 30)
+    as_free = [joining.partners(place, 2) == free.partners(place, 2) for place in range(400)]
+    assert all(as_free) == (type(curriculum) is not AgeCurriculum), "the others have no order in the third epoch"
+
+
+def test_only_those_of_one_group_are_joined(children: list[Utterance]) -> None:
+    groups = np.arange(400) % 3 - 1
+    joining = Joining(concat(speaker="any", p=1.0), children, 1, 30, groups=groups)
+    followed = [(place, other) for place in range(400) for other in joining.partners(place, 0)]
+    assert len(followed) > 100 and all(groups[place] == groups[other] for place, other in followed)
 
 
 def test_the_model_is_given_audio_and_text_of_all_and_of_no_more_than_it_can_take(
