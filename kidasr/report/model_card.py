@@ -351,8 +351,8 @@ def _limits(facts: _Facts) -> Iterator[str]:
     if trained := read_description(facts.model).get("trained_sec"):
         stops = " A model of short input leaves out much of longer ones: give other programs no longer pieces."
         yield (
-            f"Length: trained on utterances of {trained['median']:.1f} s (median), 95% of them up to {trained['p95']:.1f} s. "
-            f"Longer pieces of speech were not tested.{stops if facts.padding.is_short else ''}"
+            f"Length: trained on utterances of {trained['median']:.1f} s (median), 95% of them up to "
+            f"{trained['p95']:.1f} s. Longer pieces of speech were not tested.{stops if facts.padding.is_short else ''}"
         )
     if not metrics["tests"]:
         yield "Adults: what training cost on their speech was not measured."
