@@ -222,6 +222,7 @@ def _about(facts: _Facts) -> Iterator[str]:
         f"{speakers_of(described)} other speakers (95% interval {interval(described['ci95'])}, {_intervals(facts)})"
         + (f"; {percent(before['wer'])} before training." if before else "; before training: not measured.")
     )
+    yield from (f"**Doubt**: {_sentence(doubt)}" for doubt in metrics.get("doubts") or ())
     if described["choice"]:
         yield about_choice(described["choice"], facts.rate)
     if "scored_with" in metrics:

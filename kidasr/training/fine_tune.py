@@ -424,7 +424,7 @@ class FineTune(ScoredRun):
             if self.adapter is not None:
                 self.adapter.merge(trainer.recogniser.model)
             trainer.recogniser.save(folder, self.trainer["generation_num_beams"])
-            lengths_sec = trainer.batches.lengths_sec(epoch=0)
+            lengths_sec = trainer.batches.lengths_sec(epoch=0).tolist()
             describe_training(folder, read_json(self.run_dir / CONFIG), trainer.recogniser, lengths_sec)
         write_json(self.run_dir / EVALUATIONS, evaluation_errors(trainer), indent=None)
         drawn = ages_drawn(trainer.batches, trainer.args.gradient_accumulation_steps, trainer.state.global_step)

@@ -303,7 +303,7 @@ class ScoredRun:
         return {
             "skipped_audio": skipped,
             "texts": texts,
-            "sets": sizes_of({name: one for name, one in sets.named().items() if one}, self.data),
+            "sets": sizes_of(sets.named(), self.data),
             "filtered_sets": {name: mark for name, one in sets.named().items() if (mark := marks_of(one))},
         }
 
