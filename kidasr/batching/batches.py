@@ -130,6 +130,10 @@ class EpochBatches(BatchRebalanceSampler):
         """Ids of the utterances in this process's share of a batch."""
         return [self.utterances[place].utterance_id for place in self._share(self.batches(epoch)[number])]
 
+    def lengths_sec(self, epoch: int) -> np.ndarray:
+        """Seconds of each utterance in an epoch, with those that are joined to it, before other augmentations."""
+        return self.joining.planned_sec(epoch) if self.joining else self.training_set.durations_sec
+
     def batches(self, epoch: int) -> list[Indices]:
         """The batches of an epoch, as indices of utterances."""
         order = self.curriculum.order(self.training_set, self.seed, epoch)
@@ -138,8 +142,7 @@ class EpochBatches(BatchRebalanceSampler):
             return [order[start : start + size] for start in range(0, len(order), size)]
         ranks = self.curriculum.ranks(self.training_set, epoch)
         rng = generator_for("batches", self.seed, epoch)
-        durations_sec = self.joining.planned_sec(epoch) if self.joining else self.training_set.durations_sec
-        return similar_lengths_together(order, ranks, durations_sec, self._largest, rng)
+        return similar_lengths_together(order, ranks, self.lengths_sec(epoch), self._largest, rng)
 
     @cached_property
     def _largest(self) -> Indices:

@@ -4,22 +4,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kidasr.corpus.age import AgeBuckets
+from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.manifest import Utterance
 
 
-def sizes_of(sets: Mapping[str, Sequence[Utterance]], buckets: AgeBuckets, speakers_known: bool) -> dict[str, Any]:
+def sizes_of(sets: Mapping[str, Sequence[Utterance]], corpus: Corpus) -> dict[str, Any]:
     """Utterances, speakers and hours of each set, and its speakers by age.
 
     Args:
         sets: Sets by name.
-        buckets: The run's age buckets, youngest first.
-        speakers_known: Whether utterances have speakers; if not, the numbers of speakers are None.
+        corpus: Where they are from. If its speakers are unknown, the numbers of speakers are None.
 
     Returns:
         By set: ``utterances``, ``speakers``, ``hours`` (None if a length is unknown), and ``ages``: by bucket,
         ``utterances`` and ``speakers``. A speaker who is recorded at several ages counts in each.
     """
-    return {name: _size(utterances, buckets, speakers_known) for name, utterances in sets.items()}
+    known = corpus.speakers == "known"
+    return {name: _size(utterances, corpus.buckets, known) for name, utterances in sets.items()}
 
 
 def _size(utterances: Sequence[Utterance], buckets: AgeBuckets, speakers_known: bool) -> dict[str, Any]:

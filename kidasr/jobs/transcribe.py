@@ -16,7 +16,7 @@ from kidasr.config.schema import Text
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError
 from kidasr.features.padding import Padding
-from kidasr.model.as_trained import InputLength, input_padding
+from kidasr.model.as_trained import PIECE_SEC, InputLength, input_padding, pieces_as_trained
 from kidasr.model.pretrained import Pretrained
 from kidasr.recognition.backends.backend import Backend, Decoding, Transcribes
 from kidasr.training.settings import Trainer
@@ -45,7 +45,8 @@ class Transcribe(Job):
         output_dir: The folder to write to.
         input: Recordings, folders, glob patterns or manifests.
         formats: Files to write besides ``transcripts.jsonl``.
-        max_sec: Longer recordings are cut at pauses into pieces of at most this length.
+        max_sec: Longer recordings are cut at pauses into pieces of at most this length; None for a length that the model was
+            trained on.
         min_pause_sec: The shortest pause to cut at.
         input_length: Length of the model's input: as it was trained, ``short`` (``padding``), or the full ``window``.
         model: The model.
@@ -64,7 +65,7 @@ class Transcribe(Job):
         output_dir: str,
         input: Text | list[Text],
         formats: list[Literal["csv", "txt", "srt", "vtt"]],
-        max_sec: PositiveFloat,
+        max_sec: PositiveFloat | None,
         min_pause_sec: PositiveFloat,
         input_length: InputLength,
         model: Pretrained,
@@ -155,17 +156,31 @@ class Transcribe(Job):
 
     def _transcribed(self, recordings: list[Utterance]) -> Iterator[tuple[Utterance, Transcript | AudioError]]:
         """Each recording with its transcript, or with why it can't be read."""
+        from kidasr.corpus.audio import SAMPLE_RATE_HZ
+        from kidasr.corpus.segment import Span
         from kidasr.recognition.long_form import transcribe_recordings
         from kidasr.recognition.speech import speech_detector
 
+        max_sec = self.max_sec or pieces_as_trained(getattr(self.model, "name_or_path", ""))
+        log.info("recordings of more than %.1f s are cut at pauses", max_sec)
+
+        warn_once = cache(log.warning)
+
         @cache
         def detector() -> Callable[[Samples], list[Span]]:  # for long recordings alone
-            return speech_detector(self.min_pause_sec, f"a recording of more than max_sec={self.max_sec:g}")
+            return speech_detector(self.min_pause_sec, f"a recording of more than max_sec={max_sec:g}")
 
         def find_speech(samples: Samples) -> list[Span]:
-            return detector()(samples)
+            try:
+                return detector()(samples)
+            except KidasrError as error:
+                length_sec = len(samples) / SAMPLE_RATE_HZ
+                if self.max_sec is not None or length_sec > PIECE_SEC:
+                    raise
+                warn_once(f"{error}; without it, recordings of up to {PIECE_SEC:g} s are transcribed whole")
+                return [Span(0.0, length_sec)]
 
-        yield from transcribe_recordings(recordings, self.prepare(), self.max_sec, find_speech)
+        yield from transcribe_recordings(recordings, self.prepare(), max_sec, find_speech)
 
     def _write(self, transcripts: Mapping[str, Transcript]) -> None:
         from kidasr.recognition.transcript_files import write_csv, write_each

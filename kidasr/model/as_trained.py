@@ -2,10 +2,12 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from kidasr.errors import KidasrError
 from kidasr.features.padding import FULL_WINDOW, Padding
@@ -21,19 +23,24 @@ InputLength = Literal["as_trained", "short", "window"]
 #: The keys of the ``padding`` group.
 KEYS = ("padding", "trailing_silence_sec", "mask", "group_by_length")
 
-
 #: Libraries that decide what the model computes, and how transcripts are normalized.
 LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
-def describe_training(folder: Path, config: Mapping[str, Any], recogniser: Recogniser) -> None:
+#: Longest piece of a recording for a model that is used to any length, in seconds.
+PIECE_SEC = 15.0
+
+
+def describe_training(folder: Path, config: Mapping[str, Any], recogniser: Recogniser, lengths_sec: Sequence[float]) -> None:
     """Write the file, and let others read the folder's files as far as the user's umask allows.
 
     Args:
         folder: A model folder.
         config: The config of its run, as stored in ``config.json``.
         recogniser: The model.
+        lengths_sec: Length of each training utterance, as it was trained on, before augmentations of waveforms.
     """
+    median, p95, longest = (round(float(one), 2) for one in np.quantile(lengths_sec, [0.5, 0.95, 1.0]))
     scoring, model = recogniser.scoring, config["model"]
     write_json(
         folder / KIDASR,
@@ -41,6 +48,7 @@ def describe_training(folder: Path, config: Mapping[str, Any], recogniser: Recog
             "kidasr": version("kidasr"),
             "versions": {name: version(name) for name in LIBRARIES},
             "padding": {key: config["padding"][key] for key in KEYS},
+            "trained_sec": {"median": median, "p95": p95, "longest": longest},
             **{key: model.get(key) for key in ("language", "task")},
             "writes": recogniser.language,
             "normalizer": _name_of(scoring.normalize),
@@ -138,6 +146,28 @@ def padding_as_trained(name_or_path: str) -> Padding:
         raise KidasrError(f"{path}: can't be read: {error}; expected: the file that a run has written") from error
 
 
+def pieces_as_trained(name_or_path: str) -> float:
+    """The longest piece of a recording to transcribe at once, in seconds.
+
+    A model that was trained on short input stops after about as much speech as its training utterances had: it leaves out
+    the rest of a longer piece (docs/transcribing.md). So its pieces are as long as all but the longest twentieth of them.
+
+    Args:
+        name_or_path: A model folder or a name on the Hugging Face Hub.
+
+    Raises:
+        KidasrError: If the folder's file can't be read.
+    """
+    path = _described_in(name_or_path)
+    if path is None or not padding_as_trained(name_or_path).is_short:
+        return PIECE_SEC
+    try:
+        trained = json.loads(path.read_text(encoding="utf-8")).get("trained_sec")
+        return PIECE_SEC if trained is None else min(PIECE_SEC, float(trained["p95"]))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise KidasrError(f"{path}: can't be read: {error}; expected: the file that a run has written") from error
+
+
 def language_as_trained(name_or_path: str) -> str | None:
     """The ``model.language`` that a model was trained with; None for one that kidasr did not train.
 
@@ -162,9 +192,11 @@ def _described_in(name_or_path: str) -> Path | None:
 
 
 def _from_hub(name: str) -> Path | None:
-    """The file of a model on the hub, downloaded as the model itself; None if it has none."""
+    """The file of a model on the hub, downloaded as the model itself is; None for a folder, or if there is none."""
     from huggingface_hub import hf_hub_download
 
+    if Path(name).expanduser().is_dir():
+        return None
     try:
         return Path(hf_hub_download(name, KIDASR))
     except Exception:  # no such file, no such model, no hub: what is wrong with the model, its loading says

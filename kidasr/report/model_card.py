@@ -222,6 +222,7 @@ def _about(facts: _Facts) -> Iterator[str]:
         f"{speakers_of(described)} other speakers (95% interval {interval(described['ci95'])}, {_intervals(facts)})"
         + (f"; {percent(before['wer'])} before training." if before else "; before training: not measured.")
     )
+    yield from (f"**Doubt**: {_sentence(doubt)}" for doubt in metrics.get("doubts") or ())
     if described["choice"]:
         yield about_choice(described["choice"], facts.rate)
     if "scored_with" in metrics:
@@ -348,6 +349,12 @@ def _limits(facts: _Facts) -> Iterator[str]:
     )
     language = facts.language or "unknown"
     yield f"Language: {language} alone. What training did to other languages of the base model was not tested."
+    if trained := read_description(facts.model).get("trained_sec"):
+        stops = " A model of short input leaves out much of longer ones: give other programs no longer pieces."
+        yield (
+            f"Length: trained on utterances of {trained['median']:.1f} s (median), 95% of them up to "
+            f"{trained['p95']:.1f} s. Longer pieces of speech were not tested.{stops if facts.padding.is_short else ''}"
+        )
     if not metrics["tests"]:
         yield "Adults: what training cost on their speech was not measured."
     if facts.padding.is_short and not metrics.get("full_window"):

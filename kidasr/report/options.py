@@ -1,5 +1,6 @@
 """Options of the reports: the ``report`` group."""
 
+from omegaconf import OmegaConf
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from kidasr.config.schema import Group, Text
@@ -30,4 +31,5 @@ class ReportOptions:
 
     def __init__(self, html: bool, max_utterances: PositiveInt, embed_audio_mb: NonNegativeFloat, card: Card | None = None):
         self.html, self.max_utterances, self.embed_audio_mb = html, max_utterances, embed_audio_mb
-        self.card = NOTHING_STATED if card is None else Card.model_validate(card)
+        plain = OmegaConf.to_container(card) if OmegaConf.is_config(card) else card  # as instantiate() leaves it by default
+        self.card = NOTHING_STATED if plain is None else Card.model_validate(plain)

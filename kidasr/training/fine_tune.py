@@ -16,7 +16,6 @@ from kidasr.batching.training_set import TrainingSet, Values
 from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
-from kidasr.corpus.sizes import sizes_of
 from kidasr.durable import explain_io_errors, folder_written
 from kidasr.errors import KidasrError
 from kidasr.features.augment import Augmentation, Augmentations
@@ -168,9 +167,8 @@ class FineTune(ScoredRun):
                 "steps": trainer.state.global_step,
                 "frozen_steps": self.freeze.frozen_encoder_steps(trainer.state.global_step),
                 "history": learning_history(trainer.state.log_history),
-                **self._about(sets, skipped, texts),
-                "sets": sizes_of(sets.named(), self.data.buckets, self.data.speakers == "known"),
                 "full_window": self._full_window(trainer, sets, predictions),
+                **self._about(sets, skipped, texts),
             }
             if isinstance(self.adapter, AgeAdapter):
                 metrics["scored_with"] = self.adapter.scored_with
@@ -437,7 +435,8 @@ class FineTune(ScoredRun):
             if self.adapter is not None:
                 self.adapter.merge(trainer.recogniser.model)
             trainer.recogniser.save(folder, self.trainer["generation_num_beams"])
-            describe_training(folder, read_json(self.run_dir / CONFIG), trainer.recogniser)
+            lengths_sec = trainer.batches.lengths_sec(epoch=0).tolist()
+            describe_training(folder, read_json(self.run_dir / CONFIG), trainer.recogniser, lengths_sec)
         write_json(self.run_dir / EVALUATIONS, evaluation_errors(trainer), indent=None)
         drawn = ages_drawn(trainer.batches, trainer.args.gradient_accumulation_steps, trainer.state.global_step)
         self._write_scores(metrics, transcripts, drawn)

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 #: Utterances in the sample of a run that is long enough.
 USUAL = 64
 
-#: Trained utterances for each one in the sample: decoding one of 30 s takes about as long as training on eight.
+#: Trained utterances for each one in the sample: decoding one of 30 s takes two to four times as long as training on one.
 TRAINED_FOR_EACH = 200
 
 #: A smaller sample says nothing.

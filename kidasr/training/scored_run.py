@@ -15,6 +15,7 @@ from kidasr.corpus.corpus import Corpus
 from kidasr.corpus.filters import marks_of
 from kidasr.corpus.manifest import Utterance
 from kidasr.corpus.sets import Sets
+from kidasr.corpus.sizes import sizes_of
 from kidasr.corpus.texts import report_texts
 from kidasr.errors import KidasrError, Stopped
 from kidasr.features.dataset import ChildSpeechDataset, check_text
@@ -316,6 +317,7 @@ class ScoredRun:
         return {
             "skipped_audio": skipped,
             "texts": texts,
+            "sets": sizes_of(sets.named(), self.data),
             "filtered_sets": {name: mark for name, one in sets.named().items() if (mark := marks_of(one))},
         }
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import shutil
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from hydra.utils import instantiate
 from kidasr.config import check_config
 from kidasr.corpus.audio import SAMPLE_RATE_HZ
 from kidasr.errors import KidasrError
+from kidasr.model.as_trained import pieces_as_trained
 from kidasr.recognition.inputs import recordings_of
 from kidasr.recognition.transcribe import Transcriber
 from tests.conftest import MICRO, composed, read_jsonl
@@ -101,6 +103,31 @@ def test_the_speech_detector_is_needed_for_long_recordings_alone(
     assert len(transcribe(tmp_path, f"input={recordings / 'short.wav'}")) == 1
     with pytest.raises(KidasrError, match=r"^a recording of more than max_sec=3: needs the package silero-vad; pip install"):
         transcribe(tmp_path, f"input={recordings}/monday")
+
+
+def test_pieces_are_as_long_as_the_training_utterances_of_a_model_of_short_input(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = shutil.copytree(MICRO, tmp_path / "model")
+    said = {"padding": "longest", "trailing_silence_sec": 0.2, "mask": True, "group_by_length": True}
+    trained_sec = {"median": 1.4, "p95": 2.2, "longest": 2.8}
+    (model / "kidasr.json").write_text(json.dumps({"padding": said, "trained_sec": trained_sec}))
+    options = (f"model.name_or_path={model}", "max_sec=null", f"input={recordings}/monday")
+    (row,) = transcribe(tmp_path / "out", *options)
+    lengths = [one["end_sec"] - one["start_sec"] for one in row["segments"]]  # type: ignore[attr-defined]
+    assert len(lengths) >= 6 and max(lengths) <= 2.2, "a piece for each of the clips"
+    monkeypatch.setitem(sys.modules, "silero_vad", None)
+    joined, rate_hz = soundfile.read(recordings / "monday" / "long.flac")
+    (tmp_path / "some").mkdir()
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / "some" / f"{name}.wav", joined[: round(2.5 * rate_hz)], rate_hz)
+    rows = transcribe(tmp_path / "whole", *options[:2], f"input={tmp_path}/some")
+    assert [len(row["segments"]) for row in rows] == [1, 1]  # type: ignore[arg-type]
+    assert caplog.text.count("recordings of up to 15 s are transcribed whole") == 1
+    (model / "kidasr.json").write_text(
+        json.dumps({"padding": {**said, "padding": "max_length"}, "trained_sec": trained_sec})
+    )
+    assert pieces_as_trained(str(model)) == pieces_as_trained(str(MICRO)) == 15
 
 
 def test_a_manifest_without_transcripts_names_parts_of_recordings(recordings: Path, tmp_path: Path) -> None:

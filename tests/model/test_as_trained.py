@@ -27,6 +27,7 @@ def test_a_model_folder_says_its_padding_wherever_it_is_and_others_can_read_it(t
     assert (padding.is_short, padding.trailing_silence_sec) == (True, 0.3)
     said = read_description(moved)
     assert said["normalizer"] == "transformers.models.whisper.english_normalizer.EnglishTextNormalizer"
+    assert 0.5 < said["trained_sec"]["median"] <= said["trained_sec"]["p95"] <= said["trained_sec"]["longest"] < 3
     assert (said["rate"], said["writes"]) == ("WER", "en") and said["versions"]["transformers"] == version("transformers")
     assert (moved / "preprocessor_config.json").is_file(), "which converters read"
     modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in moved.rglob("*")}

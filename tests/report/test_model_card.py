@@ -72,6 +72,7 @@ def test_the_text_has_what_was_measured_and_says_what_was_not(run: Path, card: A
     assert f"| train      |           24 |         24 |    {train['hours']:.2f} |" in text
     assert "Few speakers: 3-4 (1), 5-6 (3)" in text and "No other age was tested" in text
     assert re.search(r"\*\*hours\*\*: 0\.0\d\n", text)
+    assert f"95% of them up to {read_json(run / 'model' / 'kidasr.json')['trained_sec']['p95']:.1f} s" in text
     assert "0.3 s of silence" in text and "Somebody, 2026" in text and "not recorded here" not in text
     assert str(run) not in text and str(CORPUS) not in text, "nothing about this machine's folders"
     assert "\n\n\n" not in text
