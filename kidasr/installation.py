@@ -9,5 +9,6 @@ CONF = (Path(__file__).parent / "conf").resolve()
 
 def program() -> str:
     """How a user starts kidasr, for messages: ``python run.py`` in a clone unless started otherwise, else ``kidasr``."""
-    is_command = Path(sys.argv[0]).name in ("kidasr", "__main__.py")
+    started = Path(sys.argv[0])
+    is_command = started.name == "kidasr" or started == Path(__file__).parent / "__main__.py"
     return "kidasr" if is_command or not (CONF.parent / "run.py").is_file() else "python run.py"
