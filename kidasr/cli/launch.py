@@ -388,13 +388,13 @@ def _check_is_new(job: tuple[str, ...], what: dict[str, Any], known: dict[str, t
 
 def _compose(overrides: list[str]) -> DictConfig:
     for override in OverridesParser.create().parse_overrides(overrides):
-        group = override.key_or_group
-        if not isinstance(override.value(), list):
+        group, chosen = override.key_or_group, override.value()
+        if not isinstance(chosen, list):
             continue
         if group == "experiment":
             raise ConfigError(f"{override.input_line}: each preset is a complete recipe; expected: one of them")
         if group in ONE_CHOICE:
-            typed = " or ".join(f"{group}={one}" for one in override.value()) or f"{group}=CHOICE"
+            typed = " or ".join(f"{group}={one}" for one in chosen) or f"{group}=CHOICE"
             raise ConfigError(f"{override.input_line}: takes one choice; expected: {typed}")
     try:
         return compose("config", overrides, return_hydra_config=True)
