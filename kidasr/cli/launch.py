@@ -409,8 +409,7 @@ def _check_is_new(job: tuple[str, ...], what: dict[str, Any], known: dict[str, t
 
 def _compose(overrides: list[str]) -> DictConfig:
     for override in OverridesParser.create().parse_overrides(overrides):
-        group = override.key_or_group
-        chosen = override.value()
+        group, chosen = override.key_or_group, override.value()
         if not isinstance(chosen, list):
             continue
         if group == "experiment":
