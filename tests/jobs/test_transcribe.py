@@ -115,7 +115,7 @@ def test_pieces_are_as_long_as_the_training_utterances_of_a_model_of_short_input
     options = (f"model.name_or_path={model}", "max_sec=null", f"input={recordings}/monday")
     (row,) = transcribe(tmp_path / "out", *options)
     lengths = [one["end_sec"] - one["start_sec"] for one in row["segments"]]  # type: ignore[attr-defined]
-    assert len(lengths) >= 6 and max(lengths) <= 2.2, "a piece for each of the clips"
+    assert len(lengths) >= 6 and max(lengths) < 2.21, "a piece for each of the clips"
     monkeypatch.setitem(sys.modules, "silero_vad", None)
     joined, rate_hz = soundfile.read(recordings / "monday" / "long.flac")
     (tmp_path / "some").mkdir()
