@@ -98,9 +98,9 @@ def checked(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
                     return job_class(cfg).result(run_dir)
                 begun = True
                 record(run_dir, "started", job=_job_id())
-                check_places(cfg)
                 if warning := toy_model_warning(cfg, hydra.overrides.task):
                     log.warning(warning)
+                check_places(cfg)
                 if line := describe_step_scale(cfg):
                     log.info(line)
                 result = _run(job, cfg)

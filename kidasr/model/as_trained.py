@@ -110,7 +110,7 @@ def describe_export(folder: Path, name_or_path: str, language: str, task: str, w
 def _name_of(normalize: Any) -> str:
     """A class or function with its module: ``"transformers.models.whisper.english_normalizer.EnglishTextNormalizer"``."""
     named = normalize if hasattr(normalize, "__qualname__") else type(normalize)
-    return f"{named.__module__}.{named.__qualname__}"
+    return f"{getattr(named, '__module__', None) or 'builtins'}.{named.__qualname__}"
 
 
 def read_description(folder: Path) -> dict[str, Any]:

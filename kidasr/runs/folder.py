@@ -144,6 +144,8 @@ def has_ended_untrained(run_dir: Path) -> bool:
     if (run_dir / METRICS).exists() or any((run_dir / CHECKPOINTS).glob("[!.]*")):
         return False
     if failure(run_dir) is None:
+        if "checkpoint" not in (read_config(run_dir) or {}):  # of a job that does not train: what it wrote is its result
+            return False
         events = read_attempts(run_dir)
         if last_of(events, "submitted", "queued") or not events or any(run_dir.glob(f"{Path(ZERO_SHOT).stem}*.json")):
             return False

@@ -22,6 +22,7 @@ SHORT = (
     "debug=smoke",
     "report=none",
     "trainer.zero_shot=false",
+    "trainer.dataloader_num_workers=0",  # a worker's utterances would not be seen here
     "data.tests=null",
     "data.limit_train=8",
     "data.limit_validation=2",

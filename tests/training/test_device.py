@@ -80,6 +80,7 @@ def four_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_more_processes_than_gpus_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(device, "is_torch_tf32_available", lambda: True)
     line = r"^trainer\.num_processes: 4 processes on this machine see 2 GPU\(s\); expected: [^\n]*gpus_per_node=4$"
     with pytest.raises(ConfigError, match=line):
         job(tmp_path, *SHORT, "trainer=gpu").run()
