@@ -101,7 +101,7 @@ def test_the_commands_of_all_ideas_are_accepted(
     for command in ideas():
         with monkeypatch.context() as patched:
             patched.setattr(kidasr.cli.main, "run_job", nothing)
-            patched.setattr("kidasr.cli.launch.check_place", nothing)
+            patched.setattr(sys.modules["kidasr.cli.launch"], "check_place", nothing)
             typed = shlex.split(command)[2:]
             code = run_here(patched, *typed)
         told = capfd.readouterr().err

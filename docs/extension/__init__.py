@@ -11,9 +11,17 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("builder-inited", reference.write_pages)
     app.connect("source-read", complete)
     app.connect("autodoc-skip-member", is_borrowed)
+    app.connect("env-updated", without_source)
     # napoleon takes what is before a colon in the comment of a constant for its type.
     GoogleDocstring._consume_inline_attribute = lambda self: ("", self._dedent(self._consume_to_end()))
     return {"parallel_read_safe": True}
+
+
+def without_source(app: Any, env: Any) -> None:
+    """Take modules without source out of viewcode's list of sources, which would link to pages that there are not."""
+    known = getattr(env, "_viewcode_modules", {})
+    for name in [name for name, entry in known.items() if not entry]:
+        del known[name]
 
 
 def is_borrowed(app: Any, what: str, name: str, found: Any, skip: bool, options: Any) -> bool | None:

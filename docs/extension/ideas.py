@@ -19,6 +19,9 @@ OTHERS = {
     "wise_ft": "average.pretrained=0.3",
 }
 
+#: What else is typed.
+NEEDED = {"adamw_8bit": " trainer=gpu"}
+
 #: The sections that each idea has, in this order.
 WRITTEN = ("What", "Why", "Source", "Evidence")
 
@@ -77,9 +80,9 @@ def off(name: str) -> list[str]:
 
 def commands(name: str) -> list[str]:
     """The commands of its page."""
-    typed = [f"python run.py {' '.join(on(name))}"]
+    typed = [f"python run.py {' '.join(on(name))}{NEEDED.get(name, '')}"]
     if name not in OTHERS:
-        typed.append(f"python run.py ablation=one_at_a_time hypotheses=[{name}] seeds=1,2")
+        typed.append(f"python run.py ablation=one_at_a_time hypotheses=[{name}] seeds=1,2{NEEDED.get(name, '')}")
     elif name != "soup":
         key, _, value = OTHERS[name].partition("=")
         (before,) = (one.partition("=")[2] for one in off(name))

@@ -54,7 +54,16 @@ def started(sweep: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(ROOT / "run.py"), "--multirun", *arguments, *SLURM, f"hydra.sweep.dir={sweep}"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
     return subprocess.Popen(
-        command, cwd=sweep.parent, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
+        command,
+        cwd=sweep.parent,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        errors="replace",
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # tests in the background ignore it, and pass that on
     )
 
 
