@@ -70,6 +70,7 @@ def test_the_ratios_compare_each_precision_with_the_plain_recipe_in_float32() ->
 
 
 @pytest.mark.minutes
+@pytest.mark.slow
 def test_an_ablation_is_timed_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = ("--steps=4", "--plain-steps=1", "--plain-clips=4", "--variant=one:", f"--output={tmp_path / 'speed.json'}")
     fewer = ("data.limit_train=32", "data.limit_validation=8", "checkpoint.eval_steps=2", "checkpoint.save_steps=2")
