@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args, get_origin
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from pydantic import AfterValidator, BaseModel, TypeAdapter
+from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticCustomError
 
 from kidasr.config.schema import PLUGIN_SCHEMAS, Settings
@@ -207,7 +208,7 @@ def describe(annotation: Any) -> str:
         return span
     try:
         schema = TypeAdapter(annotation).json_schema()
-    except Exception:  # a validator without a schema
+    except PydanticUserError:  # a validator without a schema
         return ""
     return _words(schema, schema.get("$defs", {}))
 
@@ -220,7 +221,7 @@ def _span(annotation: Any) -> str:
                     one.func([])  # type: ignore[call-arg]
                 except PydanticCustomError as error:
                     return error.message().removeprefix("should be ")
-                except Exception:
+                except (TypeError, ValueError):  # it checks something else than a list
                     continue
     return ""
 

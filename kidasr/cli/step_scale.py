@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -105,9 +106,7 @@ def _training_utterances(data: DictConfig) -> int | None:
         try:
             with _quiet():  # the run says it all
                 _known[key] = len(instantiate(data).load().train)
-        except KidasrError:
-            raise
-        except Exception:
+        except InstantiationException:  # a key of the wrong type, which the checks of the config will name
             return None
     return _known[key]
 

@@ -127,6 +127,9 @@ class Recogniser(ABC):
             batch, max_tokens, num_beams: See :meth:`transcribe`.
             fallback: When, and how.
             utterances: Identify the utterances, for what is drawn.
+
+        Raises:
+            NotImplementedError: If it has none (``has_fallback``), which is refused before anything is transcribed.
         """
         raise NotImplementedError
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from kidasr.config.job import Job
 from kidasr.corpus.corpus import Corpus
 from kidasr.features.padding import Padding
 from kidasr.model.as_trained import InputLength
 from kidasr.model.pretrained import Pretrained
 from kidasr.report.options import ReportOptions
-from kidasr.runs.files import METRICS
-from kidasr.runs.folder import finished_wer
+from kidasr.runs.job import RunJob
 from kidasr.training.settings import TRAINING_KEYS, Trainer, contradictions
 
 
-class Evaluate(Job):
+class Evaluate(RunJob):
     """Transcribe and score every set with a model as it is, and report its error rates overall and by age.
 
     The job's folder is a run folder, which comparisons take beside those of trainings and of other evaluations. The same
@@ -38,7 +35,6 @@ class Evaluate(Job):
         Stopped: After SIGTERM, SIGINT or SIGUSR2.
     """
 
-    is_compared = True
     reads = ("data", "model")
     unused = ("optim", "step_scale", "data.limit_train", *(f"trainer.{key}" for key in TRAINING_KEYS))
 
@@ -70,16 +66,6 @@ class Evaluate(Job):
                 "input_length=window (or short, or as_trained)"
             )
         yield from contradictions(config)
-
-    @staticmethod
-    def is_finished(folder: Path) -> bool:
-        """Whether the folder has ``metrics.json``, which is written last."""
-        return (folder / METRICS).is_file()
-
-    @staticmethod
-    def result(folder: Path) -> float | None:
-        """WER of the validation set (without one, of the first test set), as a fraction."""
-        return finished_wer(folder)
 
     def run(self) -> float:
         """Score every set and report. Returns the WER of the validation set, or of the first test set."""

@@ -13,7 +13,7 @@ from kidasr.config.schema import Seed, Text
 from kidasr.corpus.corpus import SET_NAME, Corpus
 from kidasr.corpus.texts import Cleaning
 from kidasr.errors import KidasrError, truncate
-from kidasr.recognition.other_recognisers import Columns
+from kidasr.recognition.other_recognisers import SHOWN, Columns
 from kidasr.report.options import ReportOptions
 from kidasr.runs.files import METRICS, predictions_of, read_json, write_json
 
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from kidasr.recognition.score import Prediction
 
 log = logging.getLogger(__name__)
-
-#: How many utterances a message names.
-SHOWN = 5
-
-#: Above this there are more errors than words: these are hardly the transcripts of these utterances.
-TOO_HIGH = 1.0
 
 
 class Score(Job):
@@ -156,6 +150,7 @@ class Score(Job):
 
         from kidasr.evidence.rates import describe
         from kidasr.evidence.runs import make_run
+        from kidasr.recognition.doubts import TOO_HIGH
         from kidasr.report.report import Report
         from kidasr.report.tables import scored_table
 

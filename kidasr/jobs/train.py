@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kidasr.batching.curriculum import Curriculum
-from kidasr.config.job import Job
 from kidasr.config.schema import Seed
 from kidasr.config.signature import load_target
 from kidasr.corpus.corpus import Corpus
@@ -17,8 +15,7 @@ from kidasr.model.freeze import Freeze
 from kidasr.model.pretrained import Pretrained
 from kidasr.report.loggers import NoLogger
 from kidasr.report.options import ReportOptions
-from kidasr.runs.files import METRICS
-from kidasr.runs.folder import finished_wer
+from kidasr.runs.job import RunJob
 from kidasr.training.average import Average
 from kidasr.training.checkpoint import Checkpoint
 from kidasr.training.objective import Adapter, Objective
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import EarlyStoppingCallback
 
 
-class Train(Job):
+class Train(RunJob):
     """Fine-tune Whisper and report WER before (zero-shot) and after training, overall and by age.
 
     Features and the config groups that control them:
@@ -50,7 +47,6 @@ class Train(Job):
         Stopped: After SIGTERM, SIGINT or SIGUSR2.
     """
 
-    is_compared = True
     reads = ("data", "model")
 
     def __init__(
@@ -119,16 +115,6 @@ class Train(Job):
                 "evaluations have no checkpoint. If one of them has the lowest WER, that model is lost, and a saved one "
                 "with a higher WER, or the last one, is used instead (checkpoint=aligned avoids this)"
             )
-
-    @staticmethod
-    def is_finished(folder: Path) -> bool:
-        """Whether the folder has ``metrics.json``, which is written last."""
-        return (folder / METRICS).is_file()
-
-    @staticmethod
-    def result(folder: Path) -> float | None:
-        """Validation WER, as a fraction."""
-        return finished_wer(folder)
 
     def run(self) -> float:
         """Train, evaluate and report. Returns the validation WER of the kept model, as a fraction."""

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import Any
 
 from kidasr.corpus.manifest import Utterance
+from kidasr.errors import KidasrError
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.recognition.doubts import OtherInput
 from kidasr.recognition.score import Prediction, is_runaway
@@ -63,7 +64,7 @@ def score_full_window(
 
     Returns:
         The entry ``full_window`` of ``metrics.json``: both rates of the sample, and the change from the short input to the
-        full window with its interval for other speakers. None without a sample, or if it has no words.
+        full window with its interval for other speakers. None without a sample, if it has no words, or if memory ran out.
     """
     from kidasr.evidence.before_after import change_of  # scipy, which training has no use for
 
@@ -71,7 +72,11 @@ def score_full_window(
         return None
     log.info("padding: scoring %d utterances on the full window, too", len(sample))
     known = {one.utterance_id: one for one in heard_short}
-    after = trainer.transcribe(padded(sample))
+    try:
+        after = trainer.transcribe(padded(sample))
+    except KidasrError as error:  # no memory for it is no reason to lose the run
+        log.warning("padding: what it costs was not measured: %s", error)
+        return None
     before = [known[one.utterance_id] for one in after]
     change, words = change_of([one.errors for one in before], after), sum(one.words for one in after)
     if change is None:
