@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # slow to import
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
+#: On the screen, what names a row has this much room before other cells are broken into lines.
+NAME_WIDTH = 24
+
 #: Columns that describe a difference.
 CHANGE = ("change", "95% interval")
 #: Columns that judge it.
@@ -48,9 +51,12 @@ class Table:
     def text(self, width: int = 110) -> str:
         """Render for the screen and the log, in so many columns."""
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+        widths = [max(map(len, cells)) + 2 for cells in zip(self.columns, *self.rows, strict=True)]
+        # What names a row is never cut. Only a name that is itself long is broken into lines, if that makes room for the rest.
+        whole = sum(widths[1:]) + NAME_WIDTH <= width
         for place, column in enumerate(self.columns):
-            # What names a row is never cut.
-            table.add_column(Text(column), justify="right" if place else "left", overflow="ellipsis" if place else "fold")
+            align, overflow = ("right", "ellipsis") if place else ("left", "fold")
+            table.add_column(Text(column), justify=align, overflow=overflow, no_wrap=whole and place > 0)
         for place, row in enumerate(self.rows):
             if place in self.rules:
                 table.add_section()
