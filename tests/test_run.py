@@ -277,7 +277,7 @@ def test_the_documented_commands_run(
         shutil.copy(CORPUS / f"{source}.jsonl", tmp_path / name)
     (tmp_path / "audio").symlink_to(CORPUS / "audio")
     arguments = shlex.split(command.removeprefix("python run.py"))
-    if {"job=compare", "job=plan"} & set(arguments):
+    if {"job=compare", "job=plan", "job=publish"} & set(arguments):
         write_finished_runs(tmp_path / "outputs")
     for stand_in in ("openai/whisper-small", "openai/whisper-tiny.en"):  # no hub here
         arguments = [one.replace(stand_in, str(MICRO)) for one in arguments]
@@ -307,6 +307,7 @@ def test_the_documented_commands_run(
             "job=listen",
             "job=plan",
             "job=prepare",
+            "job=publish",
             "job=score",
             "job=soup",
             "job=status",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -150,7 +151,7 @@ class Differences:
     def pairs(self) -> list[dict[str, Any]]:
         """Every configuration against the baseline, as in ``comparison.json``."""
         found = []
-        ages = self._by_age()
+        ages = self._by_age(range(len(self.others)))
         first = self.runs[0]
         of_children = []
         for place, name in enumerate(self.others):
@@ -176,15 +177,18 @@ class Differences:
         return found
 
     def effects(self) -> list[dict[str, Any]]:
-        """Main effects and interactions, as in ``comparison.json``; empty if the runs are no factorial."""
+        """Main effects, also by age, and interactions, as in ``comparison.json``; empty if the runs are no factorial."""
         if self.factorial is None:
             return []
+        first = len(self.others)
+        ages = self._by_age(range(first, first + self.factorial.factors))
         return [
             {
                 "effect": name,
                 "kind": "main" if number < self.factorial.factors else "interaction",
                 "is_screening": self.factorial.is_screening,
                 **self._as_json(len(self.others) + number),
+                "by_age": ages[number] if number < self.factorial.factors else {},
             }
             for number, name in enumerate(self.factorial.effects)
         ]
@@ -287,19 +291,21 @@ class Differences:
         weights = self.weights[trained]
         return _spread(self.panel.contrasts(weights), weights, self.panel)
 
-    def _by_age(self) -> list[dict[str, dict[str, Any]]]:
-        """For each pair, the difference of each age: as measured, and partially pooled with its interval."""
+    @cached_property
+    def _of_ages(self) -> tuple[dict[str, Panel], dict[str, Contrasts]]:
+        """The errors of each age that has words, and all pairs and effects on it."""
         first = self.runs[0]
-        buckets = first.age_buckets
-        pairs = len(self.others)
-        weights = self.weights[:pairs]
-        panels = {age: self._panel(first.ages == age) for age in buckets}
+        panels = {age: self._panel(first.ages == age) for age in first.age_buckets}
         panels = {age: panel for age, panel in panels.items() if panel.words.any()}
-        found = {age: panel.contrasts(weights) for age, panel in panels.items()}
-        by_pair = []
-        for place in range(pairs):
+        return panels, {age: panel.contrasts(self.weights) for age, panel in panels.items()}
+
+    def _by_age(self, places: Sequence[int]) -> list[dict[str, dict[str, Any]]]:
+        """For pairs or effects by their numbers, the difference of each age: as measured, and partially pooled."""
+        panels, found = self._of_ages
+        by_place = []
+        for place in places:
             pooled = self._pooled(place, panels, found) if self.is_tested(place) else None
-            by_pair.append(
+            by_place.append(
                 {
                     age: {
                         "delta_wer": float(one.values[place]),
@@ -311,7 +317,7 @@ class Differences:
                     for number, (age, one) in enumerate(found.items())
                 }
             )
-        return by_pair
+        return by_place
 
     def _ends(self, found: Contrasts, place: int) -> list[float] | None:
         value, reach = float(found.values[place]), float(found.reach[place])

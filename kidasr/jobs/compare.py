@@ -58,26 +58,10 @@ class Compare(Job):
     def run(self) -> None:
         """Compare the runs, log the results and write the report."""
         found, comparison = self.compare()
-        rate, pairs, effects = comparison["rate"], comparison["pairs"], comparison["effects"]
         self.output_dir.mkdir(parents=True, exist_ok=True)
         write_json(self.output_dir / "comparison.json", comparison)
         self.report.write_comparison(self.output_dir, found.groups, comparison)
-        tables = comparison_tables(comparison)
-        for name in ("runs", "ages", "pairs", "effects"):
-            if name in tables:
-                log.info("\n%s", tables[name][0].text())
-        if "other_sets" in tables:
-            log.info("\non the other sets:\n%s", tables["other_sets"][0].text())
-        for cost in costs(comparison):
-            log.warning("%s", cost)
-        for doubt in comparison["doubts"]:
-            log.warning("%s", doubt)
-        log.info("")
-        speakers = comparison["runs"][0]["speakers"]
-        for name, one in _asked(pairs, effects):
-            log.info("%s: %s", name, verdict(one, rate, speakers))
-        for line in about_all(comparison):
-            log.info(line)
+        log_results(comparison)
         log.info("comparison: %s", self.output_dir)
 
     def compare(self) -> tuple[Differences, dict[str, Any]]:
@@ -123,6 +107,28 @@ class Compare(Job):
                 _on_other_set(name, of_set, baseline, on, level) for name, of_set in on_other_sets(configurations).items()
             ],
         }
+
+
+def log_results(comparison: Mapping[str, Any]) -> None:
+    """Log the tables of a comparison, its doubts, and what it found in words."""
+    rate, pairs, effects = comparison["rate"], comparison["pairs"], comparison["effects"]
+    tables = comparison_tables(comparison)
+    # Of a factorial, the ages of its main effects instead of those of each configuration.
+    for name in ("runs", "effects_by_age" if effects else "ages", "pairs", "effects"):
+        if name in tables:
+            log.info("\n%s", tables[name][0].text())
+    if "other_sets" in tables:
+        log.info("\non the other sets:\n%s", tables["other_sets"][0].text())
+    for cost in costs(comparison):
+        log.warning("%s", cost)
+    for doubt in comparison["doubts"]:
+        log.warning("%s", doubt)
+    log.info("")
+    speakers = comparison["runs"][0]["speakers"]
+    for name, one in _asked(pairs, effects):
+        log.info("%s: %s", name, verdict(one, rate, speakers))
+    for line in about_all(comparison):
+        log.info(line)
 
 
 def _on_other_set(

@@ -205,15 +205,15 @@ class Report:
         baseline, rate = pairs[0]["baseline"], comparison["rate"]
         whole = described[0]
         speakers = whole["speakers"]
-        found = [f"{one['effect']}: {verdict(one, rate, speakers)}." for one in effects if one["kind"] == "main"]
-        for pair in pairs if not found else ():
-            ages = ages_that_differ(pair)
+        main = main_effects(comparison)
+        found = []
+        for name, one in (main or {pair["run"]: pair for pair in pairs}).items():
+            ages = ages_that_differ(one)
             by_age = f" Ages that stand out: {'; '.join(ages)}." if ages else ""
-            found.append(f"{pair['run']}: {verdict(pair, rate, speakers)}.{by_age}")
+            found.append(f"{name}: {verdict(one, rate, speakers)}.{by_age}")
         unit = "characters" if rate == "CER" else "words"
         size = f"{whole['utterances']} utterances ({whole['words']} {unit}) of {speakers_of(whole)} speakers"
         shares = "; main effects share four fifths of the error probability" if effects else ""
-        main = {one["effect"]: one for one in effects if one["kind"] == "main"}
         what = "Each factor on against off" if main else f"Compared with {baseline}"
         tables = {name: table for name, (table, _) in comparison_tables(comparison).items()}
         runs = ("run by run", tables["runs"])
@@ -244,15 +244,16 @@ class Report:
             )
         if "other_sets" in tables:
             sections.append(Section("On the other sets", table=tables["other_sets"], note=HOW_OTHER_SETS))
-        sections.append(
-            Section(
-                "Change by age",
-                _first_few(len(pairs)),
-                figures={f"change of {rate} against {baseline}, by age": figures["forest_by_age"]},
-                details=("by age, as a table", tables["ages"]),
-                note=HOW_BY_AGE,
+        if main:
+            drawn, details = (
+                {f"effects on {rate}, by age": figures["effects_by_age"]},
+                ("as a table", tables["effects_by_age"]),
             )
-        )
+            few = _first_few(len(main), "factors")
+            sections.append(Section("Effects by age", few, figures=drawn, details=details, note=HOW_BY_AGE))
+        drawn = {f"change of {rate} against {baseline}, by age": figures["forest_by_age"]}
+        details, note = ("by age, as a table", tables["ages"]), "" if main else HOW_BY_AGE
+        sections.append(Section("Change by age", _first_few(len(pairs)), figures=drawn, details=details, note=note))
         if comparison.get("about"):
             sections.append(Section("What was compared", facts=comparison["about"]))
         counted = "The utterances are counted in the first run of each configuration."
@@ -357,15 +358,22 @@ def _comparison_figures(configurations: Mapping[str, Sequence[Run]], comparison:
     }
     if effects:
         figures["effects"] = forest(f"effect on {rate}\n{direction}", {one["effect"]: one for one in effects})
+        mains = dict(list(main_effects(comparison).items())[:MAX_DRAWN])
+        figures["effects_by_age"] = forest(f"effect on {rate}\n{direction}", mains, by_age=True)
     curves = {name: [run.metrics for run in configurations[name] if run.metrics.get("history")] for name in drawn}
     if any(curves.values()):
         figures["learning_curves"] = learning_curve({name: one for name, one in curves.items() if one}, rate)
     return figures
 
 
-def _first_few(number: int) -> list[str]:
-    """Says that a figure shows only the first of many configurations."""
-    return [f"The figure shows the first {MAX_DRAWN} of {number} configurations."] if number > MAX_DRAWN else []
+def _first_few(number: int, what: str = "configurations") -> list[str]:
+    """Says that a figure shows only the first of many."""
+    return [f"The figure shows the first {MAX_DRAWN} of {number} {what}."] if number > MAX_DRAWN else []
+
+
+def main_effects(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The main effects of a factorial by their names; empty if the runs are none."""
+    return {one["effect"]: one for one in comparison["effects"] if one["kind"] == "main"}
 
 
 def comparison_tables(comparison: Mapping[str, Any]) -> dict[str, tuple[Table, str]]:
@@ -377,7 +385,10 @@ def comparison_tables(comparison: Mapping[str, Any]) -> dict[str, tuple[Table, s
         tables["effects"] = effect_table(effects), f"Main effects and interactions on {rate}."
     if others := comparison.get("other_sets"):
         tables["other_sets"] = other_sets_table(others, rate), f"{rate} on the sets that are not compared on."
-    tables["ages"] = age_table(baseline, pairs), f"Change of {rate} against {baseline} by age."
+    if mains := main_effects(comparison):
+        tables["effects_by_age"] = age_table("effect", mains), f"Main effects on {rate} by age."
+    differences = {pair["run"]: pair for pair in pairs}
+    tables["ages"] = age_table(f"against {baseline}", differences), f"Change of {rate} against {baseline} by age."
     tables["configurations"] = (
         configuration_table(comparison["configurations"], rate),
         f"Mean {rate} of each configuration over its seeds, overall and by age.",

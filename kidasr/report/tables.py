@@ -52,7 +52,7 @@ class Table:
         """Render for the screen and the log, in so many columns."""
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
         widths = [max(map(len, cells)) + 2 for cells in zip(self.columns, *self.rows, strict=True)]
-        # What names a row is never cut. Only a name that is itself long is broken into lines, if that makes room for the rest.
+        # What names a row is never cut. If a long name alone makes a row too long, only the name is broken into lines.
         whole = sum(widths[1:]) + NAME_WIDTH <= width
         for place, column in enumerate(self.columns):
             align, overflow = ("right", "ellipsis") if place else ("left", "fold")
@@ -258,15 +258,20 @@ def pair_table(baseline: str, pairs: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def age_table(baseline: str, pairs: Sequence[Mapping[str, Any]]) -> Table:
-    """The changes by age: each age by itself, and partially pooled."""
-    table = Table([f"against {baseline}", "age", "speakers", "by itself", "95% interval", "pooled", "95% interval"])
-    for pair in pairs:
+def age_table(title: str, changes: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The changes by age: each age by itself, and partially pooled.
+
+    Args:
+        title: The head of the first column.
+        changes: By name, pairs or effects as in ``comparison.json``.
+    """
+    table = Table([title, "age", "speakers", "by itself", "95% interval", "pooled", "95% interval"])
+    for name_of_change, change in changes.items():
         table.rule()
-        for number, (age, one) in enumerate(pair["by_age"].items()):
+        for number, (age, one) in enumerate(change["by_age"].items()):
             pooled = "-" if one["pooled"] is None else points(one["pooled"])
             alone, together = (_ends(one[name]) for name in ("own_ci95", "ci95"))
-            name = "" if number else pair["run"]
+            name = "" if number else name_of_change
             table.add(name, age, speakers_of(one), points(one["delta_wer"]), alone, pooled, together)
     return table
 

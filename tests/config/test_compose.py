@@ -70,6 +70,7 @@ def test_every_choice_composes_and_passes_the_checks(choice: str) -> None:
         "job=listen": ["augment=kids"],
         "job=status": [],
         "job=plan": [],
+        "job=publish": ["runs=[a,b]", "to=c"],
         "job=score": ["transcripts=a.trn"],
         "job=prepare": ["corpus=kaldi", "corpus.root=DIR"],
         "model=checkpoint": ["model.name_or_path=m", *MANIFESTS],

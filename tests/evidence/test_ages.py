@@ -6,6 +6,7 @@ import pytest
 from kidasr.evidence.ages import AgeDifference, partially_pooled
 from kidasr.evidence.differences import Differences
 from tests.evidence.experiments import World, as_runs
+from tests.evidence.test_differences import HALF
 
 AGES = np.repeat(["3-4", "5-6", "7-8", "9-10", "11-12", "13+"], [3, 6, 9, 9, 8, 5])
 
@@ -36,6 +37,31 @@ def test_ages_hold_the_truth_and_are_narrower_than_alone(seeds: int, change: flo
                 alone.append(found._panel(chosen).contrasts(found.weights[:1]).reach[0])
     assert np.mean(held) > 0.93
     assert np.mean(reaches) < 0.75 * np.mean(alone)
+
+
+@pytest.mark.parametrize("change", [0.0, 0.02])
+def test_main_effects_by_age_hold_the_truth(change: float) -> None:
+    """Of a half factorial in which h1 helps the youngest two ages alone."""
+    rng, trials, held, narrower = np.random.default_rng(1), 30, [], []
+    young = np.isin(AGES, ["3-4", "5-6"])
+    names = [name for name in HALF for _ in range(2)]
+    is_on = np.array(["h1" in HALF[name] for name in names])
+    for trial in range(trials):
+        errors, words = World(seeds=0.006, children=0.01).errors(rng, np.repeat(np.arange(len(HALF)), 2))
+        share = (np.where(young, change, 0) / (errors / words[:, None]).mean(axis=1).clip(0.01)).clip(0, 1)
+        errors = np.where(is_on[None, :], errors - rng.binomial(errors, share[:, None]), errors)
+        found = Differences(as_runs(errors, words, names, ages=[AGES] * len(names)), "baseline", HALF)
+        effects = found.effects()
+        for effect in effects[:5]:
+            for age, one in effect["by_age"].items():
+                truth = -change if effect["effect"] == "h1" and age in ("3-4", "5-6") else 0.0
+                held.append(one["ci95"][0] <= truth <= one["ci95"][1])
+        if trial < 5:
+            pair, main = found.pairs()[0]["by_age"]["7-8"]["ci95"], effects[0]["by_age"]["7-8"]["ci95"]
+            narrower.append((main[1] - main[0]) / (pair[1] - pair[0]))
+        assert not any(effect["by_age"] for effect in effects[5:])
+    assert np.mean(held) > 0.93
+    assert np.mean(narrower) < 0.6
 
 
 def measured(value: float, spread: float, speakers: int = 8) -> AgeDifference:

@@ -1,0 +1,108 @@
+"""Writes the tables of published results into pages: ``python docs/results/tables.py``.
+
+A table stands between ``<!-- hypotheses: effects -->`` and ``<!-- end -->``: the folder of a ``comparison.json`` beside this
+file, and one of :data:`BLOCKS`. So no number of a table is typed.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1]))
+
+from kidasr.report.report import comparison_tables, main_effects  # noqa: E402
+from kidasr.report.tables import Table, interval, percent, points  # noqa: E402
+from kidasr.report.verdict import verdict  # noqa: E402
+
+#: The pages with tables.
+PAGES = (*sorted(HERE.glob("*.md")), HERE.parents[1] / "README.md")
+
+BLOCK = re.compile(r"(<!-- (?P<folder>[\w-]+): (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Comparison = Mapping[str, Any]
+
+
+def asked(comparison: Comparison) -> dict[str, Mapping[str, Any]]:
+    """What a comparison was made to answer: the main effects of a factorial, otherwise the pairs."""
+    return main_effects(comparison) or {pair["run"]: pair for pair in comparison["pairs"]}
+
+
+def said(comparison: Comparison) -> str:
+    """The verdicts in words."""
+    speakers = comparison["runs"][0]["speakers"]
+    lines = [f"- **{name}**: {verdict(one, comparison['rate'], speakers)}." for name, one in asked(comparison).items()]
+    return "\n".join(lines) + "\n"
+
+
+def about(comparison: Comparison) -> str:
+    """What was compared, on which machine and when."""
+    table = Table(["", ""])
+    for name, text in comparison["about"].items():
+        table.add(name, f"`{text}`" if name == "command" else text)
+    return table.markdown()
+
+
+def summary(comparison: Comparison) -> str:
+    """The change on the set that is compared and on each test set beside it."""
+    sets = [comparison, *(one for one in comparison["other_sets"] if one["set"] != "validation")]
+    names = ["children" if one["set"] == "test" else one["set"] for one in sets]
+    table = Table(["", *(column for name in names for column in (f"{name}: change of {comparison['rate']}", "verdict"))])
+    for name in asked(comparison):
+        found = [asked(one)[name] for one in sets]
+        cells = (cell for one in found for cell in (_with_interval(one), one["verdict"]))
+        table.add(name, *cells)
+    return table.markdown()
+
+
+def rates(comparison: Comparison) -> str:
+    """The mean error rate of each configuration, on every set."""
+    sets = [comparison, *(one for one in comparison["other_sets"] if one["set"] != "validation")]
+    of_sets = [{one["configuration"]: one for one in each["configurations"]} for each in sets]
+    table = Table(["", "seeds", *("children" if one["set"] == "test" else one["set"] for one in sets)])
+    for name, first in of_sets[0].items():
+        cells = (f"{percent(of_set[name]['wer'])} ({interval(of_set[name]['ci95'])})" for of_set in of_sets)
+        table.add(name, str(len(first["seeds"])), *cells)
+    return table.markdown()
+
+
+def _with_interval(one: Mapping[str, Any]) -> str:
+    ends = one["ci95"]
+    return points(one["delta_wer"]) + (f" ({points(ends[0])} to {points(ends[1])})" if ends else "")
+
+
+def _table(name: str) -> Callable[[Comparison], str]:
+    return lambda comparison: comparison_tables(comparison)[name][0].markdown()
+
+
+#: What may stand between the comments.
+BLOCKS: dict[str, Callable[[Comparison], str]] = {
+    **{
+        name: _table(name) for name in ("pairs", "effects", "effects_by_age", "other_sets", "ages", "configurations", "runs")
+    },
+    "about": about,
+    "rates": rates,
+    "said": said,
+    "summary": summary,
+}
+
+
+def filled(text: str) -> str:
+    """A page with its tables as the ``comparison.json`` files have them."""
+
+    def block(found: re.Match[str]) -> str:
+        comparison = json.loads((HERE / found["folder"] / "comparison.json").read_text(encoding="utf-8"))
+        return f"{found[1]}\n{BLOCKS[found['name']](comparison)}\n{found[4]}"
+
+    return BLOCK.sub(block, text)
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if filled(text) != text:
+            page.write_text(filled(text), encoding="utf-8")
+            print(f"written: {page}")

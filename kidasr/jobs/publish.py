@@ -1,0 +1,113 @@
+"""The publishing job: a comparison for others to check."""
+
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kidasr.config.schema import Text
+from kidasr.durable import write_text
+from kidasr.evidence.runs import Run
+from kidasr.jobs.compare import Compare, log_results
+from kidasr.report.options import ReportOptions
+from kidasr.runs.files import write_json
+from kidasr.runs.identity import identity, ignored_keys
+from kidasr.runs.record import duration_sec
+
+log = logging.getLogger(__name__)
+
+#: An absolute path of two parts or more within a text, such as a command.
+ABSOLUTE = re.compile(r"(?<![\w./~])/[^\s,;:'\"{}\[\]()/]+/[^\s,;:'\"{}\[\]()]+")
+
+
+class Publish(Compare):
+    """Write a comparison as others need it to check a result: numbers, tables, figures, and the config of every run.
+
+    ``configs.yaml`` has what all runs share, and for each run what differs and how many hours it took. Weights, recordings
+    and transcripts stay in the run folders. Paths are relative to the current folder, or names if they lead elsewhere.
+
+    Args:
+        to: The folder to write to.
+        runs: As the other arguments and the errors: see :class:`kidasr.jobs.compare.Compare`.
+        baseline: The configuration that the others are compared with.
+        on: The set to compare on.
+    """
+
+    def __init__(self, to: Text, runs: Text | list[Text], baseline: Text | list[Text] | None, on: Text | None):
+        super().__init__(to, runs, baseline, on, ReportOptions(html=False, max_utterances=0, embed_audio_mb=0))
+
+    def run(self) -> None:
+        """Compare, log the results and write the files."""
+        found, comparison = self.compare()
+        comparison = without_machine_paths(comparison)
+        if command := comparison["about"].get("command"):
+            comparison["about"]["command"] = " ".join(word for word in command.split(" ") if not word.startswith("logger"))
+        groups = {without_machine_paths(name): members for name, members in found.groups.items()}
+        configs = configs_of([(name, run) for name, members in groups.items() for run in members])
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        write_json(self.output_dir / "comparison.json", comparison)
+        self.report.write_comparison(self.output_dir, groups, comparison)
+        text = yaml.safe_dump(without_machine_paths(configs), sort_keys=False, allow_unicode=True, width=120)
+        write_text(self.output_dir / "configs.yaml", text)
+        log_results(comparison)
+        log.info("published: %s", self.output_dir)
+
+
+def configs_of(runs: Sequence[tuple[str, Run]]) -> dict[str, Any]:
+    """The configs of runs: for each job the values that all its runs share, and those of each run that are its own.
+
+    Keys that do not change the result are left out (``identity.ignored_keys``).
+
+    Args:
+        runs: Runs with the names of their configurations.
+    """
+    ignored = frozenset[str]().union(*(ignored_keys(run.config or {}) for _, run in runs))
+    values = [identity(run.config or {}, ignored) for _, run in runs]
+    by_job: dict[str, list[dict[str, Any]]] = {}
+    for config in values:
+        by_job.setdefault(str(config.get("job._target_")), []).append(config)
+    shared = {
+        job: {key: value for key, value in first.items() if all(key in one and one[key] == value for one in others)}
+        for job, (first, *others) in by_job.items()
+    }
+    of_runs = [
+        {
+            "configuration": name,
+            "folder": run.folder,
+            "seed": run.seed,
+            "hours": _hours([run]),
+            "job": str(config.get("job._target_")),
+            "differs": {key: value for key, value in config.items() if key not in shared[str(config.get("job._target_"))]},
+        }
+        for (name, run), config in zip(runs, values, strict=True)
+    ]
+    return {"hours": _hours([run for _, run in runs]), "shared": shared, "runs": of_runs}
+
+
+def _hours(runs: Sequence[Run]) -> float | None:
+    """How long runs took, together; None if that is not known of one, such as another recogniser's."""
+    seconds = [None if run.own_name else duration_sec(Path(run.folder)) for run in runs]
+    known = [one for one in seconds if one is not None]
+    return round(sum(known) / 3600, 3) if len(known) == len(seconds) else None
+
+
+def without_machine_paths(content: Any) -> Any:
+    """The same with absolute paths, also within texts, relative to the current folder, or names if they lead elsewhere."""
+    if isinstance(content, Mapping):
+        return {key: without_machine_paths(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_machine_paths(value) for value in content]
+    if isinstance(content, str):
+        return (
+            _relative(content) if Path(content).is_absolute() else ABSOLUTE.sub(lambda found: _relative(found[0]), content)
+        )
+    return content
+
+
+def _relative(path: str) -> str:
+    relative = Path(os.path.relpath(path))
+    return str(relative) if relative.parts.count("..") < 2 else relative.name
