@@ -55,8 +55,12 @@ class Table:
         # What names a row is never cut. If a long name alone makes a row too long, only the name is broken into lines.
         whole = sum(widths[1:]) + NAME_WIDTH <= width
         for place, column in enumerate(self.columns):
-            align, overflow = ("right", "ellipsis") if place else ("left", "fold")
-            table.add_column(Text(column), justify=align, overflow=overflow, no_wrap=whole and place > 0)
+            table.add_column(
+                Text(column),
+                justify="right" if place else "left",
+                overflow="ellipsis" if place else "fold",
+                no_wrap=whole and place > 0,
+            )
         for place, row in enumerate(self.rows):
             if place in self.rules:
                 table.add_section()

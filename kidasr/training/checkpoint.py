@@ -23,10 +23,18 @@ class Checkpoint:
     Args:
         eval_steps, save_steps: Optimizer steps between evaluations, and between checkpoints.
         save_total_limit: Number of checkpoints to keep; the newest and the best are always among them.
+        keep_when_finished: Whether a finished run keeps its checkpoints beside its model.
     """
 
-    def __init__(self, eval_steps: PositiveInt, save_steps: PositiveInt, save_total_limit: PositiveInt):
+    def __init__(
+        self,
+        eval_steps: PositiveInt,
+        save_steps: PositiveInt,
+        save_total_limit: PositiveInt,
+        keep_when_finished: bool,
+    ):
         self.eval_steps, self.save_steps, self.save_total_limit = eval_steps, save_steps, save_total_limit
+        self.keep_when_finished = keep_when_finished
 
     def training_arguments(self) -> dict[str, Any]:
         """The ``TrainingArguments`` that follow from this."""

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -36,7 +37,7 @@ from kidasr.report.ages_drawn import ages_drawn
 from kidasr.report.loggers import NoLogger
 from kidasr.report.options import ReportOptions
 from kidasr.report.tables import result_table, sets_table
-from kidasr.runs.files import CONFIG, EVALUATIONS, MODEL, predictions_of, read_json, write_json
+from kidasr.runs.files import CHECKPOINTS, CONFIG, EVALUATIONS, MODEL, predictions_of, read_json, write_json
 from kidasr.seeding import seed_for
 from kidasr.training.average import Average
 from kidasr.training.averaging import Evaluated, Kept, gain, keep
@@ -185,6 +186,8 @@ class FineTune(ScoredRun):
                 size = sum(parameter.nbytes for parameter in recogniser.model.parameters())
                 with explain_io_errors(self.run_dir, "the results", size, "all checkpoints are kept"):
                     self._write(trainer, metrics, transcripts)
+                if not self.checkpoint.keep_when_finished:
+                    shutil.rmtree(self.run_dir / CHECKPOINTS, ignore_errors=True)
             logger.log_result(metrics, predictions)
             failed = False
         finally:

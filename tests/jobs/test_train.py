@@ -24,7 +24,7 @@ from kidasr.evidence.runs import read_run
 from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.training.fine_tune import FineTune
 from kidasr.training.trainer import ChildSpeechTrainer
-from tests.conftest import MICRO, job, read_json, read_jsonl
+from tests.conftest import MICRO, job, read_json, read_jsonl, run_here
 
 #: A short run: 8 steps of 4 utterances, two evaluations of 8.
 SHORT = (
@@ -485,6 +485,21 @@ def test_a_test_set_without_words_ends_before_training(tmp_path: Path) -> None:
     adults = manifest_of(tmp_path / "a.jsonl", "adults", slice(2), text="[laughs]")
     with pytest.raises(KidasrError, match=r"^data\.tests\.adults: every reference is empty after normalization"):
         job(tmp_path / "run", *SHORT[:-1], f"data.tests.adults={adults}").run()
+
+
+def test_a_finished_run_without_its_checkpoints_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = (
+        "debug=smoke",
+        "report=none",
+        "data.tests=null",
+        "checkpoint.keep_when_finished=false",
+        f"hydra.run.dir={tmp_path}",
+    )
+    assert run_here(monkeypatch, *run) == 0
+    assert not (tmp_path / "checkpoints").exists() and (tmp_path / "model" / "model.safetensors").exists()
+    weights_then = (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns
+    assert run_here(monkeypatch, *run[:-2], run[-1]) == 0, "with the key's other value too"
+    assert (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns == weights_then
 
 
 def test_a_finished_folder_and_one_of_another_config_are_not_overwritten(tmp_path: Path) -> None:
