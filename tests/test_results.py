@@ -12,7 +12,7 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def pages() -> list[Path]:
-    return [*sorted(RESULTS.glob("*.md")), ROOT / "README.md"]
+    return [*sorted(RESULTS.glob("*.md")), *sorted((ROOT / "docs" / "ideas").glob("h?.md")), ROOT / "README.md"]
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)

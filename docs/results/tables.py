@@ -1,7 +1,7 @@
 """Writes the tables of published results into pages: ``python docs/results/tables.py``.
 
 A table stands between ``<!-- hypotheses: effects -->`` and ``<!-- end -->``: the folder of a ``comparison.json`` beside this
-file, and one of :data:`BLOCKS`. So no number of a table is typed.
+file, and one of :data:`BLOCKS` or the name of an effect or a configuration. So no number of a table is typed.
 """
 
 import json
@@ -19,7 +19,7 @@ from kidasr.report.tables import Table, interval, percent, points  # noqa: E402
 from kidasr.report.verdict import verdict  # noqa: E402
 
 #: The pages with tables.
-PAGES = (*sorted(HERE.glob("*.md")), HERE.parents[1] / "README.md")
+PAGES = (*sorted(HERE.glob("*.md")), *sorted((HERE.parent / "ideas").glob("*.md")), HERE.parents[1] / "README.md")
 
 BLOCK = re.compile(r"(<!-- (?P<folder>[\w-]+): (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -36,6 +36,17 @@ def said(comparison: Comparison) -> str:
     speakers = comparison["runs"][0]["speakers"]
     lines = [f"- **{name}**: {verdict(one, comparison['rate'], speakers)}." for name, one in asked(comparison).items()]
     return "\n".join(lines) + "\n"
+
+
+def one(comparison: Comparison, name: str) -> str:
+    """The verdict on one effect or configuration, on the set that is compared and on each test set beside it."""
+    speakers = comparison["runs"][0]["speakers"]
+    said = f"On other children: {verdict(asked(comparison)[name], comparison['rate'], speakers)}."
+    for other in comparison["other_sets"]:
+        if other["set"] != "validation":
+            found = verdict(asked(other)[name], comparison["rate"], other["speakers"])
+            said += f" On {other['set']}: {found}."
+    return said + "\n"
 
 
 def about(comparison: Comparison) -> str:
@@ -95,7 +106,9 @@ def filled(text: str) -> str:
 
     def block(found: re.Match[str]) -> str:
         comparison = json.loads((HERE / found["folder"] / "comparison.json").read_text(encoding="utf-8"))
-        return f"{found[1]}\n{BLOCKS[found['name']](comparison)}\n{found[4]}"
+        name = found["name"]
+        content = BLOCKS[name](comparison) if name in BLOCKS else one(comparison, name)
+        return f"{found[1]}\n{content}\n{found[4]}"
 
     return BLOCK.sub(block, text)
 

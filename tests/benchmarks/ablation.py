@@ -1,6 +1,6 @@
 """Finished runs an hour of the ablation on real children, against the plain recipe: `python -m tests.benchmarks.ablation`.
 
-kidasr: the command of docs/ablation.md with fewer runs, in a new process with the user's own environment, from the start of
+kidasr: a short ablation on real children, in a new process with the user's own environment, from the start of
 the interpreter to the end of the comparison; :mod:`tests.benchmarks.parts` shows where the time goes. Each variant is an
 ablation of its own.
 
@@ -42,13 +42,13 @@ from tests.benchmarks.speed import (
 )
 from tests.conftest import ROOT, read_json, sweep_runs
 
-#: Of docs/ablation.md, which has 200 steps.
+#: Two epochs of 800 utterances.
 STEPS, STEP_SCALE = 200, 0.04
 EVAL_BATCH = 32
 
 
 def settings(material: Material, steps: int) -> list[str]:
-    """The settings of docs/ablation.md; with fewer steps, evaluations, freeze and warm-up are moved in proportion."""
+    """Of every run; with fewer steps, evaluations, freeze and warm-up are moved in proportion."""
     return [
         *material.overrides,
         "data.limit_train=800",
