@@ -11,9 +11,11 @@ import yaml
 
 from kidasr.config.schema import Text
 from kidasr.durable import write_text
+from kidasr.evidence.finished import on_other_sets
 from kidasr.evidence.runs import Run
 from kidasr.jobs.compare import Compare, log_results
 from kidasr.report.options import ReportOptions
+from kidasr.report.tables import to_csv
 from kidasr.runs.files import write_json
 from kidasr.runs.identity import identity, ignored_keys
 from kidasr.runs.record import duration_sec
@@ -27,7 +29,8 @@ ABSOLUTE = re.compile(r"(?<![\w./~])/[^\s,;:'\"{}\[\]()/]+/[^\s,;:'\"{}\[\]()]+"
 class Publish(Compare):
     """Write a comparison as others need it to check a result: numbers, tables, figures, and the config of every run.
 
-    ``configs.yaml`` has what all runs share, and for each run what differs and how many hours it took. Weights, recordings
+    ``configs.yaml`` has what all runs share, and for each run what differs and how many hours it took; ``speakers.csv`` has the
+    errors of each run on each speaker, from which every interval can be computed again. Weights, recordings
     and transcripts stay in the run folders. Paths are relative to the current folder, or names if they lead elsewhere.
 
     Args:
@@ -53,6 +56,9 @@ class Publish(Compare):
         self.report.write_comparison(self.output_dir, groups, comparison)
         text = yaml.safe_dump(without_machine_paths(configs), sort_keys=False, allow_unicode=True, width=120)
         write_text(self.output_dir / "configs.yaml", text)
+        sets = {comparison["set"]: found.groups, **on_other_sets(found.groups)}
+        if not comparison["pairs"][0]["speakers_unknown"]:
+            write_text(self.output_dir / "speakers.csv", errors_of_speakers(sets))
         log_results(comparison)
         log.info("published: %s", self.output_dir)
 
@@ -86,6 +92,25 @@ def configs_of(runs: Sequence[tuple[str, Run]]) -> dict[str, Any]:
         for (name, run), config in zip(runs, values, strict=True)
     ]
     return {"hours": _hours([run for _, run in runs]), "shared": shared, "runs": of_runs}
+
+
+def errors_of_speakers(sets: Mapping[str, Mapping[str, Sequence[Run]]]) -> str:
+    """The errors of each run on each speaker of each set, as CSV.
+
+    Args:
+        sets: By the name of a set, the runs by the name of their configuration.
+    """
+    rows = []
+    for set_name, configurations in sets.items():
+        for name, members in configurations.items():
+            for run in members:
+                for speaker, age in dict.fromkeys(zip(run.speakers.tolist(), run.ages.tolist(), strict=True)):
+                    of_both = (run.speakers == speaker) & (run.ages == age)
+                    kinds = run.kinds[:, of_both].sum(axis=1).tolist()
+                    words = int(run.words[of_both].sum())
+                    rows.append([set_name, without_machine_paths(name), run.seed, speaker, age, words, *kinds])
+    header = ["set", "configuration", "seed", "speaker", "age", "words", "substitutions", "deletions", "insertions"]
+    return to_csv(header, rows)
 
 
 def _hours(runs: Sequence[Run]) -> float | None:

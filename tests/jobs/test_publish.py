@@ -1,5 +1,6 @@
 """What is published of a comparison."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,13 @@ def test_numbers_and_configs_are_published_and_nothing_that_was_said(
     found = read_json(folder / "comparison.json")
     assert sorted(one["path"] for one in found["runs"]) == sorted(str(Path(run).relative_to(tmp_path)) for run in runs)
     configs = yaml.safe_load((folder / "configs.yaml").read_text(encoding="utf-8"))
+    with (folder / "speakers.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * 12 and {row["set"] for row in rows} == {"validation"}
+    for one in found["runs"]:
+        of_run = [row for row in rows if (row["configuration"], row["seed"]) == (one["configuration"], str(one["seed"]))]
+        errors = sum(int(row[kind]) for row in of_run for kind in ("substitutions", "deletions", "insertions"))
+        assert errors / sum(int(row["words"]) for row in of_run) == pytest.approx(one["wer"])
     ((job, shared),) = configs["shared"].items()
     assert configs["hours"] == 0 and shared["data.train"] == "data/T.jsonl" and job == "kidasr.jobs.train.Train"
     for one in configs["runs"]:
