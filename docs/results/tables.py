@@ -80,6 +80,29 @@ def rates(comparison: Comparison) -> str:
     return table.markdown()
 
 
+def spread(comparison: Comparison) -> str:
+    """The standard errors of what was asked, by their source."""
+    table = Table(["standard error, in points", "children", "seeds", "single children in single runs"])
+    for name, found in asked(comparison).items():
+        table.add(name, *(f"{100 * found['spread'][part]:.2f}" for part in ("children", "seeds", "both")))
+    return table.markdown()
+
+
+def seeds(comparison: Comparison) -> str:
+    """How far the runs of one configuration are apart."""
+    by_name: dict[str, list[float]] = {}
+    for run in comparison["runs"]:
+        by_name.setdefault(run["configuration"], []).append(100 * run["wer"])
+    several = [rates for rates in by_name.values() if len(rates) > 1]
+    squares = sum((rate - sum(rates) / len(rates)) ** 2 for rates in several for rate in rates)
+    deviation = (squares / sum(len(rates) - 1 for rates in several)) ** 0.5
+    largest = max(max(rates) - min(rates) for rates in several)
+    return (
+        f"Runs of one configuration differ in {comparison['rate']} with a standard deviation of {deviation:.1f} points; at most, "
+        f"two of them are {largest:.1f} points apart.\n"
+    )
+
+
 def _with_interval(one: Mapping[str, Any]) -> str:
     ends = one["ci95"]
     return points(one["delta_wer"]) + (f" ({points(ends[0])} to {points(ends[1])})" if ends else "")
@@ -97,6 +120,8 @@ BLOCKS: dict[str, Callable[[Comparison], str]] = {
     "about": about,
     "rates": rates,
     "said": said,
+    "seeds": seeds,
+    "spread": spread,
     "summary": summary,
 }
 

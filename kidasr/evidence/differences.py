@@ -187,7 +187,8 @@ class Differences:
                 "effect": name,
                 "kind": "main" if number < self.factorial.factors else "interaction",
                 "is_screening": self.factorial.is_screening,
-                **self._as_json(len(self.others) + number),
+                **self._as_json(first + number),
+                "spread": self._spread_of(first + number),
                 "by_age": ages[number] if number < self.factorial.factors else {},
             }
             for number, name in enumerate(self.factorial.effects)
@@ -274,8 +275,9 @@ class Differences:
         return [value - reach, value + reach] if np.isfinite(reach) else None
 
     def _spread_of(self, place: int) -> dict[str, float] | None:
-        """Standard errors of a pair by their source."""
-        if not self.is_tested(place) or self.speakers < 2 or self.question(place) == "systems":
+        """Standard errors of a pair or an effect by their source."""
+        of_systems = place < len(self.others) and self.question(place) == "systems"
+        if not self.is_tested(place) or self.speakers < 2 or of_systems:
             return None
         speakers, runs, both = (
             float(one[place, place]) for one in (self.found.of_speakers, self.found.of_runs, self.found.of_both)

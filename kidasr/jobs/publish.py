@@ -29,9 +29,9 @@ ABSOLUTE = re.compile(r"(?<![\w./~])/[^\s,;:'\"{}\[\]()/]+/[^\s,;:'\"{}\[\]()]+"
 class Publish(Compare):
     """Write a comparison as others need it to check a result: numbers, tables, figures, and the config of every run.
 
-    ``configs.yaml`` has what all runs share, and for each run what differs and how many hours it took; ``speakers.csv`` has the
-    errors of each run on each speaker, from which every interval can be computed again. Weights, recordings
-    and transcripts stay in the run folders. Paths are relative to the current folder, or names if they lead elsewhere.
+    ``configs.yaml`` has what all runs share, and for each run what differs and how many hours it took; ``speakers.csv`` the
+    errors of each run on each speaker, from which every interval can be computed again. Weights, recordings and transcripts
+    stay in the run folders. Paths are relative to the current folder, or names if they lead elsewhere.
 
     Args:
         to: The folder to write to.
