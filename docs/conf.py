@@ -22,7 +22,7 @@ extensions = [
     "extension",
 ]
 root_doc = "index"
-exclude_patterns = ["extension"]
+exclude_patterns = ["extension", "results/*/comparison.md"]  # the tables of the latter are in the pages
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3

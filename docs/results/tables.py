@@ -98,8 +98,8 @@ def seeds(comparison: Comparison) -> str:
     deviation = (squares / sum(len(rates) - 1 for rates in several)) ** 0.5
     largest = max(max(rates) - min(rates) for rates in several)
     return (
-        f"Runs of one configuration differ in {comparison['rate']} with a standard deviation of {deviation:.1f} points; at most, "
-        f"two of them are {largest:.1f} points apart.\n"
+        f"Runs of one configuration differ in {comparison['rate']} with a standard deviation of {deviation:.1f} points; at "
+        f"most, two of them are {largest:.1f} points apart.\n"
     )
 
 

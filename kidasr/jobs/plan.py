@@ -164,7 +164,7 @@ class PlanAblation(Job):
         from kidasr.runs.record import duration_sec
 
         if self.runs is None:
-            log.info("no runs are given: planned from the usual spread (docs/results/hypotheses.md)")
+            log.info("no runs are given: planned from the usual spread, that of twelve runs of whisper-tiny.en")
             return USUAL, self.children or CHILDREN, None
         from kidasr.evidence.finished import finished_configurations
 
