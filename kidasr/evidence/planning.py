@@ -38,8 +38,8 @@ class Spread:
         return replace(self, seeds=self.seeds * factor, noise=self.noise * factor)
 
 
-#: Where no runs tell: what twelve runs had (Whisper tiny.en, 200 steps, six configurations of two seeds, 40 children). The 32
-#: of docs/results/hypotheses.md differ by 0.8 instead of 1.0 points, and their seeds alone by nothing: no basis for plans.
+#: Where no runs tell: what twelve runs had (Whisper tiny.en, 200 steps, six configurations of two seeds, 40 children).
+#: The 32 of docs/results/hypotheses.md differ by 0.8 instead of 1.0 points, and their seeds alone by nothing.
 USUAL = Spread(children=0.006, seeds=0.009, noise=0.027, seed_degrees=5)
 
 
