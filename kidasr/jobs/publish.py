@@ -1,5 +1,7 @@
 """The publishing job: a comparison for others to check."""
 
+import hashlib
+import json
 import logging
 import os
 import re
@@ -80,18 +82,28 @@ def configs_of(runs: Sequence[tuple[str, Run]]) -> dict[str, Any]:
         job: {key: value for key, value in first.items() if all(key in one and one[key] == value for one in others)}
         for job, (first, *others) in by_job.items()
     }
+    typed = [run.overrides or frozenset() for _, run in runs]
+    by_all = frozenset.intersection(*typed)
     of_runs = [
         {
             "configuration": name,
             "folder": run.folder,
             "seed": run.seed,
+            "typed": sorted((run.overrides or frozenset()) - by_all),
             "hours": _hours([run]),
+            "training": _training(run),
             "job": str(config.get("job._target_")),
             "differs": {key: value for key, value in config.items() if key not in shared[str(config.get("job._target_"))]},
         }
         for (name, run), config in zip(runs, values, strict=True)
     ]
-    return {"hours": _hours([run for _, run in runs]), "shared": shared, "runs": of_runs}
+    return {"hours": _hours([run for _, run in runs]), "typed": sorted(by_all), "shared": shared, "runs": of_runs}
+
+
+def _training(run: Run) -> str | None:
+    """A checksum of the losses, the same for runs that keep different checkpoints of one training."""
+    losses = json.dumps(sorted(run.losses.items()))
+    return hashlib.sha256(losses.encode()).hexdigest()[:16] if run.losses else None
 
 
 def errors_of_speakers(sets: Mapping[str, Mapping[str, Sequence[Run]]]) -> str:
