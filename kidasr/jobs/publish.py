@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from kidasr.config.schema import Text
@@ -112,17 +113,27 @@ def errors_of_speakers(sets: Mapping[str, Mapping[str, Sequence[Run]]]) -> str:
     Args:
         sets: By the name of a set, the runs by the name of their configuration.
     """
+    counts = [
+        "utterances",
+        "words",
+        "substitutions",
+        "deletions",
+        "insertions",
+        "runaways",
+        "characters",
+        "character_errors",
+    ]
     rows = []
     for set_name, configurations in sets.items():
-        for name, members in configurations.items():
-            for run in members:
-                for speaker, age in dict.fromkeys(zip(run.speakers.tolist(), run.ages.tolist(), strict=True)):
-                    of_both = (run.speakers == speaker) & (run.ages == age)
-                    kinds = run.kinds[:, of_both].sum(axis=1).tolist()
-                    words = int(run.words[of_both].sum())
-                    rows.append([set_name, without_machine_paths(name), run.seed, speaker, age, words, *kinds])
-    header = ["set", "configuration", "seed", "speaker", "age", "words", "substitutions", "deletions", "insertions"]
-    return to_csv(header, rows)
+        for name, run in ((name, run) for name, members in configurations.items() for run in members):
+            each = np.vstack(
+                [np.ones_like(run.words), run.words, run.kinds, run.runaways, run.characters, run.character_errors]
+            )
+            for speaker, age in dict.fromkeys(zip(run.speakers.tolist(), run.ages.tolist(), strict=True)):
+                of_both = (run.speakers == speaker) & (run.ages == age)
+                sums = each[:, of_both].sum(axis=1).tolist()
+                rows.append([set_name, without_machine_paths(name), run.seed, speaker, age, *sums])
+    return to_csv(["set", "configuration", "seed", "speaker", "age", *counts], rows)
 
 
 def _hours(runs: Sequence[Run]) -> float | None:
