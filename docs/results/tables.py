@@ -4,10 +4,11 @@ A table stands between ``<!-- hypotheses: effects -->`` and ``<!-- end -->``: th
 file, and one of :data:`BLOCKS` or the name of an effect or a configuration. So no number of a table is typed.
 """
 
+import csv
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,8 @@ def one(comparison: Comparison, name: str) -> str:
 
 def about(comparison: Comparison) -> str:
     """What was compared, on which machine and when."""
-    table = Table(["", ""])
-    for name, text in comparison["about"].items():
-        table.add(name, f"`{text}`" if name == "command" else text)
-    return table.markdown()
+    facts = comparison["about"].items()
+    return "\n".join(f"- {name}: {f'`{text}`' if name == 'command' else text}" for name, text in facts) + "\n"
 
 
 def summary(comparison: Comparison) -> str:
@@ -103,6 +102,47 @@ def seeds(comparison: Comparison) -> str:
     )
 
 
+def robust(comparison: Comparison) -> str:
+    """Main effects by seed, without any one child, without runaways, and how many children lose or gain."""
+    with (HERE / comparison["folder"] / "speakers.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["set"] == comparison["set"]]
+    children = sorted({row["speaker"] for row in rows})
+    numbers = sorted({row["seed"] for row in rows})
+    names = [
+        "",
+        *(f"seed {number}" for number in numbers),
+        "without one child",
+        "without runaways",
+        "children worse, better",
+    ]
+    table = Table(names)
+    for name in asked(comparison):
+        alone = [_effect(rows, name, lambda row, child=child: row["speaker"] == child) for child in children]
+        without = [_effect(rows, name, lambda row, child=child: row["speaker"] != child) for child in children]
+        table.add(
+            name,
+            *(points(_effect(rows, name, lambda row, number=number: row["seed"] == number)) for number in numbers),
+            f"{points(min(without))} to {points(max(without))}",
+            points(_effect(rows, name, lambda row: row["runaways"] == "0")),
+            f"{sum(one > 0 for one in alone)}, {sum(one < 0 for one in alone)}",
+        )
+    return table.markdown()
+
+
+def _effect(rows: Sequence[Mapping[str, str]], name: str, chosen: Callable[[Mapping[str, str]], bool]) -> float:
+    """The mean WER of the runs with a hypothesis minus that of those without it, on some of the rows."""
+    errors: dict[tuple[str, str], int] = {}
+    words: dict[tuple[str, str], int] = {}
+    for row in filter(chosen, rows):
+        run = row["configuration"], row["seed"]
+        errors[run] = errors.get(run, 0) + sum(int(row[kind]) for kind in ("substitutions", "deletions", "insertions"))
+        words[run] = words.get(run, 0) + int(row["words"])
+    rates = {run: errors[run] / words[run] for run in errors}
+    on = [rate for (configuration, _), rate in rates.items() if name in configuration.split("+")]
+    off = [rate for (configuration, _), rate in rates.items() if name not in configuration.split("+")]
+    return sum(on) / len(on) - sum(off) / len(off)
+
+
 def _with_interval(one: Mapping[str, Any]) -> str:
     ends = one["ci95"]
     return points(one["delta_wer"]) + (f" ({points(ends[0])} to {points(ends[1])})" if ends else "")
@@ -119,6 +159,7 @@ BLOCKS: dict[str, Callable[[Comparison], str]] = {
     },
     "about": about,
     "rates": rates,
+    "robust": robust,
     "said": said,
     "seeds": seeds,
     "spread": spread,
@@ -131,7 +172,7 @@ def filled(text: str) -> str:
 
     def block(found: re.Match[str]) -> str:
         comparison = json.loads((HERE / found["folder"] / "comparison.json").read_text(encoding="utf-8"))
-        name = found["name"]
+        comparison["folder"], name = found["folder"], found["name"]
         content = BLOCKS[name](comparison) if name in BLOCKS else one(comparison, name)
         return f"{found[1]}\n{content}\n{found[4]}"
 

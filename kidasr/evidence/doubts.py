@@ -16,6 +16,9 @@ LARGE_SHARE = 0.3
 #: A run is far from the others from so many times their usual distance on, and so many points.
 FAR, FAR_POINTS = 8.0, 0.05
 
+#: Runaways with more points of a run's error rate than this are named.
+LOOPS_POINTS = 1.0
+
 #: A factorial from which more is missing was not meant as one.
 NEARLY_COMPLETE = 0.75
 
@@ -47,6 +50,7 @@ def doubts(found: Differences, on: Mapping[str, frozenset[str]]) -> Iterator[str
             f"somewhat too narrow; expected: less than {100 * LARGE_SHARE:.0f}%"
         )
     yield from _far_runs(found)
+    yield from _loops(found)
     if found.factorial is None and on:
         yield from _missing(on)
 
@@ -62,6 +66,22 @@ def _far_runs(found: Differences) -> Iterator[str]:
                 f"{run.folder}: an error rate of {100 * rate:.1f}%, far from the others' ({100 * middle:.1f}%): it widens "
                 "the intervals; if its training failed, leave it out of runs="
             )
+
+
+def _loops(found: Differences) -> Iterator[str]:
+    """Runs whose rate is largely that of a few transcripts in which the model repeats itself."""
+    for name, members in found.groups.items():
+        for run in members:
+            errors = int(run.errors[run.runaways].sum())
+            points = 100 * errors / max(1, run.words.sum())
+            if points > LOOPS_POINTS:
+                count = int(run.runaways.sum())
+                which = f"{count} runaway transcript{'s' if count > 1 else ''} of {name}"
+                seed = "" if run.seed is None else f", seed {run.seed}"
+                yield (
+                    f"{which}{seed} ({errors} errors) make {points:.1f} points of its rate: small differences may be theirs; "
+                    "look at them in the report"
+                )
 
 
 def _missing(on: Mapping[str, frozenset[str]]) -> Iterator[str]:

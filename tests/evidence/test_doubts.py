@@ -1,5 +1,6 @@
 """Warnings about a comparison."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -29,6 +30,19 @@ def test_a_run_far_from_the_others_and_a_child_with_most_words_are_named() -> No
     ] == [True]
     words[0] += words.sum()
     assert any("speaker s0000 has 5" in one for one in found(errors[:, :3], words, ["a", "a", "b"]))
+
+
+def test_runaways_that_make_a_difference_are_named() -> None:
+    errors, words = World().errors(np.random.default_rng(1), [0, 0, 1, 1])
+    errors[7, 3] += 90
+    groups = as_runs(errors, words, ["a", "a", "b", "b"])
+    (one, run) = groups["b"]
+    groups["b"] = [one, replace(run, hypotheses=["and so " * 45 if place == 7 else "" for place in range(len(words))])]
+    (said,) = doubts(Differences(groups, "a"), {})
+    assert (
+        said.startswith(f"1 runaway transcript of b, seed 2 ({errors[7, 3]} errors) make 3.")
+        and "points of its rate" in said
+    )
 
 
 def test_few_speakers_are_named() -> None:
