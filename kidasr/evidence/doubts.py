@@ -79,8 +79,8 @@ def _loops(found: Differences) -> Iterator[str]:
                 which = f"{count} runaway transcript{'s' if count > 1 else ''} of {name}"
                 seed = "" if run.seed is None else f", seed {run.seed}"
                 yield (
-                    f"{which}{seed} ({errors} errors) make {points:.1f} points of its rate: small differences may be theirs; "
-                    "look at them in the report"
+                    f"{which}{seed} ({errors} errors) make {points:.1f} points of its rate: small differences may be "
+                    "theirs; look at them in the report"
                 )
 
 
