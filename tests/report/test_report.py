@@ -313,3 +313,11 @@ def test_a_large_set_shows_the_utterances_with_the_most_errors(tmp_path: Path, u
     worst = sorted(rows, key=lambda row: -row["substitutions"] - row["insertions"])[:10]
     assert data["total"] == 50
     assert {row["id"] for row in data["utterances"]} == {row["utterance_id"] for row in worst}
+
+
+def test_a_long_name_is_broken_into_lines_and_what_is_beside_it_is_not() -> None:
+    table = Table(["run", "state", "WER"])
+    table.add("augment=specaugment+checkpoint.eval_steps=60+" * 3, "queued (PartitionTimeLimit)", "12.3%")
+    assert any("queued (PartitionTimeLimit)   12.3%" in line for line in table.text(80).splitlines())
+    table.add("a", *["a cell that is as long as a sentence"] * 2)
+    assert max(map(len, table.text(80).splitlines())) <= 80, "no room: every cell is broken"
