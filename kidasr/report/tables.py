@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # slow to import
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-#: On the screen, what names a row has this much room before other cells are broken into lines.
-NAME_WIDTH = 24
+#: On the screen, a name longer than the first is broken into lines if the second is left for it; a shorter one is not.
+LONG_NAME, NAME_WIDTH = 40, 24
 
 #: Columns that describe a difference.
 CHANGE = ("change", "95% interval")
@@ -53,7 +53,7 @@ class Table:
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
         widths = [max(map(len, cells)) + 2 for cells in zip(self.columns, *self.rows, strict=True)]
         # What names a row is never cut. If a long name alone makes a row too long, only the name is broken into lines.
-        whole = sum(widths[1:]) + NAME_WIDTH <= width
+        whole = sum(widths[1:]) + (NAME_WIDTH if widths[0] > LONG_NAME else widths[0]) <= width
         for place, column in enumerate(self.columns):
             table.add_column(
                 Text(column),
