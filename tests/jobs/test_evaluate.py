@@ -40,7 +40,8 @@ def test_a_model_is_scored_as_in_its_run_and_compared_with_the_stock_one(trained
     files = ("predictions.jsonl", "predictions_adults.jsonl")
     of_both = [(read_jsonl(tmp_path / "tuned" / name), read_jsonl(trained / name)) for name in files]
     pairs = [pair for both in of_both for pair in zip(*both, strict=True)]
-    # Some processors round differently in another process, which may turn a word that is nearly as likely as another.
+    # Weights that are read from a file lie elsewhere in memory than trained ones. Some processors then round differently,
+    # which may turn a word that is nearly as likely as another.
     assert len(pairs) == 18 and sum(ours != theirs for ours, theirs in pairs) <= 1
     if all(ours == theirs for ours, theirs in pairs):
         assert (metrics["final"], metrics["tests"]) == (of_run["final"], of_run["tests"])
