@@ -70,7 +70,7 @@ def transcripts(model: Any, processor: Any, rows: Sequence[Row], batch_size: int
         samples, (rate_hz, *_) = zip(*(soundfile.read(one["audio_path"], dtype="float32") for one in batch), strict=True)
         features = processor.feature_extractor(list(samples), sampling_rate=rate_hz, return_tensors="pt").input_features
         with torch.inference_mode():
-            tokens = model.generate(features.to(model.device), max_new_tokens=224)
+            tokens = model.generate(features.to(model.device), max_new_tokens=model.config.max_target_positions // 2)
         texts = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         yield from (
             {"utterance_id": one["utterance_id"], "hypothesis": text} for one, text in zip(batch, texts, strict=True)

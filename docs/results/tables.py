@@ -7,17 +7,15 @@ file, and one of :data:`BLOCKS` or the name of an effect or a configuration. So 
 import csv
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[1]))
+from kidasr.report.report import comparison_tables, main_effects
+from kidasr.report.tables import Table, interval, percent, points
+from kidasr.report.verdict import verdict
 
-from kidasr.report.report import comparison_tables, main_effects  # noqa: E402
-from kidasr.report.tables import Table, interval, percent, points  # noqa: E402
-from kidasr.report.verdict import verdict  # noqa: E402
+HERE = Path(__file__).parent
 
 #: The pages with tables.
 PAGES = (*sorted(HERE.glob("*.md")), *sorted((HERE.parent / "ideas").glob("*.md")), HERE.parents[1] / "README.md")
@@ -117,23 +115,23 @@ def robust(comparison: Comparison) -> str:
     ]
     table = Table(names)
     for name in asked(comparison):
-        alone = [_effect(rows, name, lambda row, child=child: row["speaker"] == child) for child in children]
-        without = [_effect(rows, name, lambda row, child=child: row["speaker"] != child) for child in children]
+        alone = [_effect([row for row in rows if row["speaker"] == child], name) for child in children]
+        without = [_effect([row for row in rows if row["speaker"] != child], name) for child in children]
         table.add(
             name,
-            *(points(_effect(rows, name, lambda row, number=number: row["seed"] == number)) for number in numbers),
+            *(points(_effect([row for row in rows if row["seed"] == number], name)) for number in numbers),
             f"{points(min(without))} to {points(max(without))}",
-            points(_effect(rows, name, lambda row: row["runaways"] == "0")),
+            points(_effect([row for row in rows if row["runaways"] == "0"], name)),
             f"{sum(one > 0 for one in alone)}, {sum(one < 0 for one in alone)}",
         )
     return table.markdown()
 
 
-def _effect(rows: Sequence[Mapping[str, str]], name: str, chosen: Callable[[Mapping[str, str]], bool]) -> float:
-    """The mean WER of the runs with a hypothesis minus that of those without it, on some of the rows."""
+def _effect(rows: Sequence[Mapping[str, str]], name: str) -> float:
+    """The mean WER of the runs with a hypothesis minus that of those without it."""
     errors: dict[tuple[str, str], int] = {}
     words: dict[tuple[str, str], int] = {}
-    for row in filter(chosen, rows):
+    for row in rows:
         run = row["configuration"], row["seed"]
         errors[run] = errors.get(run, 0) + sum(int(row[kind]) for kind in ("substitutions", "deletions", "insertions"))
         words[run] = words.get(run, 0) + int(row["words"])

@@ -14,6 +14,7 @@ import yaml
 
 from kidasr.config.schema import Text
 from kidasr.durable import write_text
+from kidasr.errors import KidasrError
 from kidasr.evidence.finished import on_other_sets
 from kidasr.evidence.runs import Run
 from kidasr.jobs.compare import Compare, log_results
@@ -38,9 +39,12 @@ class Publish(Compare):
 
     Args:
         to: The folder to write to.
-        runs: As the other arguments and the errors: see :class:`kidasr.jobs.compare.Compare`.
+        runs: This and the others: as those of :class:`kidasr.jobs.compare.Compare`.
         baseline: The configuration that the others are compared with.
         on: The set to compare on.
+
+    Raises:
+        KidasrError: As Compare does, or if two configurations differ only in a part of a path that is left out.
     """
 
     def __init__(self, to: Text, runs: Text | list[Text], baseline: Text | list[Text] | None, on: Text | None):
@@ -53,6 +57,11 @@ class Publish(Compare):
         if command := comparison["about"].get("command"):
             comparison["about"]["command"] = " ".join(word for word in command.split(" ") if not word.startswith("logger"))
         groups = {without_machine_paths(name): members for name, members in found.groups.items()}
+        if len(groups) < len(found.groups):
+            raise KidasrError(
+                f"runs: configurations that differ in a folder elsewhere alone would be one: {', '.join(groups)}; expected: "
+                "to be run in a folder that is above those of their files"
+            )
         configs = configs_of([(name, run) for name, members in groups.items() for run in members])
         self.output_dir.mkdir(parents=True, exist_ok=True)
         write_json(self.output_dir / "comparison.json", comparison)
@@ -76,13 +85,8 @@ def configs_of(runs: Sequence[tuple[str, Run]]) -> dict[str, Any]:
     """
     ignored = frozenset[str]().union(*(ignored_keys(run.config or {}) for _, run in runs))
     values = [identity(run.config or {}, ignored) for _, run in runs]
-    by_job: dict[str, list[dict[str, Any]]] = {}
-    for config in values:
-        by_job.setdefault(str(config.get("job._target_")), []).append(config)
-    shared = {
-        job: {key: value for key, value in first.items() if all(key in one and one[key] == value for one in others)}
-        for job, (first, *others) in by_job.items()
-    }
+    jobs = [str(config.get("job._target_")) for config in values]
+    shared = {job: _shared([config for one, config in zip(jobs, values, strict=True) if one == job]) for job in jobs}
     typed = [run.overrides or frozenset() for _, run in runs]
     by_all = frozenset.intersection(*typed)
     of_runs = [
@@ -90,15 +94,21 @@ def configs_of(runs: Sequence[tuple[str, Run]]) -> dict[str, Any]:
             "configuration": name,
             "folder": run.folder,
             "seed": run.seed,
-            "typed": sorted((run.overrides or frozenset()) - by_all),
+            "typed": sorted(words - by_all),
             "hours": _hours([run]),
             "training": _training(run),
-            "job": str(config.get("job._target_")),
-            "differs": {key: value for key, value in config.items() if key not in shared[str(config.get("job._target_"))]},
+            "job": job,
+            "differs": {key: value for key, value in config.items() if key not in shared[job]},
         }
-        for (name, run), config in zip(runs, values, strict=True)
+        for (name, run), config, job, words in zip(runs, values, jobs, typed, strict=True)
     ]
     return {"hours": _hours([run for _, run in runs]), "typed": sorted(by_all), "shared": shared, "runs": of_runs}
+
+
+def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The values that all have in common."""
+    first, *others = configs
+    return {key: value for key, value in first.items() if all(key in one and one[key] == value for one in others)}
 
 
 def _training(run: Run) -> str | None:

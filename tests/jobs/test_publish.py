@@ -63,7 +63,7 @@ def test_paths_are_relative_or_only_names(tmp_path: Path, monkeypatch: pytest.Mo
     typed = (
         f"data.train={tmp_path}/beside.jsonl rate=1/2 hub=openai/whisper-tiny ../a.jsonl /5 [{here}/b,/scratch/me/c.jsonl]"
     )
-    assert without_machine_paths({"typed": [typed, 1], "spaces": "/home/me/my data/T.jsonl", "here": str(here)}) == {
+    assert without_machine_paths({"typed": [typed, 1], "spaces": "/scratch/me/my data/T.jsonl", "here": str(here)}) == {
         "typed": ["data.train=../beside.jsonl rate=1/2 hub=openai/whisper-tiny ../a.jsonl /5 [b,c.jsonl]", 1],
         "spaces": "T.jsonl",
         "here": ".",
@@ -71,7 +71,7 @@ def test_paths_are_relative_or_only_names(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_configurations_named_by_a_path_and_runs_without_a_config_are_published(
-    tmp_path: Path, run_folder: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, run_folder: Callable[..., str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = ("data=manifest", "data.validation=V.jsonl")
     for name, wer in (("a", 0.3), ("b", 0.2)):
@@ -79,6 +79,10 @@ def test_configurations_named_by_a_path_and_runs_without_a_config_are_published(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert run_here(monkeypatch, "job=publish", "runs=../runs/*", "to=results") == 0
+    for name in ("a", "b"):
+        run_folder(f"far/{name}", 0.2, *data, f"data.train=/scratch/{name}/T.jsonl")
+    assert run_here(monkeypatch, "job=publish", "runs=../far/*", "to=far") == 2
+    assert "would be one: data.train=T.jsonl; expected" in capsys.readouterr().err and not Path("far").exists()
     (pair,) = read_json(Path("results/comparison.json"))["pairs"]
     assert {pair["run"], pair["baseline"]} == {"data.train=../elsewhere/a.jsonl", "data.train=../elsewhere/b.jsonl"}
     assert [one["differs"] for one in yaml.safe_load(Path("results/configs.yaml").read_text())["runs"]] == [{}, {}]
