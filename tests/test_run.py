@@ -276,6 +276,7 @@ def test_the_documented_commands_run(
     for name, source in (("T.jsonl", "train"), ("V.jsonl", "validation")):
         shutil.copy(CORPUS / f"{source}.jsonl", tmp_path / name)
     (tmp_path / "audio").symlink_to(CORPUS / "audio")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
     arguments = shlex.split(command.removeprefix("python run.py"))
     if {"job=compare", "job=plan", "job=publish"} & set(arguments):
         write_finished_runs(tmp_path / "outputs")

@@ -205,7 +205,7 @@ class Differences:
         first = self.runs[0]
         size = {
             "speakers": None if self.speakers_unknown else len(set(first.speakers[chosen])),
-            "utterances": int(chosen.sum()),
+            "utterances": int(first.utterances[chosen].sum()),
             "words": int(first.words[chosen].sum()),
         }
         if not size["words"]:
@@ -394,7 +394,7 @@ def trajectories(runs: Sequence[Run]) -> np.ndarray:
                 continue
             common = losses.keys() & known.keys()
             same = bool(common) and all(losses[step] == known[step] for step in common)
-            if same or run.hypotheses == firsts[number].hypotheses:
+            if same or run.said == firsts[number].said:
                 numbers.append(number)
                 if len(losses) > len(known):
                     kept[number] = losses

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from kidasr.errors import KidasrError, truncate
+from kidasr.evidence.published import (
+    by_speaker,
+    is_published,
+    is_published_run,
+    published_runs,
+    published_sets,
+    read_published,
+)
 from kidasr.evidence.runs import (
     Run,
     check_same_set,
     distinct,
     factors_on,
-    has_set,
     name_configurations,
     on_set,
     read_run,
@@ -49,8 +56,10 @@ def finished_configurations(
 ) -> tuple[dict[str, list[Run]], list[dict[str, str]]]:
     """The finished runs by configuration, each seed once and all on the same utterances.
 
+    If some are published ones, which are known by speaker, so are all.
+
     Args:
-        patterns: Run folders, folders of sweeps or of runs, or glob patterns.
+        patterns: Run folders, folders of sweeps, of runs or of published comparisons, or glob patterns.
         on: The set; see :class:`kidasr.jobs.compare.Compare`.
 
     Returns:
@@ -67,9 +76,11 @@ def finished_configurations(
     runs, failed = [], []
     for folder in folders:
         try:
-            runs.append(read_run(folder, set_name))
+            runs.append(_read(folder, set_name))
         except KidasrError as error:
             failed.append({"path": str(folder), "reason": str(error)})
+    if any(run.summed is not None for run in runs):
+        runs = list(map(by_speaker, runs))
     if any(run.speakers_unknown for run in runs):  # one measure for all
         runs = [without_speakers(run) for run in runs]
     configurations, twice = distinct(name_configurations(runs))
@@ -80,13 +91,25 @@ def finished_configurations(
     return configurations, failed + twice
 
 
+def _read(path: Path, set_name: str) -> Run:
+    return read_published(path, set_name) if is_published_run(path) else read_run(path, set_name)
+
+
+def _sets(path: Path) -> list[str]:
+    return published_sets(path) if is_published_run(path) else sets_in(path)
+
+
+def _finished(folders: Iterable[Path]) -> list[Path]:
+    return [folder for folder in folders if is_published_run(folder) or (folder / METRICS).is_file()]
+
+
 def _set_of_all(folders: Sequence[Path]) -> str:
     """The test set if all finished runs have it, otherwise the validation set; without that, the first set that all have."""
-    finished = [folder for folder in folders if (folder / METRICS).is_file()]
-    tested = [folder for folder in finished if has_set(folder, "test")]
+    finished = _finished(folders)
+    tested = [folder for folder in finished if "test" in _sets(folder)]
     if tested and len(tested) == len(finished):
         return "test"
-    of_all = [name for name in sets_in(finished[0]) if all(has_set(one, name) for one in finished)] if finished else []
+    of_all = [name for name in _sets(finished[0]) if all(name in _sets(one) for one in finished)] if finished else []
     chosen = "validation" if "validation" in of_all or not of_all else of_all[0]
     if tested:
         log.warning(
@@ -97,9 +120,9 @@ def _set_of_all(folders: Sequence[Path]) -> str:
 
 def _check_scored(on: str, folders: Sequence[Path]) -> None:
     """Refuse a set that no finished run was scored on."""
-    finished = [folder for folder in folders if (folder / METRICS).is_file()]
-    if finished and not any(has_set(folder, on) for folder in finished):
-        known = dict.fromkeys(name for folder in finished for name in sets_in(folder))
+    finished = _finished(folders)
+    if finished and not any(on in _sets(folder) for folder in finished):
+        known = dict.fromkeys(name for folder in finished for name in _sets(folder))
         raise KidasrError(f"on={on}: none of these runs was scored on that set; expected: {', '.join(known)}")
 
 
@@ -109,17 +132,17 @@ def on_other_sets(configurations: Mapping[str, Sequence[Run]]) -> dict[str, dict
     Sets that only some have, or whose utterances differ between runs, are left out and logged.
     """
     runs = [run for members in configurations.values() for run in members]
-    names = dict.fromkeys(name for run in runs for name in sets_in(Path(run.folder)))
+    names = dict.fromkeys(name for run in runs for name in _sets(Path(run.folder)))
     found = {}
     for name in names:
         if name == runs[0].set_name:
             continue
-        scored = sum(has_set(Path(run.folder), name) for run in runs)
+        scored = sum(name in _sets(Path(run.folder)) for run in runs)
         if scored < len(runs):
             log.warning("not compared on %s: %d of %d runs were scored on it", name, scored, len(runs))
             continue
         try:
-            of_set = {key: [on_set(run, name) for run in members] for key, members in configurations.items()}
+            of_set = {key: [_on_set(run, name) for run in members] for key, members in configurations.items()}
             first, *rest = [run for members in of_set.values() for run in members]
             for run in rest:
                 check_same_set(first, run)
@@ -127,6 +150,13 @@ def on_other_sets(configurations: Mapping[str, Sequence[Run]]) -> dict[str, dict
         except KidasrError as error:
             log.warning("not compared on %s: %s", name, error)
     return found
+
+
+def _on_set(run: Run, set_name: str) -> Run:
+    if is_published_run(path := Path(run.folder)):
+        return read_published(path, set_name)
+    other = on_set(run, set_name)
+    return other if run.summed is None else by_speaker(other)
 
 
 def _folders(patterns: Sequence[str]) -> Iterator[Path]:
@@ -155,6 +185,8 @@ def _folders(patterns: Sequence[str]) -> Iterator[Path]:
 def runs_in(folder: Path) -> list[Path]:
     """The run folders that a folder stands for: itself, the runs of a sweep, also those not begun, or those in it.
 
+    For those of a published comparison see :mod:`kidasr.evidence.published`.
+
     Args:
         folder: A folder.
 
@@ -165,6 +197,8 @@ def runs_in(folder: Path) -> list[Path]:
         return [folder]
     if (folder / SWEEP).is_file():
         return [folder / run.name for run in read_sweep(folder)]
+    if is_published(folder):
+        return published_runs(folder)
     inside = in_order([path for path in folder.iterdir() if path.is_dir() and is_run_folder(path)])
     return inside or ([folder] if any((folder / name).exists() for name in BEFORE_THE_RUN) else [])
 

@@ -36,7 +36,7 @@ def _rates(run: Run, chosen: np.ndarray) -> dict[str, Any]:
     wer = rate_interval(speakers, run.errors[chosen], words)
     cer = rate_interval(speakers, run.character_errors[chosen], characters)
     return {
-        "utterances": int(chosen.sum()),
+        "utterances": int(run.utterances[chosen].sum()),
         "speakers": None if run.speakers_unknown else len(set(speakers)),
         "words": int(words.sum()),
         "wer": wer.value if words.any() else None,

@@ -78,6 +78,8 @@ class Run:
     validation_words: np.ndarray = field(default_factory=lambda: np.array([]))
     #: Whether utterances stand for speakers, who are unknown (``data.speakers=unknown``). Intervals are too narrow.
     speakers_unknown: bool = False
+    #: Of a published run, each entry of which is the sum of a speaker at an age: utterances and runaways in each.
+    summed: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def own_name(self) -> str:
@@ -91,7 +93,9 @@ class Run:
 
     @cached_property
     def losses(self) -> dict[int, Any]:
-        """The training loss by step; empty if it is not recorded."""
+        """The training loss by step; empty if it is not recorded. Of a published run, a checksum stands for all."""
+        if self.metrics.get("training"):
+            return {0: self.metrics["training"]}
         history = self.metrics.get("history") or []
         return {entry["step"]: (entry["loss"], entry.get("grad_norm")) for entry in history if "loss" in entry}
 
@@ -110,10 +114,22 @@ class Run:
         return total
 
     @cached_property
+    def utterances(self) -> np.ndarray:
+        """Number of utterances in each entry."""
+        return np.ones_like(self.words) if self.summed is None else self.summed[0]
+
+    @property
+    def said(self) -> Any:
+        """What tells its transcripts from those of another run."""
+        return self.hypotheses if self.summed is None else (self.kinds.tolist(), self.character_errors.tolist())
+
+    @cached_property
     def runaways(self) -> np.ndarray:
-        """Whether each hypothesis is a runaway: the model repeats itself without end."""
+        """Number of hypotheses in each entry that are runaways: the model repeats itself without end."""
+        if self.summed is not None:
+            return self.summed[1]
         pairs = zip(self.references, self.hypotheses, strict=True)
-        return np.array([is_runaway(reference, hypothesis) for reference, hypothesis in pairs])
+        return np.array([int(is_runaway(reference, hypothesis)) for reference, hypothesis in pairs])
 
     @cached_property
     def age_buckets(self) -> list[str]:
@@ -184,11 +200,6 @@ def on_set(run: Run, set_name: str) -> Run:
     """
     folder = Path(run.folder)
     return make_run(folder, run.metrics, _read_rows(folder / predictions_of(set_name)), set_name)
-
-
-def has_set(folder: Path, set_name: str) -> bool:
-    """Whether a run has transcripts of a set."""
-    return (folder / predictions_of(set_name)).is_file()
 
 
 def _options(folder: Path) -> str:
@@ -357,7 +368,7 @@ def distinct(configurations: Mapping[str, Sequence[Run]]) -> tuple[dict[str, lis
     for name, members in configurations.items():
         kept[name] = []
         for run in members:
-            same = next((one for one in kept[name] if one.hypotheses == run.hypotheses and one.seed == run.seed), None)
+            same = next((one for one in kept[name] if one.said == run.said and one.seed == run.seed), None)
             if same is not None:
                 seed = "an unknown seed" if run.seed is None else f"seed {run.seed}"
                 dropped.append(
@@ -443,6 +454,8 @@ def check_same_set(one: Run, other: Run) -> None:
         )
     for what, values, others in (
         ("references", one.references, other.references),
+        ("numbers of words", one.words.tolist(), other.words.tolist()),
+        ("numbers of utterances", one.utterances.tolist(), other.utterances.tolist()),
         ("speakers", one.speakers, other.speakers),
         ("ages", one.ages, other.ages),
     ):

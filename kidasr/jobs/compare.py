@@ -143,7 +143,7 @@ def _on_other_set(
     first = found.runs[0]
     return {
         "set": name,
-        "utterances": len(first.words),
+        "utterances": int(first.utterances.sum()),
         "speakers": found.speakers,
         "words": int(first.words.sum()),
         "configurations": [

@@ -161,7 +161,7 @@ class PlanAblation(Job):
         """The spread, the number of children, and the hours of a run, if known."""
         from kidasr.evidence.differences import measured_spread
         from kidasr.evidence.planning import USUAL
-        from kidasr.runs.record import duration_sec
+        from kidasr.evidence.published import hours_of
 
         if self.runs is None:
             log.info("no runs are given: planned from the usual spread, that of twelve runs of whisper-tiny.en")
@@ -187,8 +187,8 @@ class PlanAblation(Job):
             )
         if any(run.speakers_unknown for run in runs):
             log.warning("data.speakers=unknown: planned as if each utterance were a speaker: it takes more than this")
-        took = [sec for run in runs if (sec := duration_sec(Path(run.folder))) is not None]
-        return spread, self.children or len(set(runs[0].speakers)), sum(took) / len(took) / 3600 if took else None
+        took = [hours for run in runs if (hours := hours_of(run)) is not None]
+        return spread, self.children or len(set(runs[0].speakers)), sum(took) / len(took) if took else None
 
     def _designs(self) -> Iterator[list[Plan]]:
         """Each design with one seed, two seeds, ..., as far as the runs reach."""

@@ -1,33 +1,34 @@
 """The publishing job: a comparison for others to check."""
 
-import hashlib
-import json
 import logging
-import os
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from kidasr.config.schema import Text
 from kidasr.durable import write_text
 from kidasr.errors import KidasrError
 from kidasr.evidence.finished import on_other_sets
-from kidasr.evidence.runs import Run
+from kidasr.evidence.published import (
+    CONFIGS,
+    MADE_BY,
+    SPEAKERS,
+    SUMS,
+    checksum_of_training,
+    folder_of,
+    hours_of,
+    rows_of_speakers,
+    without_machine_paths,
+)
+from kidasr.evidence.runs import Run, factors_of
 from kidasr.jobs.compare import Compare, log_results
 from kidasr.report.options import ReportOptions
 from kidasr.report.tables import to_csv
 from kidasr.runs.files import write_json
-from kidasr.runs.identity import identity, ignored_keys
-from kidasr.runs.record import duration_sec
+from kidasr.runs.identity import identity, ignored_keys, measured_keys
 
 log = logging.getLogger(__name__)
-
-#: An absolute path of two parts or more within a text, such as a command.
-ABSOLUTE = re.compile(r"(?<![\w./~])/[^\s,;:'\"{}\[\]()/]+/[^\s,;:'\"{}\[\]()]+")
 
 
 class Publish(Compare):
@@ -62,28 +63,40 @@ class Publish(Compare):
                 f"runs: configurations that differ in a folder elsewhere alone would be one: {', '.join(groups)}; expected: "
                 "to be run in a folder that is above those of their files"
             )
-        configs = configs_of([(name, run) for name, members in groups.items() for run in members])
+        # All is read before anything is written: runs that were published in this folder may be among them.
+        made_by = {name: comparison["about"][name] for name in MADE_BY if name in comparison["about"]}
+        configs = configs_of([(name, run) for name, members in groups.items() for run in members], made_by)
+        sets = {comparison["set"]: found.groups, **on_other_sets(found.groups)}
+        known = not comparison["pairs"][0]["speakers_unknown"]
+        speakers = errors_of_speakers(sets) if known else None
+        folders = {run.folder: folder_of(run) for run in found.runs}
+        for one in comparison["runs"]:
+            one["path"] = without_machine_paths(folders.get(one["path"], one["path"]))
         self.output_dir.mkdir(parents=True, exist_ok=True)
         write_json(self.output_dir / "comparison.json", comparison)
         self.report.write_comparison(self.output_dir, groups, comparison)
         text = yaml.safe_dump(without_machine_paths(configs), sort_keys=False, allow_unicode=True, width=120)
-        write_text(self.output_dir / "configs.yaml", text)
-        sets = {comparison["set"]: found.groups, **on_other_sets(found.groups)}
-        if not comparison["pairs"][0]["speakers_unknown"]:
-            write_text(self.output_dir / "speakers.csv", errors_of_speakers(sets))
+        write_text(self.output_dir / CONFIGS, text)
+        if speakers is not None:
+            write_text(self.output_dir / SPEAKERS, speakers)
         log_results(comparison)
         log.info("published: %s", self.output_dir)
 
 
-def configs_of(runs: Sequence[tuple[str, Run]]) -> dict[str, Any]:
+def configs_of(runs: Sequence[tuple[str, Run]], made_by: Mapping[str, str]) -> dict[str, Any]:
     """The configs of runs: for each job the values that all its runs share, and those of each run that are its own.
 
     Keys that do not change the result are left out (``identity.ignored_keys``).
 
     Args:
         runs: Runs with the names of their configurations.
+        made_by: Commit, date and machine.
     """
     ignored = frozenset[str]().union(*(ignored_keys(run.config or {}) for _, run in runs))
+    measured = frozenset[str]().union(*(measured_keys(run.config or {}) for _, run in runs))
+    # Each ablation's own, where there are several.
+    factors = [factors_of(run) for _, run in runs]
+    one_ablation = all(one == factors[0] for one in factors)
     values = [identity(run.config or {}, ignored) for _, run in runs]
     jobs = [str(config.get("job._target_")) for config in values]
     shared = {job: _shared([config for one, config in zip(jobs, values, strict=True) if one == job]) for job in jobs}
@@ -92,17 +105,28 @@ def configs_of(runs: Sequence[tuple[str, Run]]) -> dict[str, Any]:
     of_runs = [
         {
             "configuration": name,
-            "folder": run.folder,
+            "folder": folder_of(run),
+            **({"name": run.own_name} if run.own_name else {}),
+            **({} if one_ablation or not own else {"factors": own}),
             "seed": run.seed,
             "typed": sorted(words - by_all),
             "hours": _hours([run]),
-            "training": _training(run),
+            "training": checksum_of_training(run),
             "job": job,
             "differs": {key: value for key, value in config.items() if key not in shared[job]},
         }
-        for (name, run), config, job, words in zip(runs, values, jobs, typed, strict=True)
+        for (name, run), config, job, words, own in zip(runs, values, jobs, typed, factors, strict=True)
     ]
-    return {"hours": _hours([run for _, run in runs]), "typed": sorted(by_all), "shared": shared, "runs": of_runs}
+    return {
+        "hours": _hours([run for _, run in runs]),
+        "made_by": dict(made_by),
+        "rate": runs[0][1].metrics.get("rate", "WER"),
+        "typed": sorted(by_all),
+        **({"factors": factors[0]} if one_ablation and factors[0] else {}),
+        "identity": {"ignored_keys": sorted(ignored), "measured_keys": sorted(measured)},
+        "shared": shared,
+        "runs": of_runs,
+    }
 
 
 def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -111,61 +135,24 @@ def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {key: value for key, value in first.items() if all(key in one and one[key] == value for one in others)}
 
 
-def _training(run: Run) -> str | None:
-    """A checksum of the losses, the same for runs that keep different checkpoints of one training."""
-    losses = json.dumps(sorted(run.losses.items()))
-    return hashlib.sha256(losses.encode()).hexdigest()[:16] if run.losses else None
-
-
 def errors_of_speakers(sets: Mapping[str, Mapping[str, Sequence[Run]]]) -> str:
     """The errors of each run on each speaker of each set, as CSV.
 
     Args:
         sets: By the name of a set, the runs by the name of their configuration.
     """
-    counts = [
-        "utterances",
-        "words",
-        "substitutions",
-        "deletions",
-        "insertions",
-        "runaways",
-        "characters",
-        "character_errors",
+    rows = [
+        [set_name, without_machine_paths(name), run.seed, speaker, age, *counts]
+        for set_name, configurations in sets.items()
+        for name, members in configurations.items()
+        for run in members
+        for speaker, age, counts in rows_of_speakers(run)
     ]
-    rows = []
-    for set_name, configurations in sets.items():
-        for name, run in ((name, run) for name, members in configurations.items() for run in members):
-            each = np.vstack(
-                [np.ones_like(run.words), run.words, run.kinds, run.runaways, run.characters, run.character_errors]
-            )
-            for speaker, age in dict.fromkeys(zip(run.speakers.tolist(), run.ages.tolist(), strict=True)):
-                of_both = (run.speakers == speaker) & (run.ages == age)
-                sums = each[:, of_both].sum(axis=1).tolist()
-                rows.append([set_name, without_machine_paths(name), run.seed, speaker, age, *sums])
-    return to_csv(["set", "configuration", "seed", "speaker", "age", *counts], rows)
+    return to_csv(["set", "configuration", "seed", "speaker", "age", *SUMS], rows)
 
 
 def _hours(runs: Sequence[Run]) -> float | None:
     """How long runs took, together; None if that is not known of one, such as another recogniser's."""
-    seconds = [None if run.own_name else duration_sec(Path(run.folder)) for run in runs]
-    known = [one for one in seconds if one is not None]
-    return round(sum(known) / 3600, 3) if len(known) == len(seconds) else None
-
-
-def without_machine_paths(content: Any) -> Any:
-    """The same with absolute paths, also within texts, relative to the current folder, or names if they lead elsewhere."""
-    if isinstance(content, Mapping):
-        return {key: without_machine_paths(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [without_machine_paths(value) for value in content]
-    if isinstance(content, str):
-        return (
-            _relative(content) if Path(content).is_absolute() else ABSOLUTE.sub(lambda found: _relative(found[0]), content)
-        )
-    return content
-
-
-def _relative(path: str) -> str:
-    relative = Path(os.path.relpath(path))
-    return str(relative) if relative.parts.count("..") < 2 else relative.name
+    hours = list(map(hours_of, runs))
+    known = [one for one in hours if one is not None]
+    return round(sum(known), 3) if len(known) == len(hours) else None

@@ -1,12 +1,13 @@
 """What was compared: model, data, settings, command, commit, date and machine of the runs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from kidasr.evidence.published import made_by
 from kidasr.evidence.runs import Run
 from kidasr.installation import program
 from kidasr.runs.files import ENVIRONMENT
@@ -29,11 +30,16 @@ def about(runs: Sequence[Run]) -> dict[str, str]:
     """What the runs have in common, in words; what is not recorded is left out."""
     configs = [run.config for run in runs if run.config and not run.own_name]
     environments = [one for run in runs if (one := _environment(Path(run.folder)))]
+    published = [there for run in runs if (there := made_by(run))]
+    days = [str(one["started"])[:10] for one in environments if one.get("started")]
     found = {
         "model": _shared(configs, "model.name_or_path"),
         "other recognisers": _all([_files(run) for run in runs if run.own_name]),
         "training data": _data(configs, runs, "train"),
         "compared on": _set(runs),
+        "transcripts": f"none: {len(published)} of {len(runs)} runs are published ones, known by speaker"
+        if published
+        else "",
         "settings": _settings(configs),
         "command": _command(runs),
         "commit": _all(
@@ -41,9 +47,10 @@ def about(runs: Sequence[Run]) -> dict[str, str]:
                 f"{one.get('commit') or 'unknown'}{' with uncommitted changes' if one.get('uncommitted_changes') else ''}"
                 for one in environments
             ]
+            + [one["commit"] for one in published if "commit" in one]
         ),
-        "date": _dates([str(one["started"]) for one in environments if one.get("started")]),
-        "machine": _all([_machine(one) for one in environments]),
+        "date": _dates(days + [day for one in published for day in one.get("date", "").split(" to ") if day]),
+        "machine": _all([_machine(one) for one in environments] + [one["machine"] for one in published if "machine" in one]),
     }
     return {name: text for name, text in found.items() if text}
 
@@ -55,7 +62,7 @@ def _set(runs: Sequence[Run]) -> str:
     marks = dict.fromkeys(mark for run in runs if (mark := run.metrics.get("filtered_sets", {}).get(first.set_name)))
     scored_with = next((text for run in runs if (text := run.metrics.get("scored_with"))), None)
     return (
-        f"the {first.set_name} set: {len(first.words)} utterances of {speakers} speakers, {words} words, ages {ages}"
+        f"the {first.set_name} set: {first.utterances.sum()} utterances of {speakers} speakers, {words} words, ages {ages}"
         + "".join(f"; filtered: {mark}" for mark in marks)
         + (f"; runs with adapter=age: {scored_with}" if scored_with else "")
     )
@@ -114,10 +121,10 @@ def _machine(one: Mapping[str, Any]) -> str:
     return f"{one.get('cpus')} x {one.get('cpu')}, {one.get('threads')} threads, {gpus}"
 
 
-def _dates(started: Sequence[str]) -> str:
-    days = sorted({one[:10] for one in started})
-    return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""
+def _dates(days: Iterable[str]) -> str:
+    ordered = sorted(days)
+    return " to ".join(dict.fromkeys([ordered[0], ordered[-1]])) if ordered else ""
 
 
-def _all(values: Sequence[str]) -> str:
-    return " / ".join(dict.fromkeys(values))
+def _all(values: Iterable[str]) -> str:
+    return " / ".join(dict.fromkeys(part for value in values for part in value.split(" / ")))

@@ -192,7 +192,8 @@ class Report:
             page = Page(f"kidasr: {len(configurations)} configurations, {len(described)} runs", str(folder))
             page.sections = list(self._comparison_sections(configurations, comparison, figures))
             systems = {name: configurations[name] for name in [baseline, *(pair["run"] for pair in pairs)]}
-            page.browser = browser_data(systems, folder, self.max_utterances, self.embed_audio_mb)
+            if not _without_texts(configurations):
+                page.browser = browser_data(systems, folder, self.max_utterances, self.embed_audio_mb)
             page.write(folder / REPORT)
 
     def _comparison_sections(
@@ -256,17 +257,11 @@ class Report:
         sections.append(Section("Change by age", _first_few(len(pairs)), figures=drawn, details=details, note=note))
         if comparison.get("about"):
             sections.append(Section("What was compared", facts=comparison["about"]))
-        counted = "The utterances are counted in the first run of each configuration."
-        rows = [
-            f"{name}: {fixed} utterances fixed (wrong in the baseline, right here), {broken} broken (the reverse)."
-            for name, (fixed, broken) in {
-                pair["run"]: changes(configurations[baseline][0], configurations[pair["run"]][0]) for pair in pairs
-            }.items()
-        ]
         few = _first_few(len(configurations))
+        counted, rows = _fixed_and_broken(configurations, baseline, [pair["run"] for pair in pairs])
         drawn = {f"{rate} by age": figures["wer_by_age"]}
         sections.append(
-            Section(f"{rate} by age", [*few, counted], rows, figures=drawn, table=tables["configurations"], details=runs)
+            Section(f"{rate} by age", [*few, *counted], rows, figures=drawn, table=tables["configurations"], details=runs)
         )
         if "learning_curves" in figures:
             drawn = {f"{rate}, losses and learning rate by optimizer step": figures["learning_curves"]}
@@ -277,6 +272,24 @@ class Report:
         if comparison["failed"]:
             sections.append(Section("Left out", items=[one["reason"] for one in comparison["failed"]]))
         return sections
+
+
+def _without_texts(configurations: Mapping[str, Sequence[Run]]) -> bool:
+    """Whether the runs are known by speaker alone, since some are published ones."""
+    return any(run.summed is not None for members in configurations.values() for run in members)
+
+
+def _fixed_and_broken(
+    configurations: Mapping[str, Sequence[Run]], baseline: str, names: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """How the utterances are counted, and how many each configuration has fixed and broken; nothing without transcripts."""
+    if _without_texts(configurations):
+        return [], []
+    found = {name: changes(configurations[baseline][0], configurations[name][0]) for name in names}
+    return ["The utterances are counted in the first run of each configuration."], [
+        f"{name}: {fixed} utterances fixed (wrong in the baseline, right here), {broken} broken (the reverse)."
+        for name, (fixed, broken) in found.items()
+    ]
 
 
 def _training_section(curve: Figure | None, rate: str) -> list[Section]:
@@ -361,7 +374,7 @@ def _comparison_figures(configurations: Mapping[str, Sequence[Run]], comparison:
         mains = dict(list(main_effects(comparison).items())[:MAX_DRAWN])
         figures["effects_by_age"] = forest(f"effect on {rate}\n{direction}", mains, by_age=True)
     curves = {name: [run.metrics for run in configurations[name] if run.metrics.get("history")] for name in drawn}
-    if any(curves.values()):
+    if any(curves.values()) and not _without_texts(configurations):  # of all runs or of none
         figures["learning_curves"] = learning_curve({name: one for name, one in curves.items() if one}, rate)
     return figures
 

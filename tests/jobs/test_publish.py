@@ -1,13 +1,17 @@
 """What is published of a comparison."""
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from kidasr.jobs.publish import without_machine_paths
+from kidasr.evidence.published import without_machine_paths
+from kidasr.jobs.compare import Compare
+from kidasr.report.options import ReportOptions
 from kidasr.runs.identity import identity
 from kidasr.runs.record import record
 from tests.conftest import read_json, run_here
@@ -86,3 +90,48 @@ def test_configurations_named_by_a_path_and_runs_without_a_config_are_published(
     (pair,) = read_json(Path("results/comparison.json"))["pairs"]
     assert {pair["run"], pair["baseline"]} == {"data.train=../elsewhere/a.jsonl", "data.train=../elsewhere/b.jsonl"}
     assert [one["differs"] for one in yaml.safe_load(Path("results/configs.yaml").read_text())["runs"]] == [{}, {}]
+
+
+def test_published_runs_are_compared_as_the_runs_themselves_and_with_others(
+    tmp_path: Path, run_folder: Callable[..., str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    factors = "+factors={augment: [none, specaugment], average.pretrained: [0.0, 0.3]}"
+    configurations = [
+        (0.30, "augment=none", "average.pretrained=0.0"),
+        (0.20, "augment=specaugment", "average.pretrained=0.0"),
+        (0.28, "augment=none", "average.pretrained=0.3"),
+        (0.21, "augment=specaugment", "average.pretrained=0.3"),
+    ]
+    for seed in (1, 2, 3):
+        for number, (wer, *typed) in enumerate(configurations):
+            sweep = "first" if seed < 3 else "third"
+            run_folder(f"{sweep}/{number}-{seed}", wer, factors, *typed, seed=seed, recorded=True)
+
+    def compared(*runs: str) -> dict[str, Any]:
+        _, found = Compare("", list(runs), None, None, ReportOptions(False, 0, 0)).compare()
+        kept = {key: found[key] for key in ("configurations", "effects", "pairs", "spread", "rate", "level", "doubts")}
+        rounded: dict[str, Any] = json.loads(json.dumps(kept), parse_float=lambda number: round(float(number), 9))
+        return rounded
+
+    for to in ("published", "again"):
+        of = "first/*" if to == "published" else "[published]"
+        assert run_here(monkeypatch, "job=publish", f"runs={of}", f"to={to}") == 0
+    assert Path("again/speakers.csv").read_bytes() == Path("published/speakers.csv").read_bytes()
+    assert Path("again/configs.yaml").read_bytes() == Path("published/configs.yaml").read_bytes()
+    of_runs = compared("first/*")
+    assert of_runs["effects"] and compared("published") == of_runs
+    more = compared("published", "third/*")
+    assert [one["seeds"] for one in more["configurations"]] == [[1, 2, 3]] * 4
+    assert more == compared("first/*", "third/*")
+    # A run that is there twice is one run.
+    assert compared("published", "first/*", "third/*") == more
+
+    assert run_here(monkeypatch, "job=compare", "runs=[published]", "hydra.run.dir=compared") == 0
+    assert 'id="browser"' not in Path("compared/report.html").read_text(encoding="utf-8")
+    assert run_here(monkeypatch, "job=compare", "runs=[published]", "on=adults") == 2
+    assert "none of these runs was scored on that set; expected: validation" in capsys.readouterr().err
+    text = Path("published/speakers.csv").read_text(encoding="utf-8").replace("validation,", "validation,many ", 1)
+    Path("published/speakers.csv").write_text(text.replace(",10,50,", ",ten,50,", 1), encoding="utf-8")
+    assert run_here(monkeypatch, "job=compare", "runs=[published]") == 2
+    assert "speakers.csv:2: not the sums of job=publish: ValueError" in capsys.readouterr().err
