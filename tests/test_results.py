@@ -15,7 +15,7 @@ CORPUS = ROOT / "kidasr" / "embedded" / "corpus"
 
 
 def pages() -> list[Path]:
-    return [*sorted(RESULTS.glob("*.md")), *sorted((ROOT / "docs" / "ideas").glob("h?.md")), ROOT / "README.md"]
+    return [*sorted(RESULTS.glob("*.md")), *sorted((ROOT / "docs" / "ideas").glob("*.md")), ROOT / "README.md"]
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)

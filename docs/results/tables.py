@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 #: The pages with tables.
 PAGES = (*sorted(HERE.glob("*.md")), *sorted((HERE.parent / "ideas").glob("*.md")), HERE.parents[1] / "README.md")
 
-BLOCK = re.compile(r"(<!-- (?P<folder>[\w-]+): (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (?P<folder>[\w-]+): (?P<name>[\w=.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Comparison = Mapping[str, Any]
 
@@ -128,7 +128,7 @@ def robust(comparison: Comparison) -> str:
 
 
 def _effect(rows: Sequence[Mapping[str, str]], name: str) -> float:
-    """The mean WER of the runs with a hypothesis minus that of those without it."""
+    """The mean WER of the runs with a factor on minus that of those with it off."""
     errors: dict[tuple[str, str], int] = {}
     words: dict[tuple[str, str], int] = {}
     for row in rows:
@@ -136,8 +136,8 @@ def _effect(rows: Sequence[Mapping[str, str]], name: str) -> float:
         errors[run] = errors.get(run, 0) + sum(int(row[kind]) for kind in ("substitutions", "deletions", "insertions"))
         words[run] = words.get(run, 0) + int(row["words"])
     rates = {run: errors[run] / words[run] for run in errors}
-    on = [rate for (configuration, _), rate in rates.items() if name in configuration.split("+")]
-    off = [rate for (configuration, _), rate in rates.items() if name not in configuration.split("+")]
+    on = [rate for (configuration, _), rate in rates.items() if name in re.split("[+ ]", configuration)]
+    off = [rate for (configuration, _), rate in rates.items() if name not in re.split("[+ ]", configuration)]
     return sum(on) / len(on) - sum(off) / len(off)
 
 

@@ -1,6 +1,7 @@
 """The luck in a checkpoint's choice: the lowest of several measured WERs is lower than it would be on other utterances."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -82,3 +83,11 @@ def _optimism(by_step: np.ndarray, words: np.ndarray) -> float:
             here += (chosen_by[step] - chosen_by.mean()) * words[there].sum()
             elsewhere += (measured[step] - measured.mean()) * words[there].sum()
     return float((elsewhere - here) / (words.sum() * REPETITIONS))
+
+
+def recorded_choice(run: Run) -> dict[str, Any] | None:
+    """What :func:`choice_of` finds, or what is published of it, as in ``comparison.json``."""
+    if run.sums is not None:
+        return None if run.sums.choice is None else dict(run.sums.choice)
+    choice = choice_of(run)
+    return None if choice is None else vars(choice)

@@ -72,15 +72,12 @@ def _loops(found: Differences) -> Iterator[str]:
     """Runs whose rate is largely that of a few transcripts in which the model repeats itself."""
     for name, members in found.groups.items():
         for run in members:
-            errors = int(run.errors[run.runaways > 0].sum())
+            errors = int(run.runaway_errors.sum())
             points = 100 * errors / max(1, run.words.sum())
             if points > LOOPS_POINTS:
                 count = int(run.runaways.sum())
                 which = f"{count} runaway transcript{'s' if count > 1 else ''} of {name}"
                 seed = "" if run.seed is None else f", seed {run.seed}"
-                if run.summed is not None:
-                    yield f"{which}{seed}: with the others of the same speakers, {points:.1f} points of its rate"
-                    continue
                 yield (
                     f"{which}{seed} ({errors} errors) make {points:.1f} points of its rate: small differences may be "
                     "theirs; look at them in the report"

@@ -8,7 +8,10 @@ from typing import Any
 
 from kidasr.errors import KidasrError, truncate
 from kidasr.evidence.published import (
+    CONFIGS,
+    SPEAKERS,
     by_speaker,
+    check_are_distinct,
     is_published,
     is_published_run,
     published_runs,
@@ -78,8 +81,11 @@ def finished_configurations(
         try:
             runs.append(_read(folder, set_name))
         except KidasrError as error:
+            if is_published_run(folder) and set_name in published_sets(folder):
+                raise  # no run of its own that could be left out: the files are not as they were written
             failed.append({"path": str(folder), "reason": str(error)})
-    if any(run.summed is not None for run in runs):
+    if any(run.sums is not None for run in runs):
+        check_are_distinct(runs)
         runs = list(map(by_speaker, runs))
     if any(run.speakers_unknown for run in runs):  # one measure for all
         runs = [without_speakers(run) for run in runs]
@@ -156,7 +162,7 @@ def _on_set(run: Run, set_name: str) -> Run:
     if is_published_run(path := Path(run.folder)):
         return read_published(path, set_name)
     other = on_set(run, set_name)
-    return other if run.summed is None else by_speaker(other)
+    return other if run.sums is None else by_speaker(other)
 
 
 def _folders(patterns: Sequence[str]) -> Iterator[Path]:
@@ -171,6 +177,10 @@ def _folders(patterns: Sequence[str]) -> Iterator[Path]:
         for folder in found:
             runs = runs_in(folder) if folder.is_dir() else [folder]
             if not runs and folder == Path(pattern):
+                if (folder / CONFIGS).is_file():
+                    raise KidasrError(
+                        f"runs: {folder} has no {SPEAKERS}, so its runs can't be read; expected: known speakers"
+                    )
                 sweeps = sorted(path.parent.name for path in folder.glob(f"*/{SWEEP}"))
                 but = (
                     f", but sweeps: {truncate(', '.join(sweeps), 200)}; expected: one of these," if sweeps else "; expected:"

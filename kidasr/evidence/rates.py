@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kidasr.evidence.choice import choice_of
+from kidasr.evidence.choice import recorded_choice
 from kidasr.evidence.differences import Differences
 from kidasr.evidence.runs import Run
 from kidasr.evidence.speakers import Interval, gap_interval, rate_interval, speaker_sums
@@ -20,12 +20,12 @@ def describe(run: Run) -> dict[str, Any]:
         ``speakers`` is None if they are unknown: the intervals then take utterances as independent, and are too narrow.
     """
     gap = _gap(run)
-    choice = choice_of(run)
+    choice = recorded_choice(run)
     return {
         **_rates(run, np.ones(len(run.words), dtype=bool)),
         "gap_youngest_oldest": gap and gap.value,
         "gap_ci95": gap and gap.ends,
-        "choice": choice and vars(choice),
+        "choice": choice,
         "by_age": {age: _rates(run, run.ages == age) for age in run.age_buckets},
     }
 

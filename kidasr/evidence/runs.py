@@ -41,6 +41,30 @@ class Evaluations:
 
 
 @dataclass(frozen=True)
+class Sums:
+    """What there is of a run that is known by speaker: see :mod:`kidasr.evidence.published`.
+
+    The arrays have one entry for each speaker at an age, as those of the run.
+    """
+
+    utterances: np.ndarray
+    runaways: np.ndarray
+    #: The word errors in runaways.
+    runaway_errors: np.ndarray
+    #: A checksum of its transcripts.
+    said: str
+    #: Checksums of the training loss by step.
+    losses: Mapping[int, str]
+    #: The run's folder, or where that was when it was published.
+    folder: str
+    hours: float | None
+    #: The luck in the choice of its checkpoint, as :func:`kidasr.evidence.choice.choice_of` finds it.
+    choice: Mapping[str, Any] | None
+    #: Commit, date and machine, of a published run.
+    made_by: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Run:
     """A finished run, read from its folder. Arrays and lists have one entry per utterance, sorted by utterance id."""
 
@@ -78,8 +102,8 @@ class Run:
     validation_words: np.ndarray = field(default_factory=lambda: np.array([]))
     #: Whether utterances stand for speakers, who are unknown (``data.speakers=unknown``). Intervals are too narrow.
     speakers_unknown: bool = False
-    #: Of a published run, each entry of which is the sum of a speaker at an age: utterances and runaways in each.
-    summed: tuple[np.ndarray, np.ndarray] | None = None
+    #: Of a run that is known by speaker alone; arrays and lists then have one entry for each speaker at an age.
+    sums: Sums | None = None
 
     @property
     def own_name(self) -> str:
@@ -93,9 +117,9 @@ class Run:
 
     @cached_property
     def losses(self) -> dict[int, Any]:
-        """The training loss by step; empty if it is not recorded. Of a published run, a checksum stands for all."""
-        if self.metrics.get("training"):
-            return {0: self.metrics["training"]}
+        """The training loss by step, or a checksum of it; empty if it is not recorded."""
+        if self.sums is not None:
+            return dict(self.sums.losses)
         history = self.metrics.get("history") or []
         return {entry["step"]: (entry["loss"], entry.get("grad_norm")) for entry in history if "loss" in entry}
 
@@ -116,18 +140,23 @@ class Run:
     @cached_property
     def utterances(self) -> np.ndarray:
         """Number of utterances in each entry."""
-        return np.ones_like(self.words) if self.summed is None else self.summed[0]
+        return np.ones_like(self.words) if self.sums is None else self.sums.utterances
 
     @property
-    def said(self) -> Any:
+    def said(self) -> list[str] | str:
         """What tells its transcripts from those of another run."""
-        return self.hypotheses if self.summed is None else (self.kinds.tolist(), self.character_errors.tolist())
+        return self.hypotheses if self.sums is None else self.sums.said
+
+    @cached_property
+    def runaway_errors(self) -> np.ndarray:
+        """Word errors in runaways."""
+        return self.errors * self.runaways if self.sums is None else self.sums.runaway_errors
 
     @cached_property
     def runaways(self) -> np.ndarray:
         """Number of hypotheses in each entry that are runaways: the model repeats itself without end."""
-        if self.summed is not None:
-            return self.summed[1]
+        if self.sums is not None:
+            return self.sums.runaways
         pairs = zip(self.references, self.hypotheses, strict=True)
         return np.array([int(is_runaway(reference, hypothesis)) for reference, hypothesis in pairs])
 
@@ -329,7 +358,7 @@ def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
     for run in runs:
         what: Any = sorted(typed[run.folder]) if run.config is None else configuration(run.config, ignored)
         if run.own_name:
-            what = [run.own_name, run.metrics.get("transcripts") if run.is_fixed else None]
+            what = [run.own_name, _files(run) if run.is_fixed else None]
         grouped[json.dumps(what, sort_keys=True)].append(run)
     common = frozenset.intersection(*typed.values()) if typed else frozenset()
     named: dict[str, list[Run]] = {}
@@ -344,6 +373,12 @@ def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
         name = " ".join(short) or ("baseline" if factors_of(members[0]) else "default")
         named[_not_in(name, named)] = members  # there may be the same words, but with other files in conf/
     return named
+
+
+def _files(run: Run) -> Any:
+    """The checksums of another recogniser's files."""
+    recorded = run.metrics.get("transcripts")
+    return {name: one["sha256"] for name, one in recorded.items()} if isinstance(recorded, Mapping) else recorded
 
 
 def _not_in(name: str, names: Collection[str]) -> str:
@@ -388,7 +423,7 @@ def distinct(configurations: Mapping[str, Sequence[Run]]) -> tuple[dict[str, lis
 def _typed(run: Run, ignored: frozenset[str]) -> frozenset[str]:
     """What was typed for a configuration; where that is not known, its folder stands for it."""
     if run.overrides is None:
-        return frozenset([run.folder])
+        return frozenset([run.folder if run.sums is None else run.sums.folder])
     factors = factors_of(run)
     return frozenset(
         one for one in overrides_with_effect(run.overrides, ignored) if key_of(one) != "seed" and not _is_off(one, factors)
@@ -448,8 +483,9 @@ def check_same_set(one: Run, other: Run) -> None:
     """
     if one.utterance_ids != other.utterance_ids:
         ours, theirs = set(one.utterance_ids), set(other.utterance_ids)
+        what = "utterances" if one.sums is None else "speakers at an age"
         raise KidasrError(
-            f"{other.folder}: another set than {one.folder}: {len(ours - theirs)} of its {len(ours)} utterances are "
+            f"{other.folder}: another set than {one.folder}: {len(ours - theirs)} of its {len(ours)} {what} are "
             f"not there, {len(theirs - ours)} others are; expected: runs on the same utterances"
         )
     for what, values, others in (

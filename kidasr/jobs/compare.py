@@ -11,6 +11,7 @@ from kidasr.errors import KidasrError
 from kidasr.evidence.differences import LEVEL, Differences
 from kidasr.evidence.doubts import doubts
 from kidasr.evidence.finished import active_factors, baseline_of, finished_configurations, on_other_sets
+from kidasr.evidence.published import is_published, published_level
 from kidasr.evidence.rates import describe, describe_configurations, rate_before
 from kidasr.evidence.runs import Run
 from kidasr.report.about import about
@@ -77,7 +78,7 @@ class Compare(Job):
         on = active_factors(configurations)
         # The runs of an ablation that was looked at several times are judged at the level of its newest look.
         sweeps = {Path(run.folder).parent for run in runs}
-        level = read_looks(sweeps.pop()).level if len(sweeps) == 1 else LEVEL
+        level = _level_of(sweeps.pop()) if len(sweeps) == 1 else LEVEL
         differences = Differences(configurations, baseline, on, level)
         warnings = list(doubts(differences, on))
         spread = differences.spread()
@@ -107,6 +108,11 @@ class Compare(Job):
                 _on_other_set(name, of_set, baseline, on, level) for name, of_set in on_other_sets(configurations).items()
             ],
         }
+
+
+def _level_of(folder: Path) -> float:
+    """The level of the folder that all runs are in: a sweep's, or a published comparison's."""
+    return published_level(folder) if is_published(folder) else read_looks(folder).level
 
 
 def log_results(comparison: Mapping[str, Any]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from kidasr.evidence.published import made_by
 from kidasr.evidence.runs import Run
 from kidasr.installation import program
 from kidasr.runs.files import ENVIRONMENT
@@ -30,7 +29,7 @@ def about(runs: Sequence[Run]) -> dict[str, str]:
     """What the runs have in common, in words; what is not recorded is left out."""
     configs = [run.config for run in runs if run.config and not run.own_name]
     environments = [one for run in runs if (one := _environment(Path(run.folder)))]
-    published = [there for run in runs if (there := made_by(run))]
+    published = [run.sums.made_by for run in runs if run.sums and run.sums.made_by]
     days = [str(one["started"])[:10] for one in environments if one.get("started")]
     found = {
         "model": _shared(configs, "model.name_or_path"),

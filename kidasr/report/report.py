@@ -276,7 +276,7 @@ class Report:
 
 def _without_texts(configurations: Mapping[str, Sequence[Run]]) -> bool:
     """Whether the runs are known by speaker alone, since some are published ones."""
-    return any(run.summed is not None for members in configurations.values() for run in members)
+    return any(run.sums is not None for members in configurations.values() for run in members)
 
 
 def _fixed_and_broken(

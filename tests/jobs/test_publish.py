@@ -47,7 +47,11 @@ def test_numbers_and_configs_are_published_and_nothing_that_was_said(
     configs = yaml.safe_load((folder / "configs.yaml").read_text(encoding="utf-8"))
     with (folder / "speakers.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4 * 12 and {row["set"] for row in rows} == {"validation"}
+    assert (
+        len(rows) == 4 * 12
+        and {row["set"] for row in rows} == {"validation"}
+        and {row["run"] for row in rows} == set("1234")
+    )
     for one in found["runs"]:
         of_run = [row for row in rows if (row["configuration"], row["seed"]) == (one["configuration"], str(one["seed"]))]
         errors = sum(int(row[kind]) for row in of_run for kind in ("substitutions", "deletions", "insertions"))
@@ -108,30 +112,81 @@ def test_published_runs_are_compared_as_the_runs_themselves_and_with_others(
             sweep = "first" if seed < 3 else "third"
             run_folder(f"{sweep}/{number}-{seed}", wer, factors, *typed, seed=seed, recorded=True)
 
-    def compared(*runs: str) -> dict[str, Any]:
-        _, found = Compare("", list(runs), None, None, ReportOptions(False, 0, 0)).compare()
-        kept = {key: found[key] for key in ("configurations", "effects", "pairs", "spread", "rate", "level", "doubts")}
-        rounded: dict[str, Any] = json.loads(json.dumps(kept), parse_float=lambda number: round(float(number), 9))
-        return rounded
-
     for to in ("published", "again"):
         of = "first/*" if to == "published" else "[published]"
         assert run_here(monkeypatch, "job=publish", f"runs={of}", f"to={to}") == 0
     assert Path("again/speakers.csv").read_bytes() == Path("published/speakers.csv").read_bytes()
     assert Path("again/configs.yaml").read_bytes() == Path("published/configs.yaml").read_bytes()
-    of_runs = compared("first/*")
-    assert of_runs["effects"] and compared("published") == of_runs
-    more = compared("published", "third/*")
+    of_runs = comparison_of("first/*")
+    assert of_runs["effects"] and comparison_of("published") == of_runs
+    more = comparison_of("published", "third/*")
     assert [one["seeds"] for one in more["configurations"]] == [[1, 2, 3]] * 4
-    assert more == compared("first/*", "third/*")
+    assert more == comparison_of("first/*", "third/*")
     # A run that is there twice is one run.
-    assert compared("published", "first/*", "third/*") == more
+    assert comparison_of("published", "first/*", "third/*") == more
 
     assert run_here(monkeypatch, "job=compare", "runs=[published]", "hydra.run.dir=compared") == 0
     assert 'id="browser"' not in Path("compared/report.html").read_text(encoding="utf-8")
     assert run_here(monkeypatch, "job=compare", "runs=[published]", "on=adults") == 2
     assert "none of these runs was scored on that set; expected: validation" in capsys.readouterr().err
-    text = Path("published/speakers.csv").read_text(encoding="utf-8").replace("validation,", "validation,many ", 1)
-    Path("published/speakers.csv").write_text(text.replace(",10,50,", ",ten,50,", 1), encoding="utf-8")
+    configs, sums = (Path("published") / name for name in ("configs.yaml", "speakers.csv"))
+    whole = sums.read_text(encoding="utf-8")
+    mistakes = [
+        (sums, whole.replace(",10,50,", ",ten,50,", 1), "speakers.csv:2: not the sums of job=publish: ValueError"),
+        (sums, whole[: whole.index("\n8,")] + "\n", "speakers.csv: no rows of run 8 on validation; expected"),
+        (sums, whole + whole.splitlines()[1] + "\n", "s0 3-4 is there twice"),
+        (configs, configs.read_text(encoding="utf-8").replace("level:", "levels:"), "configs.yaml: level: missing"),
+    ]
+    for path, text, said in mistakes:
+        as_it_was = path.read_bytes()
+        path.write_text(text, encoding="utf-8")
+        assert run_here(monkeypatch, "job=compare", "runs=[published]") == 2
+        assert said in capsys.readouterr().err
+        path.write_bytes(as_it_was)
+    Path("published/speakers.csv").unlink()
     assert run_here(monkeypatch, "job=compare", "runs=[published]") == 2
-    assert "speakers.csv:2: not the sums of job=publish: ValueError" in capsys.readouterr().err
+    assert "published has no speakers.csv" in capsys.readouterr().err
+
+
+def comparison_of(*runs: str) -> dict[str, Any]:
+    """What a comparison of runs finds, without what only names their folders."""
+    _, found = Compare("", list(runs), None, None, ReportOptions(False, 0, 0)).compare()
+    names = ("configurations", "effects", "pairs", "spread", "rate", "level", "doubts", "other_sets")
+    rounded: dict[str, Any] = json.loads(
+        json.dumps({name: found[name] for name in names}), parse_float=lambda number: round(float(number), 9)
+    )
+    return rounded
+
+
+def test_runs_of_every_kind_are_the_same_once_published(
+    tmp_path: Path, run_folder: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a recorded config, with names that a spreadsheet would compute, of one training, scored before training."""
+    monkeypatch.chdir(tmp_path)
+    for seed in (1, 2):
+        for wer, typed in ((0.3, "augment=none"), (0.2, "++model.x=0.1"), (0.25, "@y=1")):
+            folder = Path(run_folder(f"runs/{wer}-{seed}", wer, typed, seed=seed, speaker_id="-7"))
+            if typed == "@y=1":
+                (folder / ".hydra" / "overrides.yaml").unlink()
+            # Two of them are one training that stopped at different steps.
+            losses = [{"step": step, "loss": 1 / step + seed} for step in (10, 20, 30)[: 2 + (wer == 0.2)]]
+            losses = losses if wer < 0.3 else [{**one, "loss": 3 * one["loss"]} for one in losses]
+            metrics = {"history": losses, "zero_shot": {"wer": 0.5}, "filtered_sets": {"validation": "short ones"}}
+            (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    assert run_here(monkeypatch, "job=publish", "runs=runs", "to=published") == 0
+    of_runs = comparison_of("runs")
+    assert len(of_runs["configurations"]) == 4 and comparison_of("published") == of_runs
+    assert read_json(Path("published/comparison.json"))["about"]["compared on"].endswith("filtered: short ones")
+
+
+def test_the_level_of_a_look_is_that_of_its_published_comparison(
+    tmp_path: Path, run_folder: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed in (1, 2):
+        for wer, typed in ((0.3, "augment=none"), (0.2, "augment=specaugment")):
+            run_folder(f"runs/{wer}-{seed}", wer, typed, seed=seed, recorded=True)
+    looks = {"seeds": [1, 2], "levels": [0.005], "total": 0.05, "allowed": [2]}
+    Path("runs/until.json").write_text(json.dumps(looks), encoding="utf-8")
+    assert run_here(monkeypatch, "job=publish", "runs=runs", "to=published") == 0
+    assert comparison_of("published") == comparison_of("runs") and comparison_of("runs")["level"] == 0.005
