@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import t
+
 from kidasr.report.report import comparison_tables, main_effects
 from kidasr.report.tables import Table, interval, percent, points
 from kidasr.report.verdict import verdict
@@ -64,6 +66,23 @@ def summary(comparison: Comparison) -> str:
         cells = (cell for one in found for cell in (_with_interval(one), one["verdict"]))
         table.add(name, *cells)
     return table.markdown()
+
+
+def together(comparison: Comparison) -> str:
+    """What the intervals of all that is asked leave together, on each set (Bonferroni)."""
+    sets = [comparison, *(one for one in comparison["other_sets"] if one["set"] != "validation")]
+    said = []
+    for each in sets:
+        found = list(asked(each).values())
+        ends = []
+        for one in found:
+            reach = (one["ci95"][1] - one["ci95"][0]) / 2
+            wider = reach * t.ppf(1 - 0.025 / len(found), one["degrees"]) / t.ppf(0.975, one["degrees"])
+            ends.append((one["delta_wer"] - wider, one["delta_wer"] + wider))
+        name = "children" if each["set"] == "test" else each["set"]
+        gain, cost = -100 * min(low for low, _ in ends), 100 * max(high for _, high in ends)
+        said.append(f"for {name} a gain of at most {gain:.1f} points and a cost of at most {cost:.1f}")
+    return f"All {len(asked(comparison))} intervals together (Bonferroni) leave {', '.join(said)}.\n"
 
 
 def rates(comparison: Comparison) -> str:
@@ -162,6 +181,7 @@ BLOCKS: dict[str, Callable[[Comparison], str]] = {
     "seeds": seeds,
     "spread": spread,
     "summary": summary,
+    "together": together,
 }
 
 
