@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import venv
 import zipfile
 from collections.abc import Callable
@@ -40,8 +39,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     local = folder / "clone" / "conf" / "local"
     local.mkdir(exist_ok=True)
     (local / "default.yaml").write_text("# @package _global_\nseed: 7\n", encoding="utf-8")
-    with tarfile.open(build(folder / "clone", folder / "sdist", "sdist")) as archive:
-        archive.extractall(folder / "unpacked", filter="data")
+    shutil.unpack_archive(build(folder / "clone", folder / "sdist", "sdist"), folder / "unpacked")
     (source,) = (folder / "unpacked").iterdir()
     return build(source, folder / "wheel", "wheel")
 
