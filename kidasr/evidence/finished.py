@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from kidasr.errors import KidasrError, truncate
+from kidasr.evidence.by_speaker import by_speaker, check_are_distinct
 from kidasr.evidence.published import (
     CONFIGS,
     SPEAKERS,
-    by_speaker,
-    check_are_distinct,
     is_published,
     is_published_run,
     published_runs,

@@ -5,51 +5,23 @@ A run has no folder there. ``FOLDER/1``, ``FOLDER/2``, ... stand for the runs in
 """
 
 import csv
-import hashlib
-import json
-import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import yaml
 
 from kidasr.errors import KidasrError
-from kidasr.evidence.choice import recorded_choice
-from kidasr.evidence.runs import Run, Sums, factors_of, name_configurations
-from kidasr.runs.identity import identity, ignored_keys, measured_keys
-from kidasr.runs.record import duration_sec
+from kidasr.evidence.by_speaker import COUNTS, with_rows, without_arrays
+from kidasr.evidence.runs import Run
 
 CONFIGS, SPEAKERS = "configs.yaml", "speakers.csv"
 
-#: What a published folder says of how its runs were made, of those in ``comparison.json``'s ``about``.
-MADE_BY = ("commit", "date", "machine")
-
-#: The counts in ``speakers.csv``, each of all utterances of a speaker at an age.
-COUNTS = (
-    "utterances",
-    "words",
-    "substitutions",
-    "deletions",
-    "insertions",
-    "runaways",
-    "runaway_errors",
-    "characters",
-    "character_errors",
-)
-
 #: The columns of ``speakers.csv``.
 COLUMNS = ("run", "set", "configuration", "seed", "speaker", "age", *COUNTS)
-
-#: Facts in ``metrics.json`` that hold for a run whatever its transcripts are.
-FACTS = ("rate", "name", "filtered_sets", "scored_with", "speakers")
-
-#: An absolute path of two parts or more within a text, such as a command.
-ABSOLUTE = re.compile(r"(?<![\w./~])/[^\s,;:'\"{}\[\]()/]+/[^\s,;:'\"{}\[\]()]+")
 
 
 def is_published(folder: Path) -> bool:
@@ -108,7 +80,7 @@ def read_published(path: Path, set_name: str) -> Run:
             config["factors"] = factors
     typed = entry["typed"]
     before = {name: {"zero_shot": {"wer": rate}} for name, rate in entry["before"].items()}
-    sums = _without_arrays(
+    sums = without_arrays(
         said=entry["said"][set_name],
         losses={int(step): checksum for step, checksum in (one.split(":") for one in entry["training"].split())},
         folder=entry["folder"],
@@ -137,216 +109,7 @@ def read_published(path: Path, set_name: str) -> Run:
         set_name=set_name,
         sums=sums,
     )
-    return _with_rows(run, rows)
-
-
-def by_speaker(run: Run) -> Run:
-    """A run as it would be published and read again: see :func:`read_published`.
-
-    Raises:
-        KidasrError: If speakers are unknown, so that there is nothing to add up.
-    """
-    if run.sums is not None:
-        return run
-    if run.speakers_unknown:
-        raise KidasrError(f"{run.folder}: speakers are unknown; expected: known ones, beside published runs")
-    summed = replace(
-        _without_paths(run),
-        references=[],
-        hypotheses=[],
-        audio_paths=[],
-        audio_parts=(),
-        raw_references=[],
-        raw_hypotheses=[],
-        evaluations=None,
-        sums=_facts_of(run),
-    )
-    return _with_rows(summed, _rows(run))
-
-
-def _without_paths(run: Run) -> Run:
-    """A run whose config and overrides are those that are published."""
-    typed = None if run.overrides is None else frozenset(map(without_machine_paths, run.overrides))
-    return replace(run, config=without_machine_paths(run.config), overrides=typed)
-
-
-def _rows(run: Run) -> list[tuple[Any, ...]]:
-    """For each speaker at an age: both, and the sums :data:`COUNTS`."""
-    each = _counts(run)
-    keys = sorted(set(zip(run.speakers.tolist(), run.ages.tolist(), strict=True)))
-    return [(*key, *each[:, (run.speakers == key[0]) & (run.ages == key[1])].sum(axis=1).tolist()) for key in keys]
-
-
-def _counts(run: Run) -> np.ndarray:
-    """The counts of each entry, shape ``(len(COUNTS), entries)``."""
-    return np.vstack(
-        [run.utterances, run.words, run.kinds, run.runaways, run.runaway_errors, run.characters, run.character_errors]
-    )
-
-
-def _facts_of(run: Run) -> Sums:
-    """What is known of a run besides its counts."""
-    return run.sums or _without_arrays(
-        said=_checksum(run.hypotheses),
-        losses={step: _checksum(loss) for step, loss in run.losses.items()},
-        folder=run.folder,
-        hours=hours_of(run),
-        choice=recorded_choice(run),
-        made_by={},
-    )
-
-
-def _without_arrays(**facts: Any) -> Sums:
-    return Sums(utterances=np.array([]), runaways=np.array([]), runaway_errors=np.array([]), **facts)
-
-
-def check_are_distinct(runs: Sequence[Run]) -> None:
-    """Check that the configurations of runs are told apart by what is published.
-
-    Raises:
-        KidasrError: If two differ only in a part of a path that is left out.
-    """
-    names = name_configurations(of_folders := [run for run in runs if run.sums is None])
-    if len(name_configurations(list(map(_without_paths, of_folders)))) < len(names):
-        refuse_merged(map(without_machine_paths, names))
-
-
-def refuse_merged(names: Iterable[str]) -> NoReturn:
-    """Say that configurations can't be told apart without what is left out of their paths.
-
-    Raises:
-        KidasrError: Always.
-    """
-    raise KidasrError(
-        f"runs: configurations that differ in a folder elsewhere alone would be one: {', '.join(dict.fromkeys(names))}; "
-        "expected: to be run in a folder that is above those of their files"
-    )
-
-
-def _with_rows(run: Run, rows: Iterable[tuple[Any, ...]]) -> Run:
-    """A run with the arrays that rows hold: speaker, age and :data:`COUNTS`."""
-    assert run.sums is not None
-    ordered = sorted(rows)
-    utterances, words, *kinds, runaways, runaway_errors, characters, character_errors = np.array(
-        [row[2:] for row in ordered]
-    ).T
-    return replace(
-        run,
-        utterance_ids=[f"{speaker} {age}" for speaker, age, *_ in ordered],
-        speakers=np.array([row[0] for row in ordered]),
-        ages=np.array([row[1] for row in ordered]),
-        words=words,
-        characters=characters,
-        kinds=np.array(kinds),
-        character_errors=character_errors,
-        sums=replace(run.sums, utterances=utterances, runaways=runaways, runaway_errors=runaway_errors),
-    )
-
-
-def configs_of(runs: Sequence[tuple[str, Mapping[str, Run]]], made_by: Mapping[str, str], level: float) -> dict[str, Any]:
-    """The content of ``configs.yaml``: what all runs share, for each job, and what each run has of its own.
-
-    Keys that do not change the result are left out (``identity.ignored_keys``).
-
-    Args:
-        runs: Each run on every set, by the name of the set, with the name of its configuration.
-        made_by: Commit, date and machine.
-        level: The level of the comparison.
-    """
-    firsts = [next(iter(of_sets.values())) for _, of_sets in runs]
-    ignored = frozenset[str]().union(*(ignored_keys(run.config or {}) for run in firsts))
-    measured = frozenset[str]().union(*(measured_keys(run.config or {}) for run in firsts))
-    values = [identity(run.config or {}, ignored) for run in firsts]
-    jobs = [
-        None if run.config is None else str(config.get("job._target_")) for run, config in zip(firsts, values, strict=True)
-    ]
-    shared = {
-        job: _shared([config for one, config in zip(jobs, values, strict=True) if one == job])
-        for job in jobs
-        if job is not None
-    }
-    # Each ablation's own, where there are several.
-    factors = [factors_of(run) for run in firsts]
-    one_ablation = all(one == factors[0] for one in factors)
-    typed = [run.overrides for run in firsts if run.overrides is not None]
-    by_all = frozenset.intersection(*typed) if typed else frozenset()
-    entries = []
-    for (name, of_sets), run, config, job, own in zip(runs, firsts, values, jobs, factors, strict=True):
-        summed = {set_name: _facts_of(one) for set_name, one in of_sets.items()}
-        first = next(iter(summed.values()))
-        entries.append(
-            {
-                "configuration": name,
-                "folder": first.folder,
-                "seed": run.seed,
-                "typed": None if run.overrides is None else sorted(run.overrides - by_all),
-                **({} if one_ablation or not own else {"factors": own}),
-                "hours": first.hours,
-                "training": " ".join(f"{step}:{checksum}" for step, checksum in sorted(first.losses.items())),
-                "choice": None if first.choice is None else dict(first.choice),
-                "said": {set_name: one.said for set_name, one in summed.items()},
-                "before": _before(run, of_sets),
-                "facts": _facts(run),
-                "job": job,
-                "differs": {} if job is None else {key: value for key, value in config.items() if key not in shared[job]},
-            }
-        )
-    hours = [one.hours for one in map(_facts_of, firsts)]
-    known = [one for one in hours if one is not None]
-    return {
-        "hours": round(sum(known), 3) if len(known) == len(hours) else None,
-        "made_by": dict(made_by),
-        "level": level,
-        "typed": sorted(by_all),
-        **({"factors": factors[0]} if one_ablation and factors[0] else {}),
-        "identity": {"ignored_keys": sorted(ignored), "measured_keys": sorted(measured)},
-        "shared": shared,
-        "runs": entries,
-    }
-
-
-def speakers_of(runs: Sequence[tuple[str, Mapping[str, Run]]]) -> list[tuple[Any, ...]]:
-    """The rows of ``speakers.csv`` (:data:`COLUMNS`); arguments: see :func:`configs_of`."""
-    found: list[tuple[Any, ...]] = []
-    for number, (name, of_sets) in enumerate(runs, start=1):
-        for set_name, run in of_sets.items():
-            found += [(number, set_name, name, run.seed, *row) for row in _rows(run)]
-    return found
-
-
-def hours_of(run: Run) -> float | None:
-    """How long a run took; None if that is not known, as of another recogniser's."""
-    if run.sums is not None:
-        return run.sums.hours
-    seconds = None if run.own_name else duration_sec(Path(run.folder))
-    return None if seconds is None else round(seconds / 3600, 4)
-
-
-def _before(run: Run, sets: Iterable[str]) -> dict[str, float]:
-    """The rates before training, by set."""
-    tests = run.metrics.get("tests") or {}
-    scores = {name: run.metrics if name == "validation" else tests.get(name) or {} for name in sets}
-    rates = {name: (one.get("zero_shot") or {}).get("wer") for name, one in scores.items()}
-    return {name: rate for name, rate in rates.items() if rate is not None}
-
-
-def _facts(run: Run) -> dict[str, Any]:
-    """What ``metrics.json`` says apart from scores; of another recogniser's files, their checksums."""
-    facts = {name: run.metrics[name] for name in FACTS if run.metrics.get(name)}
-    if run.own_name and isinstance(files := run.metrics.get("transcripts"), Mapping):
-        kept = ("path", "sha256")
-        facts["transcripts"] = {name: {key: one[key] for key in kept} for name, one in files.items()}
-    return facts
-
-
-def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The values that all have in common."""
-    first, *others = configs
-    return {key: value for key, value in first.items() if all(key in one and one[key] == value for one in others)}
-
-
-def _checksum(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
+    return with_rows(run, rows)
 
 
 def _insert(node: dict[str, Any], keys: Sequence[str], value: Any) -> None:
@@ -430,21 +193,3 @@ def _read_sums(path: Path, modified_ns: int) -> Mapping[tuple[int, str], Sequenc
 def _as_it_was(cell: str) -> str:
     """A cell without the apostrophe before what a spreadsheet would take for a formula."""
     return cell[1:] if cell[:1] == "'" and cell[1:2] in tuple("=+-@\t\r") else cell
-
-
-def without_machine_paths(content: Any) -> Any:
-    """The same with absolute paths, also within texts, relative to the current folder, or names if they lead elsewhere."""
-    if isinstance(content, Mapping):
-        return {key: without_machine_paths(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [without_machine_paths(value) for value in content]
-    if isinstance(content, str):
-        return (
-            _relative(content) if Path(content).is_absolute() else ABSOLUTE.sub(lambda found: _relative(found[0]), content)
-        )
-    return content
-
-
-def _relative(path: str) -> str:
-    relative = Path(os.path.relpath(path))
-    return str(relative) if relative.parts.count("..") < 2 else relative.name

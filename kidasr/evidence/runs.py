@@ -42,7 +42,7 @@ class Evaluations:
 
 @dataclass(frozen=True)
 class Sums:
-    """What there is of a run that is known by speaker: see :mod:`kidasr.evidence.published`.
+    """What there is of a run that is known by speaker: see :mod:`kidasr.evidence.by_speaker`.
 
     The arrays have one entry for each speaker at an age, as those of the run.
     """

@@ -159,9 +159,9 @@ class PlanAblation(Job):
 
     def _measured(self) -> tuple[Spread, int, float | None]:
         """The spread, the number of children, and the hours of a run, if known."""
+        from kidasr.evidence.by_speaker import hours_of
         from kidasr.evidence.differences import measured_spread
         from kidasr.evidence.planning import USUAL
-        from kidasr.evidence.published import hours_of
 
         if self.runs is None:
             log.info("no runs are given: planned from the usual spread, that of twelve runs of whisper-tiny.en")

@@ -1,29 +1,32 @@
 """The publishing job: a comparison for others to check."""
 
 import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import yaml
 
 from kidasr.config.schema import Text
 from kidasr.durable import write_text
+from kidasr.evidence.by_speaker import check_are_distinct, facts_of, refuse_merged, rows_of
 from kidasr.evidence.finished import on_other_sets
-from kidasr.evidence.published import (
-    COLUMNS,
-    CONFIGS,
-    MADE_BY,
-    SPEAKERS,
-    check_are_distinct,
-    configs_of,
-    refuse_merged,
-    speakers_of,
-    without_machine_paths,
-)
+from kidasr.evidence.machine_paths import without_machine_paths
+from kidasr.evidence.published import COLUMNS, CONFIGS, SPEAKERS
+from kidasr.evidence.runs import Run, factors_of
 from kidasr.jobs.compare import Compare, log_results
 from kidasr.report.options import ReportOptions
 from kidasr.report.tables import to_csv
 from kidasr.runs.files import write_json
+from kidasr.runs.identity import identity, ignored_keys, measured_keys
 
 log = logging.getLogger(__name__)
+
+
+#: What a published folder says of how its runs were made, of those in ``comparison.json``'s ``about``.
+MADE_BY = ("commit", "date", "machine")
+
+#: Facts in ``metrics.json`` that hold for a run whatever its transcripts are.
+FACTS = ("rate", "name", "filtered_sets", "scored_with", "speakers")
 
 
 class Publish(Compare):
@@ -85,3 +88,97 @@ class Publish(Compare):
             (self.output_dir / SPEAKERS).unlink(missing_ok=True)
         log_results(comparison)
         log.info("published: %s", self.output_dir)
+
+
+def configs_of(runs: Sequence[tuple[str, Mapping[str, Run]]], made_by: Mapping[str, str], level: float) -> dict[str, Any]:
+    """The content of ``configs.yaml``: what all runs share, for each job, and what each run has of its own.
+
+    Keys that do not change the result are left out (``identity.ignored_keys``).
+
+    Args:
+        runs: Each run on every set, by the name of the set, with the name of its configuration.
+        made_by: Commit, date and machine.
+        level: The level of the comparison.
+    """
+    firsts = [next(iter(of_sets.values())) for _, of_sets in runs]
+    ignored = frozenset[str]().union(*(ignored_keys(run.config or {}) for run in firsts))
+    measured = frozenset[str]().union(*(measured_keys(run.config or {}) for run in firsts))
+    values = [identity(run.config or {}, ignored) for run in firsts]
+    jobs = [
+        None if run.config is None else str(config.get("job._target_")) for run, config in zip(firsts, values, strict=True)
+    ]
+    shared = {
+        job: _shared([config for one, config in zip(jobs, values, strict=True) if one == job])
+        for job in jobs
+        if job is not None
+    }
+    # Each ablation's own, where there are several.
+    factors = [factors_of(run) for run in firsts]
+    one_ablation = all(one == factors[0] for one in factors)
+    typed = [run.overrides for run in firsts if run.overrides is not None]
+    by_all = frozenset.intersection(*typed) if typed else frozenset()
+    entries: list[dict[str, Any]] = []
+    for (name, of_sets), run, config, job, own in zip(runs, firsts, values, jobs, factors, strict=True):
+        summed = {set_name: facts_of(one) for set_name, one in of_sets.items()}
+        first = next(iter(summed.values()))
+        entries.append(
+            {
+                "configuration": name,
+                "folder": first.folder,
+                "seed": run.seed,
+                "typed": None if run.overrides is None else sorted(run.overrides - by_all),
+                **({} if one_ablation or not own else {"factors": own}),
+                "hours": first.hours,
+                "training": " ".join(f"{step}:{checksum}" for step, checksum in sorted(first.losses.items())),
+                "choice": None if first.choice is None else dict(first.choice),
+                "said": {set_name: one.said for set_name, one in summed.items()},
+                "before": _before(run, of_sets),
+                "facts": _facts(run),
+                "job": job,
+                "differs": {} if job is None else {key: value for key, value in config.items() if key not in shared[job]},
+            }
+        )
+    hours = [one["hours"] for one in entries]
+    known = [one for one in hours if one is not None]
+    return {
+        "hours": round(sum(known), 3) if len(known) == len(hours) else None,
+        "made_by": dict(made_by),
+        "level": level,
+        "typed": sorted(by_all),
+        **({"factors": factors[0]} if one_ablation and factors[0] else {}),
+        "identity": {"ignored_keys": sorted(ignored), "measured_keys": sorted(measured)},
+        "shared": shared,
+        "runs": entries,
+    }
+
+
+def speakers_of(runs: Sequence[tuple[str, Mapping[str, Run]]]) -> list[tuple[Any, ...]]:
+    """The rows of ``speakers.csv`` (:data:`COLUMNS`); arguments: see :func:`configs_of`."""
+    found: list[tuple[Any, ...]] = []
+    for number, (name, of_sets) in enumerate(runs, start=1):
+        for set_name, run in of_sets.items():
+            found += [(number, set_name, name, run.seed, *row) for row in rows_of(run)]
+    return found
+
+
+def _before(run: Run, sets: Iterable[str]) -> dict[str, float]:
+    """The rates before training, by set."""
+    tests = run.metrics.get("tests") or {}
+    scores = {name: run.metrics if name == "validation" else tests.get(name) or {} for name in sets}
+    rates = {name: (one.get("zero_shot") or {}).get("wer") for name, one in scores.items()}
+    return {name: rate for name, rate in rates.items() if rate is not None}
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """What ``metrics.json`` says apart from scores; of another recogniser's files, their checksums."""
+    facts = {name: run.metrics[name] for name in FACTS if run.metrics.get(name)}
+    if run.own_name and isinstance(files := run.metrics.get("transcripts"), Mapping):
+        kept = ("path", "sha256")
+        facts["transcripts"] = {name: {key: one[key] for key in kept} for name, one in files.items()}
+    return facts
+
+
+def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The values that all have in common."""
+    first, *others = configs
+    return {key: value for key, value in first.items() if all(key in one and one[key] == value for one in others)}

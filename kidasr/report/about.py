@@ -36,9 +36,7 @@ def about(runs: Sequence[Run]) -> dict[str, str]:
         "other recognisers": _all([_files(run) for run in runs if run.own_name]),
         "training data": _data(configs, runs, "train"),
         "compared on": _set(runs),
-        "transcripts": f"none: {len(published)} of {len(runs)} runs are published ones, known by speaker"
-        if published
-        else "",
+        "transcripts": "none: runs are published ones, or compared with such" if any(run.sums for run in runs) else "",
         "settings": _settings(configs),
         "command": _command(runs),
         "commit": _all(

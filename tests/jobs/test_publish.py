@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kidasr.evidence.published import without_machine_paths
+from kidasr.evidence.machine_paths import without_machine_paths
 from kidasr.jobs.compare import Compare
 from kidasr.report.options import ReportOptions
 from kidasr.runs.identity import identity
@@ -173,9 +173,16 @@ def test_runs_of_every_kind_are_the_same_once_published(
             losses = losses if wer < 0.3 else [{**one, "loss": 3 * one["loss"]} for one in losses]
             metrics = {"history": losses, "zero_shot": {"wer": 0.5}, "filtered_sets": {"validation": "short ones"}}
             (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    # Files of other recognisers of the same name are two systems if their transcripts differ.
+    for wer, digest in ((0.22, "a"), (0.24, "b")):
+        folder = Path(run_folder(f"runs/other-{digest}", wer, speaker_id="-7"))
+        (folder / "config.json").write_text('{"seed": null}', encoding="utf-8")
+        files = {"validation": {"path": "H.trn", "sha256": digest, "missing": 0}}
+        (folder / "metrics.json").write_text(json.dumps({"name": "other", "transcripts": files}), encoding="utf-8")
     assert run_here(monkeypatch, "job=publish", "runs=runs", "to=published") == 0
     of_runs = comparison_of("runs")
-    assert len(of_runs["configurations"]) == 4 and comparison_of("published") == of_runs
+    assert {pair["question"] for pair in of_runs["pairs"]} == {"trainings", "training and system"}
+    assert len(of_runs["configurations"]) == 6 and comparison_of("published") == of_runs
     assert read_json(Path("published/comparison.json"))["about"]["compared on"].endswith("filtered: short ones")
 
 
