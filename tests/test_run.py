@@ -257,16 +257,16 @@ def test_validation_speakers_are_held_out_where_there_is_no_validation_manifest(
     assert held_out and held_out < trained_on
 
 
+def group_of(command: str) -> list[pytest.MarkDecorator]:
+    """The ablations are many runs each; the default suite has its own of them (tests/sweep)."""
+    if "num_processes" in command:
+        return [pytest.mark.processes]
+    return [pytest.mark.slow] if "--config-dir" in command or "ablation=" in command else []
+
+
 @pytest.mark.parametrize(
     "command",
-    [
-        pytest.param(
-            one,
-            marks=[pytest.mark.processes] if "num_processes" in one else [pytest.mark.slow] if "--config-dir" in one else [],
-        )
-        for one in documented_commands()
-        if not is_of_masks(one)
-    ],
+    [pytest.param(one, marks=group_of(one)) for one in documented_commands() if not is_of_masks(one)],
 )
 def test_the_documented_commands_run(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from scipy.stats import t
 
 from kidasr.report.report import comparison_tables, main_effects
@@ -96,6 +97,32 @@ def rates(comparison: Comparison) -> str:
     return table.markdown()
 
 
+def by_age(comparison: Comparison) -> str:
+    """The mean error rate of each configuration at each age."""
+    table = Table(["age", "children", *(one["configuration"] for one in comparison["configurations"])])
+    for age, first in comparison["configurations"][0]["by_age"].items():
+        found = [one["by_age"][age] for one in comparison["configurations"]]
+        cells = (f"{percent(one['wer'])} ({interval(one['ci95'])})" for one in found)
+        table.add(age, str(first["speakers"]), *cells)
+    return table.markdown()
+
+
+def cost(comparison: Comparison) -> str:
+    """How long a run of each configuration took; that of plain_recipe.py is in the files it wrote, one for each seed."""
+    folder = HERE / comparison["folder"]
+    hours: dict[str, list[float]] = {}
+    for run in yaml.safe_load((folder / "configs.yaml").read_text(encoding="utf-8"))["runs"]:
+        took = run["hours"]
+        if took is None:
+            seconds = json.loads((folder / f"{run['configuration']}-{run['seed']}.json").read_text(encoding="utf-8"))
+            took = sum(seconds.values()) / 3600
+        hours.setdefault(run["configuration"], []).append(took)
+    table = Table(["", "runs", "minutes of a run", "all runs, hours"])
+    for name, took in hours.items():
+        table.add(name, str(len(took)), f"{60 * sum(took) / len(took):.1f}", f"{sum(took):.1f}")
+    return table.markdown()
+
+
 def spread(comparison: Comparison) -> str:
     """The standard errors of what was asked, by their source."""
     table = Table(["standard error, in points", "children", "seeds", "single children in single runs"])
@@ -175,6 +202,8 @@ BLOCKS: dict[str, Callable[[Comparison], str]] = {
         name: _table(name) for name in ("pairs", "effects", "effects_by_age", "other_sets", "ages", "configurations", "runs")
     },
     "about": about,
+    "by_age": by_age,
+    "cost": cost,
     "rates": rates,
     "robust": robust,
     "said": said,

@@ -348,7 +348,8 @@ def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
     ``hypotheses=[h1,h4]`` is named ``h1+h4``, and none of them ``baseline``; a factor of an ablation is named by its level
     where it is on. The sets that were scored are no part of it (``identity.measured_keys``). Where no config is recorded,
     the overrides are the configuration. Files of other recognisers (``job=score``) have names of their own: those of one
-    name are one configuration if they have seeds, otherwise each is a system by itself.
+    name are one configuration if they have seeds, otherwise each is a system by itself. Beside them, runs are named by their
+    ``experiment=`` too.
     """
     # One list for all, also where it was extended between two of them.
     configs = [run.config or {} for run in runs]
@@ -361,6 +362,8 @@ def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
             what = [run.own_name, _files(run) if run.is_fixed else None]
         grouped[json.dumps(what, sort_keys=True)].append(run)
     common = frozenset.intersection(*typed.values()) if typed else frozenset()
+    if len(typed) < len(runs):  # beside others, the recipe's name says more than "default"
+        common = frozenset(one for one in common if key_of(one) != "experiment")
     named: dict[str, list[Run]] = {}
     for members in grouped.values():
         if members[0].own_name:

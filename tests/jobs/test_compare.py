@@ -65,6 +65,13 @@ def test_a_configuration_is_named_by_what_not_all_runs_have_in_common(
     assert (pair["baseline"], pair["run"]) == ("default", "augment=specaugment freeze=none")
 
 
+def test_beside_other_recognisers_a_run_is_named_by_its_recipe(tmp_path: Path, run_folder: Callable[..., str]) -> None:
+    theirs, ours = run_folder("plain", 0.3, recorded=True), run_folder("ours", 0.2, "data=manifest", "experiment=h1")
+    (tmp_path / "plain" / "metrics.json").write_text('{"name": "plain", "transcripts": {}}', encoding="utf-8")
+    (pair,) = compared(tmp_path, theirs, ours, baseline="plain")["pairs"]
+    assert (pair["baseline"], pair["run"]) == ("plain", "h1")
+
+
 def test_seeds_of_a_configuration_are_pooled_and_get_a_verdict(tmp_path: Path, run_folder: Callable[..., str]) -> None:
     baseline = [run_folder(f"a{seed}", 0.3, "experiment=baseline", seed=seed) for seed in (1, 2, 3)]
     others = [run_folder(f"b{seed}", 0.2, "augment=specaugment", seed=seed) for seed in (1, 2, 3)]

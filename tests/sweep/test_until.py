@@ -24,7 +24,7 @@ DECIDED = Until(None, 16, None, 4, ("seeds",))
 BOTH = {frozenset({"hypotheses=[]"}), frozenset({"hypotheses=[h1]"})}
 
 
-@pytest.mark.parametrize("looks", [4, 8])
+@pytest.mark.parametrize("looks", [4, pytest.param(8, marks=pytest.mark.slow)])
 def test_looking_again_and_again_claims_no_more_of_what_is_not_there(looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two to nine seeds of six configurations, none of which differs: any verdict at any look is wrong."""
     monkeypatch.setattr(significance, "DRAWS", 2000)
