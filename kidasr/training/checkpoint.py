@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from transformers import TrainerState
 
 log = logging.getLogger(__name__)
+
+#: In the Trainer's log of an evaluation: the errors in each utterance, and the places of those whose transcripts repeat
+#: themselves (:func:`kidasr.recognition.score.is_runaway`), if there are any.
+ERRORS, RUNAWAYS = "errors_by_utterance", "runaways"
 
 
 class Checkpoint:
@@ -81,4 +86,39 @@ class Checkpoint:
                 best,
                 kept,
                 of_kept,
+            )
+
+    def report_runaways(self, state: TrainerState, words: Sequence[int], rate: str = "WER") -> None:
+        """Warn if another checkpoint would have been kept without the transcripts that are runaways at some evaluation.
+
+        One of them may have more errors than all that two evaluations differ by.
+
+        Args:
+            state: The Trainer's state at the end.
+            words: The words of each utterance of the evaluation set.
+            rate: As in :meth:`report_kept`.
+        """
+        saved: list[dict[str, Any]] = [
+            entry
+            for entry in state.log_history
+            if ERRORS in entry and (entry["step"] % self.save_steps == 0 or entry["step"] == state.max_steps)
+        ]
+        runaways = {place for entry in saved for place in entry.get(RUNAWAYS, ())}
+        others = [place for place in range(len(words)) if place not in runaways]
+        of_others = sum(words[place] for place in others)
+        if not runaways or not of_others:
+            return
+        rates = {entry["step"]: sum(entry[ERRORS][place] for place in others) / of_others for entry in saved}
+        kept, best = self.kept_step(state), min(rates, key=lambda step: (rates[step], step))
+        if kept in rates and rates[best] < rates[kept]:
+            log.warning(
+                "%d of %d transcripts, which repeat themselves at some evaluation, decided that step %d is kept: without "
+                "them step %d would be the best, with %s %.1f%% instead of %.1f%%. average=last chooses nothing",
+                len(runaways),
+                len(words),
+                kept,
+                best,
+                rate,
+                100 * rates[best],
+                100 * rates[kept],
             )

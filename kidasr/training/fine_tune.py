@@ -41,7 +41,7 @@ from kidasr.runs.files import CHECKPOINTS, CONFIG, EVALUATIONS, MODEL, predictio
 from kidasr.seeding import seed_for
 from kidasr.training.average import Average
 from kidasr.training.averaging import Evaluated, Kept, gain, keep
-from kidasr.training.checkpoint import Checkpoint
+from kidasr.training.checkpoint import ERRORS, Checkpoint
 from kidasr.training.device import check_optimizer, half_precision
 from kidasr.training.full_window import as_other_input, sample_of, sample_size, score_full_window
 from kidasr.training.objective import Adapter, AgeAdapter, Objective, SmallAdapter
@@ -50,7 +50,7 @@ from kidasr.training.pretrained_losses import PretrainedLosses
 from kidasr.training.run_length import check_run_length, train_longer
 from kidasr.training.scored_run import ScoredRun, of_set
 from kidasr.training.stopping import StopSignals
-from kidasr.training.trainer import ERRORS, ChildSpeechTrainer
+from kidasr.training.trainer import ChildSpeechTrainer
 from kidasr.training.zero_shot import ZeroShot, ZeroShotScores, what_scores_depend_on
 
 log = logging.getLogger(__name__)
@@ -237,6 +237,8 @@ class FineTune(ScoredRun):
         self._report_early_stop(trainer)
         if not self.average.is_on:
             self.checkpoint.report_kept(trainer.state, trainer.scoring.rate)
+            evaluated = trainer.evaluated_last[1] or trainer.evaluated(self.checkpoint.kept_step(trainer.state))
+            self.checkpoint.report_runaways(trainer.state, [one.words for one in evaluated], trainer.scoring.rate)
         return keep(trainer, self.average, self.model, self.checkpoint.kept_step(trainer.state))
 
     def _gain(self, trainer: ChildSpeechTrainer, kept: Kept, predictions: Sequence[Prediction]) -> dict[str, Any] | None:

@@ -21,9 +21,10 @@ from kidasr.features.dataset import ChildSpeechDataset
 from kidasr.features.recogniser import IGNORED_LABEL, Recogniser
 from kidasr.model.age_groups import AGE_GROUPS
 from kidasr.recognition.predictions import read_predictions
-from kidasr.recognition.score import Prediction, compare, score
+from kidasr.recognition.score import Prediction, compare, is_runaway, score
 from kidasr.recognition.transcribe import Transcriber, Transcription
 from kidasr.training.average import Average
+from kidasr.training.checkpoint import ERRORS, RUNAWAYS
 from kidasr.training.layer_decay import decay_rates, names_of
 from kidasr.training.log import LogCallback, ProgressBar
 from kidasr.training.memory import explain_out_of_memory
@@ -33,9 +34,6 @@ from kidasr.training.resume import TRANSCRIPTS, ExactResumeTrainer
 from kidasr.training.stopping import StopSignals, shield_worker
 
 log = logging.getLogger(__name__)
-
-#: Key of an evaluation in the log history: the errors in each utterance of the evaluation set.
-ERRORS = "errors_by_utterance"
 
 
 class ChildSpeechTrainer(ExactResumeTrainer):
@@ -277,7 +275,11 @@ class ChildSpeechTrainer(ExactResumeTrainer):
         self.log(metrics)
         # For the checkpoint's state, but not for the loggers, which take single numbers.
         logged: dict[str, Any] = self.state.log_history[-1]
-        logged[ERRORS] = [one.errors for one in self.evaluated_last[1]]
+        heard_last = self.evaluated_last[1]
+        logged[ERRORS] = [one.errors for one in heard_last]
+        looping = (is_runaway(one.normalized_reference, one.normalized_hypothesis) for one in heard_last)
+        if runaways := [place for place, loops in enumerate(looping) if loops]:
+            logged[RUNAWAYS] = runaways
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
