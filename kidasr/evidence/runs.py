@@ -283,7 +283,7 @@ def make_run(
     in_order = sorted(rows, key=lambda row: str(row["utterance_id"]))
     words, characters, *kinds, character_errors = np.array([[int(row[name]) for name in COUNTS] for row in in_order]).T
     config = read_config(folder)
-    overrides = _overrides(folder)
+    overrides = _of_soup(config) or _overrides(folder)
     run = Run(
         folder=str(folder),
         config=config,
@@ -340,6 +340,12 @@ def _overrides(folder: Path) -> frozenset[str] | None:
         return None if typed is None else frozenset(typed)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise KidasrError(f"{folder / OVERRIDES}: can't be read: {' '.join(str(error).split())}") from error
+
+
+def _of_soup(config: Mapping[str, Any] | None) -> frozenset[str] | None:
+    """What was typed for the runs of a soup; None if it is none, or an old one that does not say."""
+    soup = (config or {}).get("soup")
+    return frozenset([*map(str, soup["typed"]), "job=soup"]) if isinstance(soup, Mapping) and "typed" in soup else None
 
 
 def name_configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -399,12 +405,14 @@ def distinct(configurations: Mapping[str, Sequence[Run]]) -> tuple[dict[str, lis
         The runs, and what was left out: ``path`` and ``reason``.
 
     Raises:
-        KidasrError: If a seed is there twice with different transcripts: neither a repetition nor the same run.
+        KidasrError: If a seed is there twice with different transcripts, or two soups share a run: neither repetitions nor
+            the same run.
     """
     kept: dict[str, list[Run]] = {}
     dropped = []
     for name, members in configurations.items():
         kept[name] = []
+        in_soup: dict[str, str] = {}
         for run in members:
             same = next((one for one in kept[name] if one.said == run.said and one.seed == run.seed), None)
             if same is not None:
@@ -419,6 +427,12 @@ def distinct(configurations: Mapping[str, Sequence[Run]]) -> tuple[dict[str, lis
                     f"{run.folder}: seed {run.seed} of {name} is in {twice.folder} too, with other transcripts; expected: "
                     "each seed once (leave one of the two out of runs=)"
                 )
+            for one in ((run.config or {}).get("soup") or {}).get("runs", ()):
+                if in_soup.setdefault(one, run.folder) != run.folder:
+                    raise KidasrError(
+                        f"{run.folder}: a soup that shares {one} with {in_soup[one]}; expected: soups of different runs, "
+                        "since others are no repetitions (leave one of the two out of runs=)"
+                    )
             kept[name].append(run)
     return kept, dropped
 

@@ -90,7 +90,7 @@ def soup_of(patterns: str | Sequence[str], run_dir: str, report: ReportOptions) 
     Args:
         patterns: Run folders, folders of sweeps or of runs, or glob patterns.
         run_dir: The folder to write to. Its config becomes that of the runs, with the key ``soup``, so that a comparison
-            sees another configuration.
+            sees another configuration, of which soups of as many other seeds are repetitions.
         report: The keys of the ``report`` group.
 
     Raises:
@@ -115,8 +115,12 @@ def soup_of(patterns: str | Sequence[str], run_dir: str, report: ReportOptions) 
     config = read_config(first)
     if config is None:
         raise KidasrError(f"{first}: has no {CONFIG}; expected: runs as they were written")
-    soup = {"runs": [run.folder for run in members]}
-    write_json(folder / CONFIG, {**config, "soup": soup})
+    typed = sorted(members[0].overrides or ())
+    soup = {"number": len(members), "runs": [str(Path(run.folder).resolve()) for run in members], "typed": typed}
+    keys = config.get("identity") or {}
+    # Soups of other seeds are repetitions; the first run's seed stands for theirs.
+    keys = {**keys, "ignored_keys": [*keys.get("ignored_keys", ()), "soup.runs", "soup.typed"]}
+    write_json(folder / CONFIG, {**config, "identity": keys, "soup": soup})
     for name in ("validation", *(config["data"].get("tests") or {}), "test"):
         if (first / zero_shot_of(name)).exists():  # the same model on the same sets
             shutil.copy(first / zero_shot_of(name), folder)

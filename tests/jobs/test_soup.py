@@ -39,7 +39,30 @@ def test_a_soup_is_the_mean_of_its_runs_and_is_scored_and_compared_as_they_are(r
     assert round(100 * wer, 2) in [one.metric_value for one in card.data.eval_results]
     Compare(str(tmp_path / "comparison"), [f"{runs}/seed-*", str(tmp_path / "soup")], None, None, NO_PAGE).run()
     pairs = read_json(tmp_path / "comparison" / "comparison.json")["pairs"]
-    assert [pair["delta_wer"] for pair in pairs], "a configuration of its own"
+    assert [pair["run"] for pair in pairs] == ["job=soup"], "a configuration of its own"
+
+
+def test_soups_of_other_seeds_are_repetitions_and_those_that_share_a_run_are_refused(runs: Path, tmp_path: Path) -> None:
+    for seed in (3, 4):
+        folder = tmp_path / "others" / f"seed-{seed}"
+        shutil.copytree(runs / "seed-1", folder)
+        config = {**read_json(folder / "config.json"), "seed": seed}
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        predictions = (folder / "predictions.jsonl").read_text(encoding="utf-8")
+        said = predictions.replace('"normalized_hypothesis": "', f'"normalized_hypothesis": "{seed} ')
+        (folder / "predictions.jsonl").write_text(said, encoding="utf-8")
+    members = {"a": f"{runs}/*", "b": f"{tmp_path}/others/*", "c": f"[{runs}/seed-2,{tmp_path}/others/seed-3]"}
+    for name, given in members.items():
+        job(tmp_path / name, "job=soup", f"runs={given}", "report=none").run()
+    rows = (tmp_path / "b" / "predictions.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "b" / "predictions.jsonl").write_text(
+        rows.replace('"normalized_hypothesis": "', '"normalized_hypothesis": "b '), encoding="utf-8"
+    )
+    Compare(str(tmp_path / "found"), [f"{runs}/*", *(str(tmp_path / one) for one in "ab")], None, None, NO_PAGE).run()
+    found = read_json(tmp_path / "found" / "comparison.json")
+    assert [one["seeds"] for one in found["configurations"]] == [[1, 2], [1, 3]]
+    with pytest.raises(KidasrError, match=r"a: a soup that shares|c: a soup that shares"):
+        Compare(str(tmp_path / "no"), [f"{runs}/*", *(str(tmp_path / one) for one in "ac")], None, None, NO_PAGE).run()
 
 
 def test_a_soup_takes_no_part_of_its_runs_training(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
