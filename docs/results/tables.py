@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 #: The pages with tables.
 PAGES = (*sorted(HERE.glob("*.md")), *sorted((HERE.parent / "ideas").glob("*.md")), HERE.parents[1] / "README.md")
 
-BLOCK = re.compile(r"(<!-- (?P<folder>[\w-]+): (?P<name>[\w=.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (?P<folder>[\w-]+): (?P<name>[\w=.-]+(?: [\w=.-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Comparison = Mapping[str, Any]
 
