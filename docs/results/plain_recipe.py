@@ -1,4 +1,4 @@
-"""The recipe that most begin with: transformers' ``Seq2SeqTrainer`` on 30-second windows. Nothing of kidasr is used.
+"""The recipe that many begin with: transformers' ``Seq2SeqTrainer`` on 30-second windows. Nothing of kidasr is used.
 
     python docs/results/plain_recipe.py T.jsonl outputs/plain-1 --model DIR --test K.jsonl --adults A.jsonl --seed 1
 
