@@ -51,6 +51,7 @@ from kidasr.runs.folder import (
     check_place,
     check_run_folder,
     lock_run_folder,
+    new_folder,
     newest_unfinished,
     prepare_run_folder,
 )
@@ -318,25 +319,29 @@ def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> int:
         sys.argv.append("hydra/job_logging=screen")
         return 1
     run_dir = Path(str(hydra.run.dir))
+    pattern = str(OmegaConf.to_container(hydra.run, resolve=False)["dir"])  # type: ignore[index, call-overload]
+    is_new = "${now:" in pattern and not are_started()  # processes that are started together share the folder
     if cfg.resume == "latest":
         # All run folders share the part of the path before the time.
-        pattern = str(OmegaConf.to_container(hydra.run, resolve=False)["dir"])  # type: ignore[index, call-overload]
         base = Path(pattern.partition("${")[0] or ".")
         latest = newest_unfinished(base, cfg)
         if is_first_process():
             found = f"resuming {latest}" if latest else f"no unfinished run of this config in {base}, starting a new one"
             print(f"resume=latest: {found}")
         if latest is not None:
-            run_dir = latest
-    # Fix the folder: Hydra composes again, and the time in its name may have changed.
-    sys.argv.append(f"hydra.run.dir={quoted(run_dir)}")
-    if not is_first_process():
-        sys.argv.append("hydra.output_subdir=null")  # only the first process writes
+            run_dir, is_new = latest, False
     check_place(run_dir)
     processes = 1
     if "trainer" in cfg.job and not are_started():
         check_nodes(cfg, here=True)
         processes = cfg.trainer.num_processes or 1
+    if is_new:
+        with _explain_full_disk():
+            run_dir = new_folder(run_dir)
+    # Fix the folder: Hydra composes again, and the time in its name may have changed.
+    sys.argv.append(f"hydra.run.dir={quoted(run_dir)}")
+    if not is_first_process():
+        sys.argv.append("hydra.output_subdir=null")  # only the first process writes
     if processes == 1:
         lock_run_folder(run_dir)
     if not check_run_folder(run_dir, cfg):

@@ -70,6 +70,19 @@ def check_place(folder: Path, key: str = "hydra.run.dir") -> None:
         raise KidasrError(f"{name}: the name of a folder is too long; expected: up to {longest} bytes")
 
 
+def new_folder(run_dir: Path) -> Path:
+    """Create a folder that is named after the time; returns it, or ``NAME-2``, ``-3``, ... if it exists."""
+    folder, number = run_dir, 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            folder = run_dir.with_name(f"{run_dir.name}-{number}")
+        else:
+            return folder
+
+
 def check_run_folder(run_dir: Path, cfg: DictConfig) -> bool:
     """Check that a run may use this folder.
 
