@@ -96,6 +96,19 @@ class ScoredRun:
                 stopped.by = signals.received or stopped.by
                 log.warning("stopped by %s, nothing is lost; the same command resumes: %s", stopped.by, self.run_dir)
                 raise
+            except Exception as error:
+                if signals.received is None:
+                    raise
+                # A multirun would take an error for that of one run, and begin the next.
+                unexpected = None if isinstance(error, KidasrError | OSError) else error
+                log.error(
+                    "stopped by %s, but then: %s; the same command resumes from the last checkpoint: %s",
+                    signals.received,
+                    error,
+                    self.run_dir,
+                    exc_info=unexpected,
+                )
+                raise Stopped(signals.received) from error
             finally:
                 end_workers()
 

@@ -1,5 +1,7 @@
 """Sweeps on this machine: what is finished is not run again, several processes, a study that continues, nobody waiting."""
 
+import errno
+import os
 import re
 import signal
 import subprocess
@@ -20,6 +22,7 @@ from kidasr.sweep.local import _run
 from kidasr.sweep.pending import advice
 from kidasr.sweep.plan import SweepRun
 from kidasr.sweep.state import run_state
+from kidasr.training.trainer import ChildSpeechTrainer
 from tests.conftest import ROOT, composed, job, read_json, run_here, sweep_runs
 
 SHORT = ("debug=smoke", "trainer.zero_shot=false", "report=none")
@@ -66,6 +69,30 @@ def test_a_finished_run_of_a_sweep_returns_its_wer_untouched_and_one_of_another_
     assert of_this.return_value == 0.25 and contents(tmp_path) == before
     with pytest.raises(KidasrError, match="holds a finished run of another config"):
         _ = of_another.return_value
+
+
+@pytest.mark.parametrize("error", [None, OSError(errno.ENOSPC, "No space left on device")], ids=["saved", "not saved"])
+def test_a_sweep_that_is_told_to_stop_begins_no_other_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], error: OSError | None
+) -> None:
+    original = ChildSpeechTrainer.training_step
+
+    def stopped(self: ChildSpeechTrainer, *arguments: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *arguments, **options)
+
+    def unsaved(*_: object) -> None:
+        assert error
+        raise error
+
+    monkeypatch.setattr(ChildSpeechTrainer, "training_step", stopped)
+    if error:
+        monkeypatch.setattr(ChildSpeechTrainer, "_write_checkpoint", unsaved)
+    assert run_here(monkeypatch, "--multirun", *SHORT, "seed=1,2", f"hydra.sweep.dir={tmp_path / 'sweep'}") == STOPPED
+    events = [row["event"] for run_dir in sweep_runs(tmp_path / "sweep") for row in read_attempts(run_dir)]
+    assert [one for one in events if one != "queued"] == ["started", "stopped"]
+    said = "".join(capfd.readouterr())
+    assert ("nothing is lost" in said) == (error is None) and ("No space left on device" in said) == (error is not None)
 
 
 def test_one_key_starts_two_processes_with_the_batch_of_one_also_in_a_sweep(
