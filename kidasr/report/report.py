@@ -52,6 +52,9 @@ from kidasr.runs.folder import typed_overrides
 #: More curves or points than this are hard to tell apart.
 MAX_DRAWN = len(MARKERS)
 
+#: A figure with more rows for each age than these configurations or factors have is too long.
+MAX_BY_AGE = 20
+
 #: Note below the tables of pairs.
 HOW = (
     "Change: {rate} minus the baseline's {rate}, in percentage points; below zero is better. Interval and p: for other "
@@ -250,14 +253,15 @@ class Report:
                 {f"effects on {rate}, by age": figures["effects_by_age"]},
                 ("as a table", tables["effects_by_age"]),
             )
-            few = _first_few(len(main), "factors")
+            few = _first_few(MAX_BY_AGE, len(main), "factors")
             sections.append(Section("Effects by age", few, figures=drawn, details=details, note=HOW_BY_AGE))
         drawn = {f"change of {rate} against {baseline}, by age": figures["forest_by_age"]}
         details, note = ("by age, as a table", tables["ages"]), "" if main else HOW_BY_AGE
-        sections.append(Section("Change by age", _first_few(len(pairs)), figures=drawn, details=details, note=note))
+        few = _first_few(MAX_BY_AGE, len(pairs))
+        sections.append(Section("Change by age", few, figures=drawn, details=details, note=note))
         if comparison.get("about"):
             sections.append(Section("What was compared", facts=comparison["about"]))
-        few = _first_few(len(configurations))
+        few = _first_few(MAX_DRAWN, len(configurations))
         counted, rows = _fixed_and_broken(configurations, baseline, [pair["run"] for pair in pairs])
         drawn = {f"{rate} by age": figures["wer_by_age"]}
         sections.append(
@@ -366,12 +370,12 @@ def _comparison_figures(configurations: Mapping[str, Sequence[Run]], comparison:
     drawn = [baseline, *(name for name in configurations if name != baseline)][:MAX_DRAWN]
     figures = {
         "forest": forest(axis, differences),
-        "forest_by_age": forest(axis, dict(list(differences.items())[:MAX_DRAWN]), by_age=True),
+        "forest_by_age": forest(axis, dict(list(differences.items())[:MAX_BY_AGE]), by_age=True),
         "wer_by_age": wer_by_age({name: means[name] for name in drawn}, seeds, rate, note),
     }
     if effects:
         figures["effects"] = forest(f"effect on {rate}\n{direction}", {one["effect"]: one for one in effects})
-        mains = dict(list(main_effects(comparison).items())[:MAX_DRAWN])
+        mains = dict(list(main_effects(comparison).items())[:MAX_BY_AGE])
         figures["effects_by_age"] = forest(f"effect on {rate}\n{direction}", mains, by_age=True)
     curves = {name: [run.metrics for run in configurations[name] if run.metrics.get("history")] for name in drawn}
     if any(curves.values()) and not _without_texts(configurations):  # of all runs or of none
@@ -379,9 +383,9 @@ def _comparison_figures(configurations: Mapping[str, Sequence[Run]], comparison:
     return figures
 
 
-def _first_few(number: int, what: str = "configurations") -> list[str]:
+def _first_few(drawn: int, number: int, what: str = "configurations") -> list[str]:
     """Says that a figure shows only the first of many."""
-    return [f"The figure shows the first {MAX_DRAWN} of {number} {what}."] if number > MAX_DRAWN else []
+    return [f"The figure shows the first {drawn} of {number} {what}."] if number > drawn else []
 
 
 def main_effects(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
