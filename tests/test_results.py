@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.text import Text
 
+from kidasr.report.report import _comparison_figures, main_effects
 from tests.conftest import MICRO, ROOT, read_json, run_here
 
 RESULTS = ROOT / "docs" / "results"
@@ -36,6 +38,15 @@ def test_nothing_of_a_machine_or_of_what_was_said_is_published() -> None:
             text = path.read_text(encoding="utf-8")
             assert not re.search(r"(?<!\w)/(work|home|root|tmp|mnt)/", text), path
             assert '"normalized_hypothesis"' not in text
+
+
+@pytest.mark.figures
+def test_every_factor_is_in_the_figure_by_age() -> None:
+    comparison = read_json(RESULTS / "more_ideas" / "comparison.json")
+    figures = _comparison_figures({one["configuration"]: [] for one in comparison["configurations"]}, comparison)
+    factors = list(main_effects(comparison))
+    shown = [text.get_text() for text in figures["effects_by_age"].findobj(Text)]
+    assert len(factors) == 8 and [one for one in shown if one in factors] == factors
 
 
 def test_the_plain_recipe_trains_and_its_transcripts_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
