@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from matplotlib.text import Text
 
 from kidasr.report.report import _comparison_figures, main_effects
 from tests.conftest import MICRO, ROOT, read_json, run_here
@@ -45,7 +44,7 @@ def test_every_factor_is_in_the_figure_by_age() -> None:
     comparison = read_json(RESULTS / "more_ideas" / "comparison.json")
     figures = _comparison_figures({one["configuration"]: [] for one in comparison["configurations"]}, comparison)
     factors = list(main_effects(comparison))
-    shown = [text.get_text() for text in figures["effects_by_age"].findobj(Text)]
+    shown = [label.get_text() for label in figures["effects_by_age"].axes[0].get_yticklabels()]
     assert len(factors) == 8 and [one for one in shown if one in factors] == factors
 
 

@@ -49,7 +49,7 @@ def _verdict(pair: Mapping[str, Any], rate: str, speakers: int | None) -> str:
     comparisons = pair["comparisons"]
     corrected = f" after correction for {comparisons} comparisons" if comparisons > 1 else ""
     if pair["verdict"] != "undecided":
-        screened = "; or its interactions are: a screening design can't tell" if pair.get("is_screening") else ""
+        screened = "; or interactions of the others are: a screening design can't tell" if pair.get("is_screening") else ""
         return f"{found}: significantly {pair['verdict']} (p {_p(pair['p_corrected'])}{corrected}{screened})"
     shown = f"a true difference of {100 * pair['detectable']:.1f} points would have been shown with 80% probability"
     if low <= 0 <= high:
