@@ -233,7 +233,8 @@ def precisions(setup: Setup) -> Rows:
 
     def transcripts(name: str) -> Row:
         exact, found = decoding("float32")["wer"], decoding(name)["wer"]
-        return {"wer": found, "wer_float32": exact, "right": abs(found - exact) < 0.01}
+        tolerance = 0.1 if setup.small else 0.01  # a word of eight clips is four points
+        return {"wer": found, "wer_float32": exact, "right": abs(found - exact) < tolerance}
 
     names = ("bf16", "fp16", "tf32") if setup.device == "cuda" else ("bf16",)
     return {
