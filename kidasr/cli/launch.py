@@ -319,8 +319,10 @@ def _check_single_run(hydra: DictConfig, cfg: DictConfig) -> int:
         sys.argv.append("hydra/job_logging=screen")
         return 1
     run_dir = Path(str(hydra.run.dir))
-    pattern = str(OmegaConf.to_container(hydra.run, resolve=False)["dir"])  # type: ignore[index, call-overload]
-    is_new = "${now:" in pattern and not are_started()  # processes that are started together share the folder
+    unresolved: Any = OmegaConf.to_container(hydra.run, resolve=False)
+    pattern = str(unresolved["dir"])
+    # Named after the second, it can't be meant to resume. Processes that are started together share the folder.
+    is_new = "${now:" in pattern and "%S" in pattern and not are_started()
     if cfg.resume == "latest":
         # All run folders share the part of the path before the time.
         base = Path(pattern.partition("${")[0] or ".")

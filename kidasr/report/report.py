@@ -52,7 +52,7 @@ from kidasr.runs.folder import typed_overrides
 #: More curves or points than this are hard to tell apart.
 MAX_DRAWN = len(MARKERS)
 
-#: A figure with more rows for each age than these configurations or factors have is too long.
+#: A figure with rows for each age is too long with more configurations or factors than this.
 MAX_BY_AGE = 20
 
 #: Note below the tables of pairs.
@@ -241,11 +241,11 @@ class Report:
         ]
         if main:
             figure = {f"change of {rate} against {baseline}": figures["forest"]}
-            rows = [f"{pair['run']}: {verdict(pair, rate, speakers)}." for pair in pairs]
+            rows = [f"{pair['run']}: {verdict(pair, rate, speakers)}." for pair in pairs[:MAX_DRAWN]]
+            if len(pairs) > MAX_DRAWN:
+                rows.append(f"The other {len(pairs) - MAX_DRAWN} are in the table.")
             table = ("as a table", tables["pairs"])
-            sections.append(
-                Section("Each configuration", items=rows[:MAX_DRAWN], figures=figure, details=table, note=HOW_SPEAKERS)
-            )
+            sections.append(Section("Each configuration", items=rows, figures=figure, details=table, note=HOW_SPEAKERS))
         if "other_sets" in tables:
             sections.append(Section("On the other sets", table=tables["other_sets"], note=HOW_OTHER_SETS))
         if main:

@@ -71,7 +71,7 @@ def check_place(folder: Path, key: str = "hydra.run.dir") -> None:
 
 
 def new_folder(run_dir: Path) -> Path:
-    """Create a folder that is named after the time; returns it, or ``NAME-2``, ``-3``, ... if it exists."""
+    """Create a folder that is named after the second; returns it, or ``NAME-2``, ``-3``, ... if it exists."""
     folder, number = run_dir, 1
     while True:
         try:

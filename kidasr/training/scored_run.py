@@ -102,7 +102,7 @@ class ScoredRun:
                 # A multirun would take an error for that of one run, and begin the next.
                 unexpected = None if isinstance(error, KidasrError | OSError) else error
                 log.error(
-                    "stopped by %s, but then: %s; the same command resumes from the last checkpoint: %s",
+                    "stopped by %s, but then: %s; the same command resumes from the last checkpoint, if there is one: %s",
                     signals.received,
                     error,
                     self.run_dir,

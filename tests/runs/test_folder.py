@@ -4,6 +4,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from kidasr.errors import KidasrError
 from kidasr.runs.folder import check_run_folder, lock_run_folder, prepare_run_folder, read_config
 from kidasr.runs.record import record
 from tests.bad_input import Row, assert_line
-from tests.conftest import as_nobody, composed
+from tests.conftest import as_nobody, composed, run_here
 
 
 def inside(name: str) -> Callable[[Path], Path]:
@@ -168,3 +169,20 @@ def test_a_failed_run_that_another_process_has_begun_again_is_protected(tmp_path
         with pytest.raises(KidasrError, match="holds an unfinished run of another config"):
             check_run_folder(tmp_path, composed("seed=2"))
     check_run_folder(tmp_path, composed("seed=2"))
+
+
+def test_two_jobs_that_begin_in_the_same_second_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class StoppedClock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "StoppedClock":
+            return cls(2026, 12, 1, 6, 3, 18, tzinfo=tz)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hydra.core.utils.datetime", StoppedClock)
+    for effect in ("effect=1.0", "effect=2.0"):
+        assert run_here(monkeypatch, "job=plan", effect) == 0
+    # A folder that is named after the day may be meant to resume.
+    for _ in range(2):
+        assert run_here(monkeypatch, "job=plan", "hydra.run.dir=outputs/${now:%Y-%m-%d}/mine") == 0
+    names = sorted(path.name for path in Path("outputs/2026-12-01").iterdir())
+    assert names == ["06-03-18", "06-03-18-2", "mine"]
