@@ -1,7 +1,7 @@
 """The runs of a published comparison (``job=publish``): their configs, and errors by speaker instead of transcripts.
 
 A run has no folder there. ``FOLDER/1``, ``FOLDER/2``, ... stand for the runs in ``configs.yaml``, in its order; the rows of
-``speakers.csv`` have the same numbers.
+``speakers.csv`` and ``curves.csv`` have the same numbers.
 """
 
 import csv
@@ -18,10 +18,16 @@ from kidasr.errors import KidasrError
 from kidasr.evidence.by_speaker import COUNTS, with_rows, without_arrays
 from kidasr.evidence.runs import Run
 
-CONFIGS, SPEAKERS = "configs.yaml", "speakers.csv"
+CONFIGS, SPEAKERS, CURVES = "configs.yaml", "speakers.csv", "curves.csv"
 
 #: The columns of ``speakers.csv``.
 COLUMNS = ("run", "set", "configuration", "seed", "speaker", "age", *COUNTS)
+
+#: What ``curves.csv`` has of each entry of a run's log, where it is there.
+LOGGED = ("step", "epoch", "loss", "learning_rate", "eval_loss", "eval_wer")
+
+#: The columns of ``curves.csv``.
+CURVE_COLUMNS = ("run", "configuration", "seed", *LOGGED)
 
 
 def is_published(folder: Path) -> bool:
@@ -80,6 +86,8 @@ def read_published(path: Path, set_name: str) -> Run:
             config["factors"] = factors
     typed = entry["typed"]
     before = {name: {"zero_shot": {"wer": rate}} for name, rate in entry["before"].items()}
+    if "validation" in before:
+        before["validation"]["zero_shot"]["utterances"] = entry["facts"].get("zero_shot_utterances")
     sums = without_arrays(
         said=entry["said"][set_name],
         losses={int(step): checksum for step, checksum in (one.split(":") for one in entry["training"].split())},
@@ -93,7 +101,7 @@ def read_published(path: Path, set_name: str) -> Run:
         config=config,
         overrides=None if typed is None else frozenset([*content["typed"], *typed]),
         seed=entry["seed"],
-        metrics={**entry["facts"], **before.get("validation", {}), "tests": before},
+        metrics={**entry["facts"], **before.get("validation", {}), "tests": before, **_history(path)},
         utterance_ids=[],
         speakers=np.array([]),
         ages=np.array([]),
@@ -110,6 +118,13 @@ def read_published(path: Path, set_name: str) -> Run:
         sums=sums,
     )
     return with_rows(run, rows)
+
+
+def _history(path: Path) -> dict[str, list[dict[str, float]]]:
+    """The log of a published run, where it is published."""
+    file = path.parent / CURVES
+    rows = _read_curves(file, file.stat().st_mtime_ns).get(int(path.name)) if file.is_file() else None
+    return {"history": rows} if rows else {}
 
 
 def _insert(node: dict[str, Any], keys: Sequence[str], value: Any) -> None:
@@ -188,6 +203,22 @@ def _read_sums(path: Path, modified_ns: int) -> Mapping[tuple[int, str], Sequenc
     except (csv.Error, KeyError, OSError, TypeError, ValueError) as error:
         raise KidasrError(f"{path}:{line}: not the sums of job=publish: {type(error).__name__} {error}") from error
     return {key: list(rows.values()) for key, rows in found.items()}
+
+
+@lru_cache(maxsize=8)
+def _read_curves(path: Path, modified_ns: int) -> Mapping[int, list[dict[str, float]]]:
+    """The entries of each run's log."""
+    found: dict[int, list[dict[str, float]]] = {}
+    line = 1
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                line += 1
+                values = {name: float(row[name]) for name in LOGGED[1:] if row[name]}
+                found.setdefault(int(row["run"]), []).append({"step": int(row["step"]), **values})
+    except (csv.Error, KeyError, OSError, TypeError, ValueError) as error:
+        raise KidasrError(f"{path}:{line}: not the curves of job=publish: {type(error).__name__} {error}") from error
+    return found
 
 
 def _as_it_was(cell: str) -> str:

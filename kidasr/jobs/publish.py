@@ -11,7 +11,7 @@ from kidasr.durable import write_text
 from kidasr.evidence.by_speaker import check_are_distinct, facts_of, refuse_merged, rows_of
 from kidasr.evidence.finished import on_other_sets
 from kidasr.evidence.machine_paths import without_machine_paths
-from kidasr.evidence.published import COLUMNS, CONFIGS, SPEAKERS
+from kidasr.evidence.published import COLUMNS, CONFIGS, CURVE_COLUMNS, CURVES, LOGGED, SPEAKERS
 from kidasr.evidence.runs import Run, factors_of
 from kidasr.jobs.compare import Compare, log_results
 from kidasr.report.options import ReportOptions
@@ -25,16 +25,20 @@ log = logging.getLogger(__name__)
 #: What a published folder says of how its runs were made, of those in ``comparison.json``'s ``about``.
 MADE_BY = ("commit", "date", "machine")
 
+#: What ``metrics.json`` says of the checkpoint that was kept, and what else the learning curves show.
+KEPT = ("best_step", "steps", "frozen_steps", "evaluated_utterances")
+
 #: Facts in ``metrics.json`` that hold for a run whatever its transcripts are.
-FACTS = ("rate", "name", "filtered_sets", "scored_with", "speakers")
+FACTS = ("rate", "name", "filtered_sets", "scored_with", "speakers", *KEPT)
 
 
 class Publish(Compare):
     """Write a comparison as others need it to check a result: numbers, tables, figures, and the config of every run.
 
     ``configs.yaml`` has what all runs share, and for each run what differs and how many hours it took; ``speakers.csv`` the
-    errors of each run on each speaker, from which every interval can be computed again. Weights, recordings and transcripts
-    stay in the run folders. Paths are relative to the current folder, or names if they lead elsewhere.
+    errors of each run on each speaker, from which every interval can be computed again; ``curves.csv`` the losses, learning
+    rates and evaluations of each run. Weights, recordings and transcripts stay in the run folders. Paths are relative to the
+    current folder, or names if they lead elsewhere.
 
     Args:
         to: The folder to write to.
@@ -70,7 +74,11 @@ class Publish(Compare):
             for place in range(len(members))
         ]
         configs = configs_of(runs, made_by, comparison["level"])
-        speakers = to_csv(COLUMNS, speakers_of(runs)) if known else None
+        curves = curves_of([(name, next(iter(of_sets.values()))) for name, of_sets in runs])
+        files = {
+            SPEAKERS: to_csv(COLUMNS, speakers_of(runs)) if known else None,
+            CURVES: to_csv(CURVE_COLUMNS, curves) if curves else None,
+        }
         folders = {run.folder: run.sums.folder for run in found.runs if run.sums is not None}
         for one in comparison["runs"]:
             one["path"] = without_machine_paths(folders.get(one["path"], one["path"]))
@@ -82,10 +90,11 @@ class Publish(Compare):
         self.report.write_comparison(self.output_dir, groups, comparison)
         text = yaml.safe_dump(without_machine_paths(configs), sort_keys=False, allow_unicode=True, width=120)
         write_text(self.output_dir / CONFIGS, text)
-        if speakers is not None:
-            write_text(self.output_dir / SPEAKERS, speakers)
-        else:
-            (self.output_dir / SPEAKERS).unlink(missing_ok=True)
+        for file_name, content in files.items():
+            if content is None:
+                (self.output_dir / file_name).unlink(missing_ok=True)
+            else:
+                write_text(self.output_dir / file_name, content)
         log_results(comparison)
         log.info("published: %s", self.output_dir)
 
@@ -161,6 +170,19 @@ def speakers_of(runs: Sequence[tuple[str, Mapping[str, Run]]]) -> list[tuple[Any
     return found
 
 
+def curves_of(runs: Iterable[tuple[str, Run]]) -> list[tuple[Any, ...]]:
+    """The rows of ``curves.csv`` (:data:`CURVE_COLUMNS`), of the runs whose logs are known."""
+    return [
+        (number, name, run.seed, *(_number(entry.get(key)) if key != "step" else entry[key] for key in LOGGED))
+        for number, (name, run) in enumerate(runs, start=1)
+        for entry in run.metrics.get("history") or []
+    ]
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
 def _before(run: Run, sets: Iterable[str]) -> dict[str, float]:
     """The rates before training, by set."""
     tests = run.metrics.get("tests") or {}
@@ -172,6 +194,10 @@ def _before(run: Run, sets: Iterable[str]) -> dict[str, float]:
 def _facts(run: Run) -> dict[str, Any]:
     """What ``metrics.json`` says apart from scores; of another recogniser's files, their checksums."""
     facts = {name: run.metrics[name] for name in FACTS if run.metrics.get(name)}
+    if utterances := (run.metrics.get("zero_shot") or {}).get("utterances"):
+        facts["zero_shot_utterances"] = utterances
+    if average := run.metrics.get("average"):
+        facts["average"] = {name: value for name, value in average.items() if name != "change"}
     if run.own_name and isinstance(files := run.metrics.get("transcripts"), Mapping):
         kept = ("path", "sha256")
         facts["transcripts"] = {name: {key: one[key] for key in kept} for name, one in files.items()}

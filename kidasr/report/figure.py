@@ -303,7 +303,7 @@ def learning_curve(configurations: Mapping[str, Sequence[Mapping[str, Any]]], ra
         curves = [wer_points(metrics) for metrics in runs]
         _seeds_and_mean(wers, [[(step, 100 * wer) for step, wer in curve] for curve in curves], colour, marker=".")
         for metrics in runs:
-            step, kept = _kept_point(metrics)
+            step, kept = kept_point(metrics)
             if kept is not None:
                 wers.plot(
                     step,
@@ -351,14 +351,14 @@ def _any(everything: Sequence[Mapping[str, Any]], key: str) -> bool:
 def _kept(everything: Sequence[Mapping[str, Any]]) -> str:
     if len(everything) > 1:
         return "kept step"
-    _, wer = _kept_point(everything[0])
-    step = everything[0]["best_step"]
+    _, wer = kept_point(everything[0])
+    step = everything[0].get("best_step")
     return f"kept: {'average' if step is None else f'step {step}'}" + (f", {100 * wer:.1f}%" if wer is not None else "")
 
 
-def _kept_point(metrics: Mapping[str, Any]) -> tuple[int, float | None]:
+def kept_point(metrics: Mapping[str, Any]) -> tuple[int, float | None]:
     """Step and error rate of what a run kept, on the utterances of evaluations; an average stands at the last step."""
-    if metrics["best_step"] is None:
+    if metrics.get("best_step") is None:
         average = metrics.get("average")
         return metrics["steps"], average and average["wer"]
     return metrics["best_step"], dict(wer_points(metrics)).get(metrics["best_step"])

@@ -378,7 +378,9 @@ def _comparison_figures(configurations: Mapping[str, Sequence[Run]], comparison:
         mains = dict(list(main_effects(comparison).items())[:MAX_BY_AGE])
         figures["effects_by_age"] = forest(f"effect on {rate}\n{direction}", mains, by_age=True)
     curves = {name: [run.metrics for run in configurations[name] if run.metrics.get("history")] for name in drawn}
-    if any(curves.values()) and not _without_texts(configurations):  # of all runs or of none
+    # Of published runs, of all or of none: the others' logs may have been left out.
+    whole = not _without_texts(configurations) or all(len(curves[name]) == len(configurations[name]) for name in drawn)
+    if any(curves.values()) and whole:
         figures["learning_curves"] = learning_curve({name: one for name, one in curves.items() if one}, rate)
     return figures
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from kidasr.evidence.machine_paths import without_machine_paths
 from kidasr.jobs.compare import Compare
+from kidasr.report.figure import kept_point, wer_points
 from kidasr.report.options import ReportOptions
 from kidasr.runs.identity import identity
 from kidasr.runs.record import record
@@ -184,6 +186,52 @@ def test_runs_of_every_kind_are_the_same_once_published(
     assert {pair["question"] for pair in of_runs["pairs"]} == {"trainings", "training and system"}
     assert len(of_runs["configurations"]) == 6 and comparison_of("published") == of_runs
     assert read_json(Path("published/comparison.json"))["about"]["compared on"].endswith("filtered: short ones")
+
+
+def test_learning_curves_are_published_and_drawn_again(
+    tmp_path: Path, run_folder: Callable[..., str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    history = [
+        {"step": 10, "epoch": 0.5, "loss": 1 / 3, "grad_norm": 2.0, "learning_rate": 1e-5},
+        {"step": 10, "eval_wer": 0.4},
+    ]
+    kept = {"best_step": 10, "steps": 10, "frozen_steps": 4, "evaluated_utterances": 120}
+    averaged = {"best_step": None, "average": {"wer": 0.31, "last_wer": 0.4, "last_step": 10, "change": {"x": 1}}}
+    for name, wer, more in (("none", 0.3, kept), ("h4", 0.2, {**kept, **averaged})):
+        for seed in (1, 2):
+            folder = Path(run_folder(f"runs/{name}-{seed}", wer, f"augment={name}", seed=seed))
+            metrics = {"history": history, "zero_shot": {"wer": 0.5, "utterances": 120}, **more}
+            (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    drawn: list[Any] = []
+
+    def draw(curves: Any, _: str) -> Figure:
+        drawn.append(curves)
+        return Figure()
+
+    monkeypatch.setattr("kidasr.report.report.learning_curve", draw)
+    assert run_here(monkeypatch, "job=publish", "runs=runs", "to=published") == 0
+    assert run_here(monkeypatch, "job=publish", "runs=[published]", "to=again") == 0
+    for name in ("curves.csv", "configs.yaml"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "published" / name).read_bytes()
+    of_runs, of_published = ({name: list(map(shown, runs)) for name, runs in curves.items()} for curves in drawn)
+    assert of_published == of_runs and len(of_runs) == 2
+    assert of_runs["augment=none"][0] == ([(0, 0.5), (10, 0.4)], (10, 0.4), [(10, 1 / 3)], 4)
+    assert of_runs["augment=h4"][0] == ([(0, 0.5), (10, 0.4)], (10, 0.31), [(10, 1 / 3)], 4)
+    run_folder("runs/none-3", 0.3, "augment=none", seed=3)  # one without a log
+    assert run_here(monkeypatch, "job=publish", "runs=[published,runs/none-3]", "to=more") == 0
+    assert len(drawn) == 2 and (tmp_path / "more" / "curves.csv").is_file()
+    file = tmp_path / "published" / "curves.csv"
+    file.write_text(file.read_text(encoding="utf-8").replace(",0.5,", ",half,", 1), encoding="utf-8")
+    capsys.readouterr()
+    assert run_here(monkeypatch, "job=compare", "runs=[published]") == 2
+    assert "curves.csv:2: not the curves of job=publish: ValueError" in capsys.readouterr().err
+
+
+def shown(metrics: Any) -> Any:
+    """What learning curves show of a run."""
+    losses = [(entry["step"], entry["loss"]) for entry in metrics["history"] if "loss" in entry]
+    return wer_points(metrics), kept_point(metrics), losses, metrics["frozen_steps"]
 
 
 def test_the_level_of_a_look_is_that_of_its_published_comparison(
