@@ -126,7 +126,7 @@ def transcribe(model: str | Path, utterances: Sequence[Utterance], *overrides: s
         model: A folder, or a name on the Hugging Face Hub.
         utterances: Utterances of known length, as returned by :func:`load_corpus`.
         overrides: Overrides of ``model``, ``padding`` and ``trainer``: ``"padding=max_length"`` for a model that was not
-            fine-tuned on short input.
+            fine-tuned on short input, ``"trainer=gpu"`` for a GPU. The precision is that of ``job=transcribe``.
 
     Returns:
         One transcript per utterance, in the same order.

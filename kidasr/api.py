@@ -80,11 +80,16 @@ def transcribe(model: str | Path, utterances: Sequence[Utterance], *overrides: s
     """See :func:`kidasr.transcribe`."""
     from kidasr.features.dataset import ChildSpeechDataset
     from kidasr.recognition.transcribe import Transcriber
+    from kidasr.training.device import check_device, half_precision
 
     cfg = _composed("model=whisper", f"model.name_or_path={model}", *_as_trained(Path(model)), *overrides)
     check_config(cfg)
-    recogniser, padding, options = instantiate(cfg.model).load(), instantiate(cfg.padding), cfg.trainer
-    transcriber = Transcriber.configured(recogniser, options)
+    options = cfg.trainer
+    check_device(options["use_cpu"], options["tf32"])
+    device = "cpu" if options["use_cpu"] else "cuda"
+    recogniser, padding = instantiate(cfg.model).load(), instantiate(cfg.padding)
+    recogniser.model.to(device)
+    transcriber = Transcriber.configured(recogniser, options, device=device, autocast=half_precision(options))
     order = sorted(range(len(utterances)), key=lambda place: utterances[place].known_duration_sec)
     found = transcriber(ChildSpeechDataset([utterances[place] for place in order], recogniser, padding=padding))
     return [text for _, text in sorted(zip(order, found.texts, strict=True))]

@@ -154,7 +154,8 @@ def _notes(summary: Mapping[str, Any]) -> Iterator[str]:
 def _command(summary: Mapping[str, Any], output_dir: Path) -> str:
     sets = [f"data.{name}={output_dir / f'{name}.jsonl'}" for name in summary["sets"]]
     buckets = [f"'data.age_buckets=[{','.join(summary['age_buckets'])}]'"] if summary["age_buckets"] else []
-    return " ".join([program(), "data=manifest", *sets, *buckets, "model=whisper model.name_or_path=openai/whisper-tiny.en"])
+    recipe = "experiment=recommended model.name_or_path=openai/whisper-tiny.en"
+    return " ".join([program(), "data=manifest", *sets, *buckets, recipe])
 
 
 def _readme(summary: Mapping[str, Any], table: str, by_age: str, notes: list[str], use: str) -> str:

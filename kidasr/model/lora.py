@@ -77,7 +77,7 @@ class Lora:
         """Add each adapter's product to its layer's weight, in float64, and take the adapter out.
 
         In float32 the merged model differs from the unmerged by rounding only. In half precision it rounds the sum of both,
-        where the unmerged model rounds each: see docs/adapters.md.
+        where the unmerged model rounds each: see docs/ideas/lora.md.
         """
         for name, layer in list(adapted(model)):
             base: Linear = layer.get_base_layer()

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 AUDIO = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
 
 #: Endings of manifests.
-MANIFESTS = (".jsonl", ".json", ".csv", ".tsv", ".jsonl.gz", ".csv.gz", ".tsv.gz")
+MANIFESTS = (".jsonl", ".json", ".csv", ".tsv", ".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz")
 
 
 def recordings_of(inputs: Sequence[str]) -> dict[str, Utterance]:

@@ -124,6 +124,13 @@ def tsv(folder: Path, ten: Sequence[Spoken]) -> str:
     return delimited(folder / "m.tsv", rows_of(ten, paths, audio_path="path", text="sentence", speaker_id="client_id"), "\t")
 
 
+def tsv_gzipped(folder: Path, ten: Sequence[Spoken]) -> str:
+    plain = Path(tsv(folder, ten))
+    (folder / "m.tsv.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    return str(folder / "m.tsv.gz")
+
+
 def audio_folder(folder: Path, ten: Sequence[Spoken]) -> str:
     delimited(folder / "metadata.csv", rows_of(ten, recordings(folder, ten), audio_path="file_name"), ",")
     return str(folder)
@@ -214,6 +221,7 @@ WRITERS = (
     kaldi,
     kaldi_segments,
     tsv,
+    tsv_gzipped,
     audio_folder,
     audio_folder_of_sets,
     nemo,

@@ -12,7 +12,7 @@ from kidasr.corpus.columns import known_names
 from kidasr.corpus.formats.format import Format, ManifestError, Row, lines_or_faults, text_lines
 from kidasr.errors import truncate
 
-ENDINGS = (".csv", ".tsv")
+ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 #: In the order in which they are preferred.
 DELIMITERS = (",", "\t", ";", "|")
