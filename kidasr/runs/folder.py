@@ -246,21 +246,38 @@ def lock_run_folder(run_dir: Path) -> None:
     try:
         lock.acquire()
     except Timeout as error:
-        holder = path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+        holder = holder_of(run_dir)
         raise KidasrError(f"{run_dir} is in use by {holder}; expected: another hydra.run.dir=..., or wait") from error
     _held[path] = lock
     path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
 
 
+def holder_of(run_dir: Path) -> str:
+    """The process that holds the lock, or the last one that did."""
+    path = run_dir.resolve() / LOCK
+    return path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+
+
 def is_in_use(run_dir: Path) -> bool:
     """Whether a process on any machine holds the lock; True if the file system can't tell."""
+    return _is_locked(run_dir) is not False
+
+
+def is_in_use_elsewhere(run_dir: Path) -> bool:
+    """Whether another process holds the lock; False if the file system can't tell."""
+    return run_dir.resolve() / LOCK not in _held and bool(_is_locked(run_dir))
+
+
+def _is_locked(run_dir: Path) -> bool | None:
     try:
         with (run_dir / LOCK).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError:
+        return None
     return False
 
 

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from kidasr.config.checks import job_class
 from kidasr.errors import STOPPED, KidasrError, Stopped
 from kidasr.freed_memory import return_freed_memory
 from kidasr.processes import are_started
-from kidasr.runs.folder import check_run_folder
+from kidasr.runs.folder import check_run_folder, holder_of, is_in_use_elsewhere
 from kidasr.runs.identity import words_of
 from kidasr.runs.record import failure, record
 from kidasr.runs.sweeps import FailedRun, note_failed
@@ -24,12 +25,18 @@ from kidasr.sweep.plan import SweepRun, plan_sweep
 
 log = logging.getLogger(__name__)
 
+#: How often to look whether another process has finished a run.
+POLL_SEC = 1.0
+
 #: Overrides of a multirun that its runs must not get.
 OF_A_MULTIRUN = ("hydra.mode=", "hydra.run.", "hydra.sweep", "hydra/sweep", "hydra.launcher.", "hydra/launcher=")
 
 
 def launch_here(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
     """Run the jobs of a sweep, each once. A failed run does not stop the others.
+
+    Several processes may run the same sweep. Each leaves to the others what they have begun until it has nothing else to
+    do; then it waits for them, and takes over what one of them did not finish.
 
     Args:
         launcher: Hydra's launcher after its setup.
@@ -40,16 +47,36 @@ def launch_here(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
     configure_log(hydra.hydra_logging, hydra.verbose)
     runs = plan_sweep(launcher, job_overrides, initial_job_idx)
     returns: dict[Path, JobReturn] = {}
-    for number, run in enumerate(runs, start=initial_job_idx):
+    elsewhere: list[tuple[int, SweepRun]] = []
+
+    def do(number: int, run: SweepRun) -> None:
         log.info("run %d of %d: %s", number + 1 - initial_job_idx, len(runs), words_of(run.name))
         if run.folder in returns:
             log.info("the same run as an earlier one, in other words: once is enough")
+            return
+        returns[run.folder] = _run(launcher, run, number)
+        gc.collect()  # model and optimizer of the finished run, which refer to each other
+        return_freed_memory()
+        configure_log(hydra.hydra_logging, hydra.verbose)
+
+    for number, run in enumerate(runs, start=initial_job_idx):
+        if run.folder not in returns and is_in_use_elsewhere(run.folder):
+            log.info("run %d of %d: %s does it", number + 1 - initial_job_idx, len(runs), holder_of(run.folder))
+            elsewhere.append((number, run))
         else:
-            returns[run.folder] = _run(launcher, run, number)
-            gc.collect()  # model and optimizer of the finished run, which refer to each other
-            return_freed_memory()
-            configure_log(hydra.hydra_logging, hydra.verbose)
+            do(number, run)
+    for number, run in elsewhere:
+        _wait_for(run.folder)
+        do(number, run)
     return [returned(launcher, run, returns[run.folder]) for run in runs]
+
+
+def _wait_for(folder: Path) -> None:
+    """Wait until no other process has a run, if one has."""
+    if is_in_use_elsewhere(folder):
+        log.info("waiting for %s, which does %s", holder_of(folder), words_of(folder.name))
+    while is_in_use_elsewhere(folder):
+        time.sleep(POLL_SEC)
 
 
 def _run(launcher: Any, run: SweepRun, number: int) -> JobReturn:

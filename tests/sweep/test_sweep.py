@@ -15,6 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kidasr.errors import STOPPED, KidasrError
+from kidasr.runs import folder
 from kidasr.runs.folder import lock_run_folder, prepare_run_folder
 from kidasr.runs.record import read_attempts, record, write_progress
 from kidasr.runs.sweeps import PlannedRun, add_runs, labels_of
@@ -56,6 +57,33 @@ def test_a_sweep_typed_again_runs_what_is_missing_and_more_seeds_extend_it(
     assert len(comparison["runs"]) == 4 and [pair["seeds"] for pair in comparison["pairs"]] == [[2, 2]]
     assert run_here(monkeypatch, *swept, "resume=never", "overwrite=true") == 0
     assert (first[0] / "metrics.json").exists() and starts(first[0]) == 1, "begun anew, as it was asked for"
+
+
+def test_processes_share_a_sweep_and_one_takes_over_what_another_does_not_finish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    swept = ("--multirun", "seed=1,2", *SHORT, "trainer.max_steps=1", f"hydra.sweep.dir={tmp_path}")
+    assert run_here(monkeypatch, *swept) == 0
+    first, second = sweep_runs(tmp_path)
+    for run in (first, second):
+        (run / "metrics.json").unlink()
+    for lock in folder._held.values():
+        lock.release()
+    monkeypatch.setattr(folder, "_held", {})
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom kidasr.runs.folder import lock_run_folder\n"
+        "lock_run_folder(Path(sys.argv[1]))\nprint('locked', flush=True)\n"
+        "while not Path(sys.argv[2]).exists(): time.sleep(0.05)"
+    )
+    command = [sys.executable, "-c", code, str(first), str(second / "metrics.json")]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == "locked\n"
+        capfd.readouterr()
+        assert run_here(monkeypatch, *swept) == 0
+    assert f"run 1 of 2: process {other.pid} on" in capfd.readouterr().out
+    assert [starts(run) for run in (first, second)] == [2, 2] and (first / "metrics.json").exists()
+    last = [read_attempts(run)[-1]["time"] for run in (second, first)]
+    assert last == sorted(last), "the other process's comes last"
 
 
 def test_a_finished_run_of_a_sweep_returns_its_wer_untouched_and_one_of_another_config_fails(tmp_path: Path) -> None:
