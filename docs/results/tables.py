@@ -147,7 +147,7 @@ def seeds(comparison: Comparison) -> str:
 
 
 def robust(comparison: Comparison) -> str:
-    """Main effects by seed, without any one child, without runaways, and how many children lose or gain."""
+    """Main effects by seed, without any one child or run, without runaways, and how many children lose or gain."""
     with (HERE / comparison["folder"] / "speakers.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["set"] == comparison["set"]]
     children = sorted({row["speaker"] for row in rows})
@@ -156,17 +156,21 @@ def robust(comparison: Comparison) -> str:
         "",
         *(f"seed {number}" for number in numbers),
         "without one child",
+        "without one run",
         "without runaways",
         "children worse, better",
     ]
     table = Table(names)
+    runs = sorted({(row["configuration"], row["seed"]) for row in rows})
     for name in asked(comparison):
+        fewer = [_effect([row for row in rows if (row["configuration"], row["seed"]) != run], name) for run in runs]
         alone = [_effect([row for row in rows if row["speaker"] == child], name) for child in children]
         without = [_effect([row for row in rows if row["speaker"] != child], name) for child in children]
         table.add(
             name,
             *(points(_effect([row for row in rows if row["seed"] == number], name)) for number in numbers),
             f"{points(min(without))} to {points(max(without))}",
+            f"{points(min(fewer))} to {points(max(fewer))}",
             points(_effect([row for row in rows if row["runaways"] == "0"], name)),
             f"{sum(one > 0 for one in alone)}, {sum(one < 0 for one in alone)}",
         )
@@ -174,16 +178,20 @@ def robust(comparison: Comparison) -> str:
 
 
 def _effect(rows: Sequence[Mapping[str, str]], name: str) -> float:
-    """The mean WER of the runs with a factor on minus that of those with it off."""
+    """The mean WER of the configurations with a factor on minus that of those with it off."""
     errors: dict[tuple[str, str], int] = {}
     words: dict[tuple[str, str], int] = {}
     for row in rows:
         run = row["configuration"], row["seed"]
         errors[run] = errors.get(run, 0) + sum(int(row[kind]) for kind in ("substitutions", "deletions", "insertions"))
         words[run] = words.get(run, 0) + int(row["words"])
-    rates = {run: errors[run] / words[run] for run in errors}
-    on = [rate for (configuration, _), rate in rates.items() if name in re.split("[+ ]", configuration)]
-    off = [rate for (configuration, _), rate in rates.items() if name not in re.split("[+ ]", configuration)]
+    by_name: dict[str, list[float]] = {}
+    for run, count in errors.items():
+        by_name.setdefault(run[0], []).append(count / words[run])
+    on: list[float] = []
+    off: list[float] = []
+    for configuration, rates in by_name.items():
+        (on if name in re.split("[+ ]", configuration) else off).append(sum(rates) / len(rates))
     return sum(on) / len(on) - sum(off) / len(off)
 
 

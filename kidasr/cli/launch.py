@@ -278,7 +278,8 @@ def _check_command_line(conf: Path, folders: list[Path]) -> int:
     try:
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
             _check_sweeper(arguments.overrides)
-            shared = _compose(_without_sweeps(arguments.overrides))
+            of_all = _without_sweeps(arguments.overrides)
+            shared = _compose(of_all)
             if arguments.help:
                 print(help_text(shared, folders))
                 return 0
@@ -287,7 +288,8 @@ def _check_command_line(conf: Path, folders: list[Path]) -> int:
                 for one in arguments.overrides:
                     if one.lstrip("+").startswith(("hydra/launcher=", "hydra/sweeper=")):
                         raise ConfigError(f"{one}: needs a multirun; expected: --multirun as well")
-                return _check_single_run(*_checked(_compose(arguments.overrides)))
+                alone = shared if of_all == arguments.overrides else _compose(arguments.overrides)
+                return _check_single_run(*_checked(alone))
             _check_multirun(shared, arguments.overrides, folders)
     finally:
         logging.disable(logging.NOTSET)
