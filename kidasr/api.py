@@ -80,13 +80,17 @@ def transcribe(model: str | Path, utterances: Sequence[Utterance], *overrides: s
     """See :func:`kidasr.transcribe`."""
     from kidasr.features.dataset import ChildSpeechDataset
     from kidasr.recognition.transcribe import Transcriber
-    from kidasr.training.device import check_device, half_precision
+    from kidasr.training.device import check_device, half_precision, prepare_cpu, prepare_gpu
 
     cfg = _composed("model=whisper", f"model.name_or_path={model}", *_as_trained(Path(model)), *overrides)
     check_config(cfg)
     options = cfg.trainer
     check_device(options["use_cpu"], options["tf32"])
     device = "cpu" if options["use_cpu"] else "cuda"
+    if options["use_cpu"]:
+        prepare_cpu(options["num_threads"])
+    else:
+        prepare_gpu()
     recogniser, padding = instantiate(cfg.model).load(), instantiate(cfg.padding)
     recogniser.model.to(device)
     transcriber = Transcriber.configured(recogniser, options, device=device, autocast=half_precision(options))

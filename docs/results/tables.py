@@ -25,6 +25,9 @@ PAGES = (*sorted(HERE.glob("*.md")), *sorted((HERE.parent / "ideas").glob("*.md"
 
 BLOCK = re.compile(r"(<!-- (?P<folder>[\w-]+): (?P<name>[\w=.-]+(?: [\w=.-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
+#: Below this, what is left of an effect is rounding.
+EVEN = 1e-9
+
 Comparison = Mapping[str, Any]
 
 
@@ -172,7 +175,7 @@ def robust(comparison: Comparison) -> str:
             f"{points(min(without))} to {points(max(without))}",
             f"{points(min(fewer))} to {points(max(fewer))}",
             points(_effect([row for row in rows if row["runaways"] == "0"], name)),
-            f"{sum(one > 0 for one in alone)}, {sum(one < 0 for one in alone)}",
+            f"{sum(one > EVEN for one in alone)}, {sum(one < -EVEN for one in alone)}",
         )
     return table.markdown()
 

@@ -86,8 +86,6 @@ def read_published(path: Path, set_name: str) -> Run:
             config["factors"] = factors
     typed = entry["typed"]
     before = {name: {"zero_shot": {"wer": rate}} for name, rate in entry["before"].items()}
-    if "validation" in before:
-        before["validation"]["zero_shot"]["utterances"] = entry["facts"].get("zero_shot_utterances")
     sums = without_arrays(
         said=entry["said"][set_name],
         losses={int(step): checksum for step, checksum in (one.split(":") for one in entry["training"].split())},
@@ -101,7 +99,7 @@ def read_published(path: Path, set_name: str) -> Run:
         config=config,
         overrides=None if typed is None else frozenset([*content["typed"], *typed]),
         seed=entry["seed"],
-        metrics={**entry["facts"], **before.get("validation", {}), "tests": before, **_history(path)},
+        metrics={**before.get("validation", {}), **entry["facts"], "tests": before, **_history(path)},
         utterance_ids=[],
         speakers=np.array([]),
         ages=np.array([]),

@@ -194,8 +194,9 @@ def _before(run: Run, sets: Iterable[str]) -> dict[str, float]:
 def _facts(run: Run) -> dict[str, Any]:
     """What ``metrics.json`` says apart from scores; of another recogniser's files, their checksums."""
     facts = {name: run.metrics[name] for name in FACTS if run.metrics.get(name)}
-    if utterances := (run.metrics.get("zero_shot") or {}).get("utterances"):
-        facts["zero_shot_utterances"] = utterances
+    zero_shot = run.metrics.get("zero_shot") or {}
+    if zero_shot.get("utterances"):
+        facts["zero_shot"] = {name: zero_shot[name] for name in ("wer", "utterances")}
     if average := run.metrics.get("average"):
         facts["average"] = {name: value for name, value in average.items() if name != "change"}
     if run.own_name and isinstance(files := run.metrics.get("transcripts"), Mapping):

@@ -55,6 +55,9 @@ MAX_DRAWN = len(MARKERS)
 #: A figure with rows for each age is too long with more configurations or factors than this.
 MAX_BY_AGE = 20
 
+#: Figures that only some comparisons have.
+SOMETIMES = frozenset({"effects", "effects_by_age", "learning_curves"})
+
 #: Note below the tables of pairs.
 HOW = (
     "Change: {rate} minus the baseline's {rate}, in percentage points; below zero is better. Interval and p: for other "
@@ -191,6 +194,9 @@ class Report:
         figures = _comparison_figures(configurations, comparison)
         for name, figure in figures.items():
             save(figure, folder / name)
+        for name in SOMETIMES.difference(figures):  # of another comparison in this folder
+            for ending in (".png", ".pdf"):
+                (folder / f"{name}{ending}").unlink(missing_ok=True)
         if self.html:
             page = Page(f"kidasr: {len(configurations)} configurations, {len(described)} runs", str(folder))
             page.sections = list(self._comparison_sections(configurations, comparison, figures))
@@ -270,12 +276,19 @@ class Report:
         if "learning_curves" in figures:
             drawn = {f"{rate}, losses and learning rate by optimizer step": figures["learning_curves"]}
             note = "Means over seeds are at the steps that all seeds have; losses and learning rates are means."
-            sections.append(Section("Training", few, figures=drawn, note=note))
+            sections.append(Section("Training", [*few, *_without_log(configurations)], figures=drawn, note=note))
         if comparison["doubts"]:
             sections.insert(1, Section("Doubts", items=comparison["doubts"]))
         if comparison["failed"]:
             sections.append(Section("Left out", items=[one["reason"] for one in comparison["failed"]]))
         return sections
+
+
+def _without_log(configurations: Mapping[str, Sequence[Run]]) -> list[str]:
+    """Says how many runs were published without their log."""
+    trained = [run for members in configurations.values() for run in members if run.losses]
+    missing = sum(not run.metrics.get("history") for run in trained)
+    return [f"The log of {missing} of {len(trained)} runs is not published."] if missing else []
 
 
 def _without_texts(configurations: Mapping[str, Sequence[Run]]) -> bool:
@@ -378,9 +391,7 @@ def _comparison_figures(configurations: Mapping[str, Sequence[Run]], comparison:
         mains = dict(list(main_effects(comparison).items())[:MAX_BY_AGE])
         figures["effects_by_age"] = forest(f"effect on {rate}\n{direction}", mains, by_age=True)
     curves = {name: [run.metrics for run in configurations[name] if run.metrics.get("history")] for name in drawn}
-    # Of published runs, of all or of none: the others' logs may have been left out.
-    whole = not _without_texts(configurations) or all(len(curves[name]) == len(configurations[name]) for name in drawn)
-    if any(curves.values()) and whole:
+    if any(curves.values()):
         figures["learning_curves"] = learning_curve({name: one for name, one in curves.items() if one}, rate)
     return figures
 

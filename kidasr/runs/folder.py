@@ -228,13 +228,17 @@ def newest_unfinished(base: Path, cfg: DictConfig) -> Path | None:
     return max(found, key=lambda run_dir: (run_dir / CONFIG).stat().st_mtime, default=None)
 
 
+class InUseError(KidasrError):
+    """Another process holds the lock of a run folder."""
+
+
 def lock_run_folder(run_dir: Path) -> None:
     """Lock the folder for this process until it ends, however it ends. Locking it twice does no harm.
 
     A requeued SLURM job waits until its earlier processes have ended.
 
     Raises:
-        KidasrError: If another process holds the lock.
+        InUseError: If another process holds the lock.
     """
     if not is_first_process():
         return
@@ -247,15 +251,23 @@ def lock_run_folder(run_dir: Path) -> None:
         lock.acquire()
     except Timeout as error:
         holder = holder_of(run_dir)
-        raise KidasrError(f"{run_dir} is in use by {holder}; expected: another hydra.run.dir=..., or wait") from error
+        raise InUseError(f"{run_dir} is in use by {holder}; expected: another hydra.run.dir=..., or wait") from error
     _held[path] = lock
     path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
 
 
+def release_run_folder(run_dir: Path) -> None:
+    """Release the lock, if this process holds it."""
+    if lock := _held.pop(run_dir.resolve() / LOCK, None):
+        lock.release()
+
+
 def holder_of(run_dir: Path) -> str:
     """The process that holds the lock, or the last one that did."""
-    path = run_dir.resolve() / LOCK
-    return path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+    try:
+        return (run_dir / LOCK).read_text(encoding="utf-8", errors="replace").strip() or "another process"
+    except OSError:
+        return "another process"
 
 
 def is_in_use(run_dir: Path) -> bool:

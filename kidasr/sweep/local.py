@@ -17,7 +17,14 @@ from kidasr.config.checks import job_class
 from kidasr.errors import STOPPED, KidasrError, Stopped
 from kidasr.freed_memory import return_freed_memory
 from kidasr.processes import are_started
-from kidasr.runs.folder import check_run_folder, holder_of, is_in_use_elsewhere
+from kidasr.runs.folder import (
+    InUseError,
+    check_run_folder,
+    holder_of,
+    is_in_use_elsewhere,
+    lock_run_folder,
+    release_run_folder,
+)
 from kidasr.runs.identity import words_of
 from kidasr.runs.record import failure, record
 from kidasr.runs.sweeps import FailedRun, note_failed
@@ -49,30 +56,42 @@ def launch_here(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_j
     returns: dict[Path, JobReturn] = {}
     elsewhere: list[tuple[int, SweepRun]] = []
 
-    def do(number: int, run: SweepRun) -> None:
+    def attempt(number: int, run: SweepRun) -> bool:
+        """Whether it has been run; otherwise another process has it."""
         log.info("run %d of %d: %s", number + 1 - initial_job_idx, len(runs), words_of(run.name))
         if run.folder in returns:
             log.info("the same run as an earlier one, in other words: once is enough")
-            return
-        returns[run.folder] = _run(launcher, run, number)
-        gc.collect()  # model and optimizer of the finished run, which refer to each other
-        return_freed_memory()
-        configure_log(hydra.hydra_logging, hydra.verbose)
+            return True
+        try:
+            returns[run.folder] = _run(launcher, run, number)
+        except InUseError:
+            return False
+        finally:
+            if _is_shared(run):
+                release_run_folder(run.folder)
+            gc.collect()  # model and optimizer of the finished run, which refer to each other
+            return_freed_memory()
+            configure_log(hydra.hydra_logging, hydra.verbose)
+        return True
 
     for number, run in enumerate(runs, start=initial_job_idx):
-        if run.folder not in returns and is_in_use_elsewhere(run.folder):
-            log.info("run %d of %d: %s does it", number + 1 - initial_job_idx, len(runs), holder_of(run.folder))
+        if not attempt(number, run):
+            log.info("%s does it", holder_of(run.folder))
             elsewhere.append((number, run))
-        else:
-            do(number, run)
     for number, run in elsewhere:
         _wait_for(run.folder)
-        do(number, run)
+        while not attempt(number, run):
+            _wait_for(run.folder)
     return [returned(launcher, run, returns[run.folder]) for run in runs]
 
 
+def _is_shared(run: SweepRun) -> bool:
+    """Whether other processes may do the run. Not one that begins anew, nor one that this process is only a part of."""
+    return run.cfg.resume != "never" and not are_started() and bool(job_class(run.cfg).has_folder)
+
+
 def _wait_for(folder: Path) -> None:
-    """Wait until no other process has a run, if one has."""
+    """Wait until no other process has a run."""
     if is_in_use_elsewhere(folder):
         log.info("waiting for %s, which does %s", holder_of(folder), words_of(folder.name))
     while is_in_use_elsewhere(folder):
@@ -80,11 +99,25 @@ def _wait_for(folder: Path) -> None:
 
 
 def _run(launcher: Any, run: SweepRun, number: int) -> JobReturn:
+    """Do a run, unless it is finished.
+
+    Raises:
+        InUseError: If another process has it, which may be one of the same sweep.
+    """
     try:
         # Before Hydra, which would write the config of now over that of a finished run.
-        if check_run_folder(run.folder, run.cfg):
+        finished = check_run_folder(run.folder, run.cfg)
+        if not finished and _is_shared(run):
+            if run.processes == 1:
+                lock_run_folder(run.folder)
+            elif is_in_use_elsewhere(run.folder):  # the first of its processes takes the lock
+                raise InUseError(str(run.folder))
+            finished = check_run_folder(run.folder, run.cfg)  # by another process, meanwhile
+        if finished:
             log.info(nothing_to_do(run.folder, run.cfg))
             return JobReturn(overrides=run.typed, status=JobStatus.COMPLETED, _return_value=_result_of(run))
+    except InUseError:
+        raise
     except KidasrError as error:
         log.error("%s", error)
         return JobReturn(overrides=run.typed, status=JobStatus.FAILED, _return_value=error)

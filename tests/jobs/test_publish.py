@@ -218,9 +218,13 @@ def test_learning_curves_are_published_and_drawn_again(
     assert of_published == of_runs and len(of_runs) == 2
     assert of_runs["augment=none"][0] == ([(0, 0.5), (10, 0.4)], (10, 0.4), [(10, 1 / 3)], 4)
     assert of_runs["augment=h4"][0] == ([(0, 0.5), (10, 0.4)], (10, 0.31), [(10, 1 / 3)], 4)
-    run_folder("runs/none-3", 0.3, "augment=none", seed=3)  # one without a log
-    assert run_here(monkeypatch, "job=publish", "runs=[published,runs/none-3]", "to=more") == 0
-    assert len(drawn) == 2 and (tmp_path / "more" / "curves.csv").is_file()
+    for name in ("none", "h4"):
+        run_folder(f"more/{name}-3", 0.3, f"augment={name}", seed=3)  # without a log
+    for names, curves in (("[published,more]", 4), ("more", 0)):
+        assert run_here(monkeypatch, "job=publish", f"runs={names}", "to=again") == 0
+        for file_name in ("curves.csv", "learning_curves.png"):
+            assert (tmp_path / "again" / file_name).exists() == bool(curves)
+    assert [len(runs) for runs in drawn[2].values()] == [2, 2] and len(drawn) == 3
     file = tmp_path / "published" / "curves.csv"
     file.write_text(file.read_text(encoding="utf-8").replace(",0.5,", ",half,", 1), encoding="utf-8")
     capsys.readouterr()

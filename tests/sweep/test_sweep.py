@@ -15,7 +15,6 @@ import pytest
 from omegaconf import OmegaConf
 
 from kidasr.errors import STOPPED, KidasrError
-from kidasr.runs import folder
 from kidasr.runs.folder import lock_run_folder, prepare_run_folder
 from kidasr.runs.record import read_attempts, record, write_progress
 from kidasr.runs.sweeps import PlannedRun, add_runs, labels_of
@@ -67,9 +66,6 @@ def test_processes_share_a_sweep_and_one_takes_over_what_another_does_not_finish
     first, second = sweep_runs(tmp_path)
     for run in (first, second):
         (run / "metrics.json").unlink()
-    for lock in folder._held.values():
-        lock.release()
-    monkeypatch.setattr(folder, "_held", {})
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom kidasr.runs.folder import lock_run_folder\n"
         "lock_run_folder(Path(sys.argv[1]))\nprint('locked', flush=True)\n"
@@ -80,10 +76,22 @@ def test_processes_share_a_sweep_and_one_takes_over_what_another_does_not_finish
         assert other.stdout is not None and other.stdout.readline() == "locked\n"
         capfd.readouterr()
         assert run_here(monkeypatch, *swept) == 0
-    assert f"run 1 of 2: process {other.pid} on" in capfd.readouterr().out
+    assert re.search(rf"process {other.pid} on \S+ does it", capfd.readouterr().out)
     assert [starts(run) for run in (first, second)] == [2, 2] and (first / "metrics.json").exists()
     last = [read_attempts(run)[-1]["time"] for run in (second, first)]
     assert last == sorted(last), "the other process's comes last"
+
+
+@pytest.mark.processes
+def test_two_processes_do_each_run_of_a_sweep_once_and_both_compare_all(tmp_path: Path) -> None:
+    swept = ("--multirun", "seed=1,2,3", "augment=none,specaugment", "debug=smoke", "trainer.zero_shot=false")
+    command = [sys.executable, str(ROOT / "run.py"), *swept, f"hydra.sweep.dir={tmp_path}"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    both = [subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) for _ in range(2)]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert [starts(run) for run in sweep_runs(tmp_path)] == [1] * 6 and not any("failed" in one for one in said)
+    assert len(read_json(tmp_path / "comparison.json")["runs"]) == 6 and all("comparison:" in one for one in said)
 
 
 def test_a_finished_run_of_a_sweep_returns_its_wer_untouched_and_one_of_another_config_fails(tmp_path: Path) -> None:

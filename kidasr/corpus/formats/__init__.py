@@ -55,4 +55,4 @@ def _manifests_in(folder: Path) -> list[str]:
         names = sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208, a Path is slower
     except OSError:
         return []
-    return [str(folder / one) for one in names if one.lower().endswith((".jsonl", ".csv", ".tsv"))]
+    return [str(folder / one) for one in names if one.lower().removesuffix(".gz").endswith((".jsonl", ".csv", ".tsv"))]

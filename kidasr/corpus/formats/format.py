@@ -85,7 +85,7 @@ def lines_or_faults(path: Path, newline: str | None = None) -> Iterator[tuple[in
     try:
         how: Any = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": newline}
         file: IO[str]
-        with gzip.open(path, "rt", **how) if path.suffix == ".gz" else path.open(**how) as file:
+        with gzip.open(path, "rt", **how) if path.suffix.lower() == ".gz" else path.open(**how) as file:
             for line, text in enumerate(file, start=1):
                 if text.isascii():
                     yield line, text

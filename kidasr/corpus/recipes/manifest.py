@@ -12,7 +12,7 @@ from kidasr.corpus.set_names import set_of
 from kidasr.errors import KidasrError
 
 #: Endings of manifests in a folder.
-ENDINGS = (".jsonl", ".json", ".csv", ".tsv")
+ENDINGS = tuple(f"{ending}{packed}" for ending in (".jsonl", ".json", ".csv", ".tsv") for packed in ("", ".gz"))
 
 
 class Manifest(Recipe):
@@ -39,14 +39,15 @@ class Manifest(Recipe):
 
     def _files(self) -> list[tuple[Path, str | None]]:
         """The manifests, each with its set if its name is that of a set."""
-        own = [path for path in sorted(self.root.glob("*")) if path.suffix in ENDINGS and set_of(path.stem)]
+        files = [path for path in sorted(self.root.glob("*")) if path.name.endswith(ENDINGS)]
+        own = [(path, name) for path in files if (name := set_of(path.name.partition(".")[0]))]
         try:
             format_of(str(self.root))
         except ManifestError as error:
             if not own:
                 what = "in no known format" if self.root.exists() else "no such file or folder"
                 raise self.wrong(what) from error
-            return [(path, set_of(path.stem)) for path in own]
+            return [*own]
         return [(self.root, None)]
 
 
