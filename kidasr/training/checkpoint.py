@@ -79,13 +79,19 @@ class Checkpoint:
         if kept == best:
             log.info("keeping the best model, step %d (%s)", kept, of_kept)
         else:
+            later = [step for step in evaluations if step % self.save_steps == 0 and step > kept]
+            better = min(later, key=evaluations.__getitem__, default=kept)
+            missed = ""
+            if evaluations[better] < evaluations.get(kept, 0.0):
+                missed = f"; saved later, and better: step {better} ({100 * evaluations[better]:.1f}%)"
             log.warning(
-                "the lowest %s, %.1f%% at step %d, has no checkpoint: keeping step %d (%s)",
+                "the lowest %s, %.1f%% at step %d, has no checkpoint: keeping step %d (%s)%s",
                 rate,
                 100 * evaluations[best],
                 best,
                 kept,
                 of_kept,
+                missed,
             )
 
     def report_runaways(self, state: TrainerState, words: Sequence[int], rate: str = "WER") -> None:

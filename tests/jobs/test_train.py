@@ -93,9 +93,15 @@ def test_h1_aligned_keeps_the_best_and_legacy_loses_it_and_says_so(
     scripted_wer(*rates)
     caplog.clear()
     job(tmp_path / "legacy", *SHORT, EVERY_STEP, "checkpoint=legacy", "checkpoint.save_steps=2").run()
-    assert read_json(tmp_path / "legacy" / "metrics.json")["best_step"] == 2, "the best that was saved"
+    assert read_json(tmp_path / "legacy" / "metrics.json")["best_step"] == 2, (
+        "the last that was saved when it was the best so far"
+    )
     assert "1 of 2 evaluations have no checkpoint" in caplog.text
-    assert "the lowest WER, 30.0% at step 3, has no checkpoint: keeping step 2 (WER 80.0%)" in caplog.text
+    assert (
+        "the lowest WER, 30.0% at step 3, has no checkpoint: keeping step 2 (WER 80.0%); saved later, and better: "
+        in caplog.text
+    )
+    assert "and better: step 4 (70.0%)" in caplog.text
     assert len(list((tmp_path / "legacy" / "checkpoints").glob("checkpoint-*"))) == 3
 
 
