@@ -275,9 +275,14 @@ def test_the_documented_commands_run(
     files."""
     for name, source in (("T.jsonl", "train"), ("V.jsonl", "validation")):
         shutil.copy(CORPUS / f"{source}.jsonl", tmp_path / name)
-    (tmp_path / "audio").symlink_to(CORPUS / "audio")
-    (tmp_path / "docs").symlink_to(ROOT / "docs")
     arguments = shlex.split(command.removeprefix("python run.py"))
+    if "job=transcribe" in arguments:  # a few of the recordings
+        (tmp_path / "audio").mkdir()
+        for path in sorted((CORPUS / "audio").glob("*"))[:3]:
+            (tmp_path / "audio" / path.name).symlink_to(path)
+    else:
+        (tmp_path / "audio").symlink_to(CORPUS / "audio")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
     if {"job=compare", "job=plan", "job=publish"} & set(arguments):
         write_finished_runs(tmp_path / "outputs")
     for stand_in in ("openai/whisper-small", "openai/whisper-tiny.en"):  # no hub here

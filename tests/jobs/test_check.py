@@ -145,6 +145,7 @@ def test_ids_of_utterances_in_place_of_speakers_are_a_warning(clean: Planted, tm
     assert (found["kind"], found["severity"], len(found["utterance_ids"])) == ("single_utterance", "warning", 72)
 
 
+@pytest.mark.slow
 def test_the_model_finds_swapped_transcripts(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (MICRO.parent / "corpus" / "train.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = [{**row, "audio_path": str(MICRO.parent / "corpus" / row["audio_path"])} for row in rows if row["age"] >= 9][:120]

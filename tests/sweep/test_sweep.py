@@ -131,6 +131,7 @@ def test_a_sweep_that_is_told_to_stop_begins_no_other_run(
     assert ("nothing is lost" in said) == (error is None) and ("No space left on device" in said) == (error is not None)
 
 
+@pytest.mark.processes
 def test_one_key_starts_two_processes_with_the_batch_of_one_also_in_a_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
