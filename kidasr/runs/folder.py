@@ -233,7 +233,7 @@ class InUseError(KidasrError):
 
 
 def lock_run_folder(run_dir: Path) -> None:
-    """Lock the folder for this process until it ends, however it ends. Locking it twice does no harm.
+    """Lock the folder for this process until it ends, however it ends, or releases it. Locking it twice does no harm.
 
     A requeued SLURM job waits until its earlier processes have ended.
 

@@ -79,7 +79,7 @@ class Checkpoint:
         if kept == best:
             log.info("keeping the best model, step %d (%s)", kept, of_kept)
         else:
-            later = [step for step in evaluations if step % self.save_steps == 0 and step > kept]
+            later = [step for step in evaluations if step > kept and self._is_saved(step, state)]
             better = min(later, key=evaluations.__getitem__, default=kept)
             missed = ""
             if evaluations[better] < evaluations.get(kept, 0.0):
@@ -94,6 +94,9 @@ class Checkpoint:
                 missed,
             )
 
+    def _is_saved(self, step: int, state: TrainerState) -> bool:
+        return step % self.save_steps == 0 or step == state.max_steps
+
     def report_runaways(self, state: TrainerState, words: Sequence[int], rate: str = "WER") -> None:
         """Warn if another checkpoint would have been kept without the transcripts that are runaways at some evaluation.
 
@@ -105,9 +108,7 @@ class Checkpoint:
             rate: As in :meth:`report_kept`.
         """
         saved: list[dict[str, Any]] = [
-            entry
-            for entry in state.log_history
-            if ERRORS in entry and (entry["step"] % self.save_steps == 0 or entry["step"] == state.max_steps)
+            entry for entry in state.log_history if ERRORS in entry and self._is_saved(entry["step"], state)
         ]
         runaways = {place for entry in saved for place in entry.get(RUNAWAYS, ())}
         others = [place for place in range(len(words)) if place not in runaways]
