@@ -94,7 +94,7 @@ class Checkpoint:
                 missed,
             )
 
-    def _is_saved(self, step: int, state: TrainerState) -> bool:
+    def _is_saved(self, step: float, state: TrainerState) -> bool:
         return step % self.save_steps == 0 or step == state.max_steps
 
     def report_runaways(self, state: TrainerState, words: Sequence[int], rate: str = "WER") -> None:
